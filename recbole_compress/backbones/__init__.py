@@ -1,0 +1,29 @@
+"""Embedded sequence -> hidden states.
+
+- ``base``: the contract, :class:`Backbone`.
+- ``nextitnet``: dilated convolutions, the trunk of CpRec; assembled from
+  ``residual_block`` (types a and b) and ``causal_convolution``.
+- ``gru4rec``: a gated recurrent network.
+- ``sasrec``: causal self-attention.
+- ``layer_sharing``: which layers use the same weights, as plain numbers.
+"""
+
+from recbole_compress.backbones.base import Backbone
+from recbole_compress.backbones.causal_convolution import CausalConvolution
+from recbole_compress.backbones.gru4rec import GRU4Rec
+from recbole_compress.backbones.layer_sharing import SHARING_SCHEMES, SharingPlan, sharing_plan
+from recbole_compress.backbones.nextitnet import NextItNet
+from recbole_compress.backbones.residual_block import RESIDUAL_BLOCKS
+from recbole_compress.backbones.sasrec import SASRec
+
+__all__ = [
+    "RESIDUAL_BLOCKS",
+    "SHARING_SCHEMES",
+    "Backbone",
+    "CausalConvolution",
+    "GRU4Rec",
+    "NextItNet",
+    "SASRec",
+    "SharingPlan",
+    "sharing_plan",
+]

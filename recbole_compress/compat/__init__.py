@@ -1,0 +1,22 @@
+"""Work-arounds that let RecBole 1.2.1 run on the current stack, one per file.
+
+Each changes nothing it need not, and each says which line of RecBole needs it:
+
+- ``numpy_names``: names that numpy 2 removed and ``Config.compatibility_settings`` reads.
+- ``ray_stub``: ``recbole.quick_start`` imports ray, which nothing here uses.
+- ``anomaly_mode``: RecBole's sequential package switches autograd anomaly mode on.
+
+Not here, because a subclass does it better: ``torch.load`` (see ``trainers.checkpoint``) and the
+collector's metrics that crash (see ``trainers.collector``).
+"""
+
+from recbole_compress.compat import anomaly_mode, numpy_names, ray_stub
+
+__all__ = ["apply"]
+
+
+def apply() -> None:
+    """Apply every work-around. Idempotent; must run before ``recbole.quick_start`` is imported."""
+    numpy_names.restore()
+    ray_stub.install()
+    anomaly_mode.import_without_anomaly_mode()

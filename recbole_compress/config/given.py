@@ -1,0 +1,95 @@
+"""Reading what the user gave: command-line arguments and config files, one clear line per fault."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recbole_compress.config.values import PlainLoader, parse_value
+from recbole_compress.errors import ConfigError
+
+__all__ = ["config_file_names", "read_command_line", "read_config_file"]
+
+
+def read_command_line(arguments: Sequence[str]) -> dict[str, str]:
+    """Split ``--key=value`` arguments; the values stay text.
+
+    Raises:
+        ConfigError: An argument of another form (says what to write), or one key with two values.
+
+    Example:
+        >>> read_command_line(["--model=SASRec", "--note=a=b"])
+        {'model': 'SASRec', 'note': 'a=b'}
+        >>> read_command_line(["--epochs", "5"])
+        Traceback (most recent call last):
+            ...
+        recbole_compress.errors.ConfigError: --epochs 5: write --epochs=5
+    """
+    found: dict[str, str] = {}
+    for position, argument in enumerate(arguments):
+        key, equals, text = argument[2:].partition("=")
+        if not argument.startswith("--") or not equals or not key or key.startswith("-"):
+            raise ConfigError(_advice(argument, arguments[position + 1 :]))
+        if found.setdefault(key, text) != text:
+            raise ConfigError(f"--{key} is given twice, as {found[key]!r} and {text!r}; keep one")
+    return found
+
+
+def _advice(argument: str, following: Sequence[str]) -> str:
+    """What to write instead of an argument that is not ``--key=value``."""
+    name = argument.lstrip("-–—")  # editors turn -- into a dash
+    key, equals, _ = name.partition("=")
+    if key and equals:
+        return f"{argument}: write --{name}"
+    if key and argument != name and following and not following[0].startswith("-"):
+        return f"{argument} {following[0]}: write --{key}={following[0]}"
+    if key and argument != name:
+        return f"{argument}: a value is missing, write --{key}=VALUE"
+    return f"{argument}: not of the form --key=value, for instance --epochs=5"
+
+
+def config_file_names(value: Any) -> list[str]:
+    """The files that ``--config_files="a.yaml b.yaml"`` (or a list of them) names.
+
+    Example:
+        >>> config_file_names("a.yaml b.yaml"), config_file_names("['my run.yaml']")
+        (['a.yaml', 'b.yaml'], ['my run.yaml'])
+    """
+    if isinstance(value, str):
+        value = parse_value(value) if value.startswith("[") else value.split()
+    return [os.fspath(name) for name in value or []]
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
+    """The settings in a yaml file.
+
+    Raises:
+        ConfigError: It cannot be read, is not yaml, or is something else than ``key: value`` lines.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"config file {path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config file {path}: cannot be read ({error})") from error
+    try:
+        settings = yaml.load(text, Loader=PlainLoader)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(f"config file {path}: not valid yaml{_place(error)}") from error
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        raise ConfigError(f"config file {path}: expected lines of the form 'key: value'")
+    if "config_files" in settings:
+        raise ConfigError(f"config file {path}: config_files belongs on the command line")
+    return settings
+
+
+def _place(error: Exception) -> str:
+    problem = getattr(error, "problem", None) or ""
+    mark = getattr(error, "problem_mark", None)
+    return f", line {mark.line + 1}: {problem}" if mark else (f": {problem}" if problem else "")

@@ -1,0 +1,49 @@
+"""Our yaml files among RecBole's defaults: weaker than anything the user gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from recbole_compress.config.model_names import is_stock
+from recbole_compress.config.properties_folder import (
+    dataset_yaml,
+    model_yaml,
+    overall_yaml,
+    recbole_yaml,
+)
+from recbole_compress.config.split_files import settle_interaction_files
+from recbole_compress.config.values import PlainLoader
+
+__all__ = ["internal_defaults"]
+
+
+def internal_defaults(config: Any, model: str, dataset: str) -> None:
+    """Add our defaults to a RecBole ``Config`` that has just read its own.
+
+    In order: ``overall.yaml``, ``dataset/<dataset>.yaml`` and the files that data set has, then
+    ``model/<model>.yaml``. Does nothing for RecBole's models in RecBole's own ``Config``: importing
+    this package changes no run that does not use it.
+
+    Args:
+        config: A ``Config`` at the end of ``_load_internal_config_dict``.
+        model: Name of its model.
+        dataset: Name of its data set.
+    """
+    ours = getattr(type(config), "takes_our_defaults", False)
+    if is_stock(config.model_class) and not ours:
+        return
+    internal = config.internal_config_dict
+    internal.update(_settings(overall_yaml()))
+    if recbole_yaml(f"dataset/{dataset}") is None:
+        of_dataset = _settings(dataset_yaml(dataset))
+        if set(internal["load_col"] or {}) != {"inter"}:
+            of_dataset.pop("load_col", None)  # a model that needs further tables says which
+        internal.update(of_dataset)
+        settle_interaction_files(config, dataset)
+    internal.update(_settings(model_yaml(model)))
+
+
+def _settings(path) -> dict[str, Any]:
+    return (yaml.load(path.read_text(encoding="utf-8"), Loader=PlainLoader) or {}) if path else {}

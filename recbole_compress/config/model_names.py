@@ -1,0 +1,65 @@
+"""Which models there are, found without importing them."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from pathlib import Path
+
+import recbole
+from recbole.utils import get_model
+
+from recbole_compress.errors import ConfigError
+from recbole_compress.near_names import did_you_mean
+
+__all__ = ["find_model", "is_stock", "stock_models"]
+
+_CLASS = re.compile(r"^class (\w+)", re.MULTILINE)
+
+
+@functools.cache
+def stock_models(kind: str = "*") -> dict[str, Path]:
+    """RecBole's own models: class name to source file.
+
+    Args:
+        kind: ``"sequential"``, ``"general"``, ... or ``"*"`` for all.
+
+    Example:
+        >>> "SASRec" in stock_models("sequential"), "BPR" in stock_models("sequential")
+        (True, False)
+    """
+    found = {}
+    for path in Path(recbole.__file__).parent.glob(f"model/{kind}_recommender/*.py"):
+        for name in _CLASS.findall(path.read_text(encoding="utf-8")):
+            if name.lower() == path.stem:  # the rule by which RecBole finds a model's module
+                found[name] = path
+    return found
+
+
+def is_stock(model_class: type) -> bool:
+    """Whether a class is RecBole's own rather than ours or the user's."""
+    return model_class.__module__.split(".")[0] == "recbole"
+
+
+def find_model(name: str) -> type:
+    """The class of that name, ours or RecBole's.
+
+    RecBole's lookup goes on to its tree models for an unknown name and so reports a missing
+    ``lightgbm``; this asks first whether there is such a model.
+
+    Raises:
+        ConfigError: No model of that name; says which come near.
+    """
+    # Not at the top: the registry needs the models, and those are imported with this package.
+    ours = importlib.import_module("recbole_compress.config.registry").MODELS
+    if name in ours:
+        return ours[name]
+    if name not in stock_models():
+        raise ConfigError(
+            f"model={name!r}: {did_you_mean(name, {*ours, *stock_models('sequential')})}"
+        )
+    try:
+        return get_model(name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"model={name!r}: RecBole needs {error.name!r} for it") from error

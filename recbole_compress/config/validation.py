@@ -1,0 +1,134 @@
+"""Refusing keys that nobody reads and values that nobody can use, before any work is done."""
+
+from __future__ import annotations
+
+import difflib
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from recbole_compress.config.schema import Declared, owners_of_key
+from recbole_compress.errors import ConfigError
+from recbole_compress.near_names import did_you_mean
+
+__all__ = ["check_keys", "check_metrics"]
+
+# These are dicts with fixed keys; a typo inside would silently leave the default in place.
+_FIXED_INNER_KEYS = {
+    "eval_args": ("split", "group_by", "order", "mode"),
+    "train_neg_sample_args": ("distribution", "sample_num", "alpha", "dynamic", "candidate_num"),
+}
+
+
+def check_keys(
+    given: Mapping[str, Any],
+    schema: Mapping[str, Declared],
+    source_of_key: Mapping[str, str],
+    texts: Mapping[str, str] | None = None,
+    model: str = "this model",
+) -> dict[str, Any]:
+    """Check everything that the user gave against the schema.
+
+    Args:
+        given: Keys and values.
+        schema: From :func:`~recbole_compress.config.schema.load_schema`.
+        source_of_key: ``"command line"``, ``"config_dict"`` or a file name, for the message.
+        texts: What was written, for values that came as text: a key that wants a str gets it as
+            it stands, so that ``--user_inter_num_interval=[5,inf)`` and ``[5,10]`` both arrive.
+        model: Name of the model, for the message.
+
+    Returns:
+        The values as the keys want them: texts where a str is wanted, tuples as lists.
+
+    Raises:
+        ConfigError: An unknown key, a wrong type, or a text that is none of the choices.
+
+    Example:
+        >>> check_keys({"epochs": 3}, {"epochs": Declared(types=("int",))}, {})
+        {'epochs': 3}
+        >>> check_keys({"epoch": 3}, {"epochs": Declared()}, {"epoch": "a.yaml"})
+        Traceback (most recent call last):
+            ...
+        recbole_compress.errors.ConfigError: epoch (a.yaml): unknown key; did you mean 'epochs'?
+    """
+    checked = {}
+    for key, value in given.items():
+        where = f" ({source_of_key[key]})" if key in source_of_key else ""
+        if key not in schema:
+            raise ConfigError(f"{key}{where}: unknown key; {_hint(key, schema, model)}")
+        declared = schema[key]
+        value = _as_wanted(value, declared.types, (texts or {}).get(key))
+        if not _fits(value, declared.types):
+            raise ConfigError(f"{key}={value!r}{where}: expected {_expected(declared.types)}")
+        if declared.choices and isinstance(value, str) and value not in declared.choices:
+            raise ConfigError(f"{key}={value!r}{where}: {did_you_mean(value, declared.choices)}")
+        for inner in value if key in _FIXED_INNER_KEYS and isinstance(value, dict) else ():
+            if inner not in _FIXED_INNER_KEYS[key]:
+                hint = did_you_mean(str(inner), _FIXED_INNER_KEYS[key])
+                raise ConfigError(f"{key}: unknown key {inner!r} inside{where}; {hint}")
+        checked[key] = value
+    return checked
+
+
+def _hint(key: str, schema: Mapping[str, Declared], model: str) -> str:
+    folded = {known.lower(): known for known in schema}
+    near = [folded[k] for k in difflib.get_close_matches(key.lower(), folded, n=2, cutoff=0.7)]
+    hints = ["did you mean " + " or ".join(map(repr, near)) + "?"] if near else []
+    owners = owners_of_key(key)
+    if owners:
+        hints.insert(0, f"it is a key of {', '.join(owners)}, not of {model}")
+    return "; ".join(hints) or "no known key comes near"
+
+
+def _as_wanted(value: Any, types: tuple[str, ...], text: str | None) -> Any:
+    if _fits(value, types):
+        return value
+    if isinstance(value, tuple) and "list" in types:
+        return list(value)
+    if text is not None and "str" in types and not {"list", "dict"} & set(types):
+        return text
+    return value
+
+
+def _fits(value: Any, types: tuple[str, ...]) -> bool:
+    return not types or any(_is_a(value, name) for name in types)
+
+
+def _is_a(value: Any, type_name: str) -> bool:
+    if type_name == "None":
+        return value is None
+    if isinstance(value, (bool, np.bool_)):  # True is an int to Python, not to a user
+        return type_name == "bool"
+    kinds = {
+        "int": numbers.Integral,
+        "float": numbers.Real,
+        "str": str,
+        "list": list,
+        "tuple": tuple,
+        "dict": dict,
+    }
+    return type_name in kinds and isinstance(value, kinds[type_name])
+
+
+def _expected(types: tuple[str, ...]) -> str:
+    spelled = ["bool (True or False)" if name == "bool" else name for name in types]
+    return " or ".join(spelled)
+
+
+def check_metrics(metrics: list[str], topk: list[int], valid_metric: str, ranking: bool) -> None:
+    """The metric that early stopping watches must be among those that are computed.
+
+    RecBole notices after the first epoch, with a ``KeyError``.
+
+    Raises:
+        ConfigError: It is not; says what is computed.
+    """
+    computed = [f"{metric}@{k}" for k in topk for metric in metrics] if ranking else list(metrics)
+    if valid_metric.lower() not in {name.lower() for name in computed}:
+        raise ConfigError(
+            f"valid_metric={valid_metric!r}: not computed with metrics={metrics}"
+            + (f" and topk={topk}" if ranking else "")
+            + f"; write --valid_metric={computed[0]}, or extend them"
+        )

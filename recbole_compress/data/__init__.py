@@ -1,0 +1,16 @@
+"""What RecBole's data sets do not give.
+
+- ``atomic_files``: reading plain or gzip-compressed atomic files, in seconds.
+- ``sequence_dataset``: every sequence stored once, histories as indices.
+- ``prefix_rows``: split files of prefix rows, turned back into sequences.
+- ``windows``: training windows in which every target of the train split occurs exactly once.
+- ``loaders``: batches of similar length.
+- ``item_counts``: item frequencies of the train split.
+"""
+
+from recbole_compress.data.atomic_files import AtomicFiles
+from recbole_compress.data.item_counts import train_item_counts
+from recbole_compress.data.loaders import training_loader
+from recbole_compress.data.sequence_dataset import SequenceDataset
+
+__all__ = ["AtomicFiles", "SequenceDataset", "train_item_counts", "training_loader"]

@@ -1,0 +1,195 @@
+"""Reading RecBole's atomic files: plain or gzip-compressed, in seconds."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections import defaultdict
+
+import numpy as np
+import pandas as pd
+from recbole.utils import FeatureSource, FeatureType
+
+from recbole_compress.errors import DataError
+
+__all__ = ["AtomicFiles", "existing_file"]
+
+
+def existing_file(path: str) -> str | None:
+    """``path``, or ``path + ".gz"``, whichever exists; the plain file wins."""
+    for candidate in (path, path + ".gz"):
+        if os.path.isfile(candidate):
+            return candidate
+    return None
+
+
+def _open_text(path: str, encoding: str | None):
+    if path.endswith(".gz"):
+        return gzip.open(path, "rt", encoding=encoding)
+    return open(path, encoding=encoding)
+
+
+class AtomicFiles:
+    """Mixin for RecBole datasets: file access only, the same features come out.
+
+    RecBole reads plain files with pandas' slow Python engine. This reads ``NAME.inter.gz`` as well,
+    with the C engine, bounds the evaluation's score matrix, and says in one line what is
+    missing. Put it before the dataset class: ``class D(AtomicFiles, SequentialDataset)``.
+    """
+
+    def _load_data(self, token, dataset_path):
+        if (
+            not os.path.isdir(dataset_path)
+            and self._get_download_url("url", allow_none=True) is None
+        ):
+            raise DataError(
+                f"dataset={token}: no folder {dataset_path!r}; put {token}.inter (or "
+                f"{token}.inter.gz) there, or name the folder above it with --data_path=..."
+            )
+        super()._load_data(token, dataset_path)
+
+    def _download(self):
+        try:
+            super()._download()
+        except ValueError as error:
+            # RecBole ends every download with a barrier, process group or not; by then the
+            # files are in place.
+            if "process group" not in str(error):
+                raise DataError(f"dataset={self.dataset_name}: download failed: {error}") from error
+        except OSError as error:
+            raise DataError(f"dataset={self.dataset_name}: download failed: {error}") from error
+
+    def _load_inter_feat(self, token, dataset_path):
+        if self.benchmark_filename_list is None:
+            self.inter_feat = self._load_interactions(token, dataset_path, f"{token}.inter")
+            return
+        parts, longest = [], defaultdict(int)
+        for name in self.benchmark_filename_list:
+            parts.append(self._load_interactions(token, dataset_path, f"{token}.{name}.inter"))
+            for field, length in self.field2seqlen.items():
+                longest[field] = max(longest[field], length)
+        self.inter_feat = pd.concat(parts, ignore_index=True)
+        self.file_size_list = [len(part) for part in parts]
+        self.field2seqlen = longest
+
+    def _load_interactions(self, token, folder, name):
+        path = existing_file(os.path.join(folder, name))
+        if path is None:
+            raise DataError(
+                f"dataset={token}: neither {name} nor {name}.gz is in {folder!r}; put one there"
+            )
+        table = self._load_feat(path, FeatureSource.INTERACTION)
+        if table is None or not len(table):
+            raise DataError(f"dataset={token}: {path} holds no interactions")
+        return table
+
+    def _load_user_or_item_feat(self, token, dataset_path, source, field_name):
+        plain = os.path.join(dataset_path, f"{token}.{source.value}")
+        if os.path.isfile(plain) or not os.path.isfile(plain + ".gz"):
+            return super()._load_user_or_item_feat(token, dataset_path, source, field_name)
+        field = getattr(self, field_name, None)
+        table = self._load_feat(plain + ".gz", source)
+        if table is not None:
+            if field not in table:
+                raise DataError(f"{plain}.gz: the column {field!r} must be there and in load_col")
+            table = table.drop_duplicates(subset=[field], keep="first")
+        if field in self.field2source:
+            self.field2source[field] = FeatureSource(source.value + "_id")
+        return table
+
+    def _load_feat(self, filepath, source):
+        wanted, unwanted = self._get_load_and_unload_col(source)
+        if wanted == set():
+            return None
+        separator, encoding = self.config["field_separator"], self.config["encoding"]
+        columns = {}
+        for position, (field, ftype) in enumerate(_read_header(filepath, separator, encoding)):
+            if (wanted is not None and field not in wanted) or field in (unwanted or ()):
+                continue
+            if isinstance(source, FeatureSource) or source != "link":
+                self.field2source[field] = source
+                self.field2type[field] = ftype
+                if not ftype.value.endswith("seq"):
+                    self.field2seqlen[field] = 1
+                if "float" in ftype.value:
+                    self.field2bucketnum[field] = 2
+            columns[position] = field
+        if not columns:
+            self.logger.warning(f"{filepath}: none of the wanted columns is there, nothing loaded")
+            return None
+        try:
+            table = pd.read_csv(
+                filepath,
+                delimiter=separator,
+                header=None,
+                skiprows=1,
+                names=list(columns.values()),
+                usecols=list(columns),
+                dtype={
+                    field: np.float64 if self.field2type[field] == FeatureType.FLOAT else str
+                    for field in columns.values()
+                },
+                encoding=encoding,
+                float_precision="round_trip",  # what the Python engine gives
+            )
+        except (ValueError, OSError, EOFError) as error:
+            raise DataError(f"{filepath}: cannot be read as an atomic file: {error}") from error
+        for field in columns.values():
+            if self.field2type[field].value.endswith("seq"):
+                table[field] = self._split_sequences(table[field], field)
+        return table
+
+    def _split_sequences(self, column, field):
+        """Turn ``"a b c"`` cells into arrays, cut to ``seq_len`` as RecBole does."""
+        separator = self.config["seq_separator"]
+        kind = str if self.field2type[field] == FeatureType.TOKEN_SEQ else float
+        cells = [[kind(x) for x in cell.split(separator) if x] for cell in column.fillna("")]
+        longest = max(map(len, cells), default=0)
+        newest = self.config["MAX_ITEM_LIST_LENGTH"] if self._is_history(field) else 0
+        if newest:  # RecBole would pad every history to the longest of the file
+            cells = [cell[-newest:] for cell in cells]
+            longest = min(newest, longest)
+        limit = (self.config["seq_len"] or {}).get(field)
+        if limit is not None:
+            cells = [cell[:limit] for cell in cells]
+            longest = min(limit, longest)
+        self.field2seqlen[field] = longest
+        return pd.Series([np.array(cell) for cell in cells], dtype=object)
+
+    def _is_history(self, field):
+        """Whether a field holds ready-made item histories, as split files do."""
+        return field == f"{self.config['ITEM_ID_FIELD']}{self.config['LIST_SUFFIX']}"
+
+    def build(self):
+        splits = super().build()
+        self._bound_evaluation()
+        return splits
+
+    def _bound_evaluation(self):
+        """Shrink ``eval_batch_size`` so that one batch's scores fit ``eval_score_bytes``."""
+        budget = self.config["eval_score_bytes"]
+        if budget and self.config["eval_batch_size"]:
+            rows = max(1, int(budget) // (4 * self.item_num))
+            if rows < self.config["eval_batch_size"]:
+                self.config["eval_batch_size"] = rows
+
+
+def _read_header(filepath, separator, encoding):
+    """Field names and types of an atomic file's first line."""
+    try:
+        with _open_text(filepath, encoding) as file:
+            head = file.readline().rstrip("\r\n")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise DataError(f"{filepath}: cannot be read: {error}") from error
+    fields = []
+    for cell in head.split(separator):
+        field, colon, kind = cell.partition(":")
+        try:
+            fields.append((field, FeatureType(kind)))
+        except ValueError:
+            known = ", ".join(t.value for t in FeatureType)
+            raise DataError(
+                f"{filepath}: the header names {cell!r}; an atomic file's columns are "
+                f"name:type with a type of {known}"
+            ) from None
+    return fields

@@ -1,0 +1,53 @@
+"""How often every item occurs in the train split, and only there."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["covered_item_counts", "train_item_counts"]
+
+
+def covered_item_counts(items: Tensor, starts: Tensor, ends: Tensor, n_items: int) -> Tensor:
+    """Count the interactions that some training row sees, each once.
+
+    A row ``(start, end)`` sees ``items[start .. end]``: its history and its target. RecBole's own
+    ``item_counter`` counts targets only and so misses every user's first item.
+
+    Args:
+        items: All sequences end to end, ``(N,)``.
+        starts: First position of every row's history, ``(rows,)``.
+        ends: Position of every row's target, ``(rows,)``.
+        n_items: Catalogue size including the padding id.
+
+    Returns:
+        int64 ``(n_items,)``.
+
+    Example:
+        >>> items = torch.tensor([1, 2, 2, 3])
+        >>> covered_item_counts(items, torch.tensor([0, 0]), torch.tensor([1, 2]), 4).tolist()
+        [0, 1, 2, 0]
+    """
+    edges = torch.zeros(len(items) + 1, dtype=torch.long)
+    edges.index_add_(0, starts, torch.ones_like(starts))
+    edges.index_add_(0, ends + 1, -torch.ones_like(ends))
+    covered = edges.cumsum(0)[:-1] > 0
+    return torch.bincount(items[covered], minlength=n_items)
+
+
+def train_item_counts(dataset) -> Tensor:
+    """Item counts of a built train split, ours or RecBole's own ``SequentialDataset``.
+
+    Returns:
+        int64 ``(n_items,)``; 0 for the padding id and for items the train split never shows.
+    """
+    if hasattr(dataset, "item_counts"):
+        return dataset.item_counts()
+    # RecBole's rows hold the history itself; a history of one item is a user's first item.
+    feat = dataset.inter_feat
+    lengths = feat[dataset.item_list_length_field]
+    histories = feat[dataset.item_id_list_field]
+    firsts = histories[torch.as_tensor(np.asarray(lengths)) == 1][:, 0]
+    seen = torch.cat([feat[dataset.iid_field], firsts])
+    return torch.bincount(seen, minlength=dataset.item_num)

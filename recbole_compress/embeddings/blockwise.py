@@ -1,0 +1,80 @@
+"""CpRec's Bi: popular items wide, rare items narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from recbole_compress.embeddings.base import ItemEmbedding
+from recbole_compress.embeddings.item_blocks import ItemBlocks
+from recbole_compress.functional.blockwise import blockwise_lookup
+
+__all__ = ["BlockwiseEmbedding"]
+
+
+class BlockwiseEmbedding(ItemEmbedding):
+    """A low-rank table per popularity item block, ranks falling towards the tail.
+
+    Item block ``k`` stores ``sizes[k] * dims[k]`` numbers, and ``dims[k] * embedding_dim`` more for
+    its projection. A head at full width has no projection unless asked for, as in the
+    released code.
+
+    Args:
+        item_blocks: Partition of the catalogue; shared with the item head.
+        embedding_dim: Width of the vectors handed out.
+        dims: Stored width per item block, each 1 .. ``embedding_dim``.
+        head_projection: Give the first item block a projection even at full width.
+        init_std: Standard deviation of the vectors' entries at the start, for every item block.
+
+    Example:
+        >>> blocks = ItemBlocks((1, 3), torch.tensor([-1, 2, 0, 1, 3], dtype=torch.int32))
+        >>> table = BlockwiseEmbedding(blocks, embedding_dim=4, dims=(4, 1))
+        >>> table(torch.tensor([[2, 0]])).shape, sum(p.numel() for p in table.parameters())
+        (torch.Size([1, 2, 4]), 11)
+
+    Reference:
+        Sun et al., SIGIR 2020, arXiv:2004.13139, block-wise adaptive decomposition (Bi).
+    """
+
+    def __init__(
+        self,
+        item_blocks: ItemBlocks,
+        embedding_dim: int,
+        dims: Sequence[int],
+        head_projection: bool = False,
+        init_std: float = 0.02,
+    ) -> None:
+        super().__init__(item_blocks.num_embeddings, embedding_dim)
+        if len(dims) != len(item_blocks.sizes) or not all(1 <= d <= embedding_dim for d in dims):
+            raise ValueError(
+                f"dims={tuple(dims)}: give {len(item_blocks.sizes)} widths from 1 to "
+                f"{embedding_dim}, one per item block"
+            )
+        self.item_blocks = item_blocks
+        self.dims = tuple(dims)
+        self.tables = nn.ParameterList()
+        self.projections = nn.ParameterDict()  # keyed by item block: a full-width head has none
+        for k, (rows, dim) in enumerate(zip(item_blocks.sizes, self.dims, strict=True)):
+            self.tables.append(nn.Parameter(torch.empty(rows, dim).normal_(std=init_std)))
+            if dim < embedding_dim or (k == 0 and head_projection):
+                projection = torch.empty(dim, embedding_dim).normal_(std=dim**-0.5)
+                self.projections[str(k)] = nn.Parameter(projection)
+
+    def _factors(self) -> tuple[list[Tensor], list[Tensor | None]]:
+        maps = [self.projections.get(str(k)) for k in range(len(self.dims))]
+        return list(self.tables), maps
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return blockwise_lookup(self.item_blocks.rank_of_id[ids], *self._factors())
+
+    def dense_weight(self) -> Tensor:
+        by_rank = torch.cat(
+            [t if p is None else t @ p for t, p in zip(*self._factors(), strict=True)]
+        )
+        padding = by_rank.new_zeros(1, self.embedding_dim)
+        return torch.cat([padding, by_rank[self.item_blocks.rank_of_id[1:].long()]])
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, dims={self.dims}"

@@ -1,0 +1,23 @@
+"""Errors that are the user's to mend: one clear line each, naming value, expectation and remedy."""
+
+__all__ = ["CheckpointError", "ConfigError", "DataError", "RecBoleCompressError", "TrainingError"]
+
+
+class RecBoleCompressError(ValueError):
+    """Base of all errors that the command line prints as one line, without a traceback."""
+
+
+class ConfigError(RecBoleCompressError):
+    """A key, a value or a combination of values that cannot be used."""
+
+
+class DataError(RecBoleCompressError):
+    """A data set that is missing, damaged or does not fit."""
+
+
+class CheckpointError(RecBoleCompressError):
+    """A checkpoint that cannot be written, read, trusted or used here."""
+
+
+class TrainingError(RecBoleCompressError):
+    """Training that cannot go on, such as a loss that is not a number."""

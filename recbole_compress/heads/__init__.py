@@ -1,0 +1,16 @@
+"""Hidden state -> item scores, loss and exact top-k.
+
+- ``base``: the contract, :class:`ItemHead`.
+- ``tied``: scores with the item embedding's own table.
+- ``untied``: a full table of its own, the uncompressed reference.
+- ``low_rank``: CpRec's B1, one factorisation for all items.
+- ``two_level``: CpRec's Bo, an exact two-level softmax with cluster tokens.
+"""
+
+from recbole_compress.heads.base import ItemHead
+from recbole_compress.heads.low_rank import LowRankHead
+from recbole_compress.heads.tied import TiedHead
+from recbole_compress.heads.two_level import TwoLevelHead
+from recbole_compress.heads.untied import UntiedHead
+
+__all__ = ["ItemHead", "LowRankHead", "TiedHead", "TwoLevelHead", "UntiedHead"]

@@ -1,0 +1,104 @@
+"""What every item head promises."""
+
+from __future__ import annotations
+
+import abc
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ItemHead"]
+
+
+class ItemHead(nn.Module, abc.ABC):
+    """Hidden state -> scores of the catalogue. Id 0 is padding: no target and score ``-inf``.
+
+    A new method needs ``loss``, ``scores``, ``forward`` and ``macs``; the conformance suite in
+    ``tests/heads`` checks that they agree.
+
+    Args:
+        num_embeddings: Catalogue size including the padding id 0.
+        embedding_dim: Width of the hidden states.
+        chunk_size: Targets the loss works through at a time, which bounds its memory; None
+            chooses by the number of items.
+    """
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, chunk_size: int | None = None
+    ) -> None:
+        super().__init__()
+        if num_embeddings < 2:
+            raise ValueError(
+                f"num_embeddings={num_embeddings}: an item head needs the padding id and at "
+                "least one item; the data set seems to be empty"
+            )
+        if embedding_dim < 1:
+            raise ValueError(f"embedding_dim={embedding_dim}: hidden states need a width of 1 up")
+        if chunk_size is not None and chunk_size < 1:
+            raise ValueError(f"chunk_size={chunk_size}: choose 1 or more, or None for the default")
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.chunk_size = chunk_size
+        self.padding_idx = 0
+
+    @abc.abstractmethod
+    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Mean exact cross-entropy over the real items, computed in bounded memory.
+
+        Args:
+            hidden: ``(N, embedding_dim)``.
+            targets: Item ids, ``(N,)``, int64, each in ``1 .. num_embeddings - 1``.
+
+        Returns:
+            Scalar; 0 for no targets.
+
+        Raises:
+            ValueError: A target that is padding or outside the catalogue.
+        """
+
+    @abc.abstractmethod
+    def scores(self, hidden: Tensor) -> Tensor:
+        """Scores of the whole catalogue, ``(B, num_embeddings)`` in id order, id 0 at ``-inf``.
+
+        A fresh contiguous tensor that the caller may write into. Its softmax is the model's
+        distribution: logits, or log-probabilities where the head has them anyway.
+        """
+
+    @abc.abstractmethod
+    def forward(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        """Score of one id per row, ``(B,)``; equals ``scores(hidden).gather(1, ids[:, None])``."""
+
+    @abc.abstractmethod
+    def macs(self) -> int:
+        """Multiply-adds of :meth:`scores` for one hidden state."""
+
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Exactly the ``k`` best of :meth:`scores`, best first: values and ids, ``(B, k)``.
+
+        Raises:
+            ValueError: ``k`` below 1 or above the number of items.
+        """
+        self._check_k(k)
+        values, ids = self.scores(hidden).topk(k, dim=1)
+        return values, ids
+
+    def _check_k(self, k: int) -> None:
+        if not 1 <= k < self.num_embeddings:
+            raise ValueError(f"k={k}: choose 1 .. {self.num_embeddings - 1}, the number of items")
+
+    def _check_targets(self, targets: Tensor) -> None:
+        if len(targets) == 0:
+            return
+        lowest, highest = (int(bound) for bound in targets.aminmax())
+        if lowest < 1 or highest >= self.num_embeddings:
+            raise ValueError(
+                f"targets from {lowest} to {highest}: expected item ids 1 .. "
+                f"{self.num_embeddings - 1}; 0 is padding, leave it out of the loss"
+            )
+
+    def _mask_padding(self, scores: Tensor, ids: Tensor) -> Tensor:
+        """Scores of single ids with ``-inf`` where the id is padding."""
+        return scores.masked_fill(ids == self.padding_idx, -torch.inf)
+
+    def extra_repr(self) -> str:
+        return f"num_embeddings={self.num_embeddings}, embedding_dim={self.embedding_dim}"

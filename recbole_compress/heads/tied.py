@@ -1,0 +1,64 @@
+"""Scoring with the item embedding's own table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from recbole_compress.functional.cross_entropy import linear_cross_entropy
+from recbole_compress.heads.base import ItemHead
+
+if TYPE_CHECKING:
+    from recbole_compress.embeddings.base import ItemEmbedding
+
+__all__ = ["TiedHead"]
+
+
+class TiedHead(ItemHead):
+    """Item scores by the input table: it adds no parameter.
+
+    Equals ``hidden @ embedding.dense_weight().T`` with ``-inf`` for the padding id. Works for any
+    item embedding; where ``dense_weight`` is built from factors it is built once per call.
+
+    Args:
+        embedding: The item embedding that the model reads its input with.
+        chunk_size: See :class:`~recbole_compress.heads.base.ItemHead`.
+
+    Example:
+        >>> from recbole_compress.embeddings import DenseEmbedding
+        >>> head = TiedHead(DenseEmbedding(5, 8))
+        >>> head.scores(torch.ones(2, 8)).shape, len(head.state_dict())
+        (torch.Size([2, 5]), 0)
+    """
+
+    def __init__(self, embedding: ItemEmbedding, chunk_size: int | None = None) -> None:
+        super().__init__(embedding.num_embeddings, embedding.embedding_dim, chunk_size)
+        # In a tuple, so that torch does not register it here too: it belongs to the model's
+        # input side, and its weights must be saved and counted once. The module and not its
+        # weight, because ``.to()``, loading or compression may replace the weight.
+        self._embedding = (embedding,)
+
+    @property
+    def embedding(self) -> ItemEmbedding:
+        return self._embedding[0]
+
+    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        self._check_targets(targets)
+        table = self.embedding.dense_weight()
+        return linear_cross_entropy(
+            hidden, table, targets, first_class=1, chunk_size=self.chunk_size
+        )
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        logits = hidden @ self.embedding.dense_weight().T
+        logits[:, self.padding_idx] = -torch.inf
+        return logits
+
+    def forward(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        # The lookup reads B rows where dense_weight() might build the whole table.
+        return self._mask_padding((hidden * self.embedding(ids)).sum(-1), ids)
+
+    def macs(self) -> int:
+        return self.num_embeddings * self.embedding_dim

@@ -1,0 +1,120 @@
+"""CpRec's Bo: popular items and cluster tokens first, then the items of one tail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from recbole_compress.embeddings.item_blocks import ItemBlocks
+from recbole_compress.functional.two_level import (
+    two_level_cross_entropy,
+    two_level_log_probs,
+    two_level_log_softmax,
+    two_level_topk,
+)
+from recbole_compress.heads.base import ItemHead
+
+__all__ = ["TwoLevelHead"]
+
+
+class TwoLevelHead(ItemHead):
+    """Two-level softmax over popularity item blocks; its scores are log-probabilities.
+
+    The head item block has full-width rows, followed by one row per tail for its cluster token;
+    the items of a tail have narrow rows behind a projection. No bias, as in the paper. A single
+    item block leaves a full softmax over items in popularity order.
+
+    Args:
+        item_blocks: Partition of the catalogue; shared with the item embedding.
+        embedding_dim: Width of the hidden states.
+        tail_dims: Stored width per tail, each 1 .. ``embedding_dim``.
+        chunk_size: See :class:`~recbole_compress.heads.base.ItemHead`.
+        init_std: Standard deviation of the output rows' entries at the start, for every item
+            block (of the product where the row is factored).
+
+    Raises:
+        ValueError: Not one width per tail, or a width outside 1 .. ``embedding_dim``.
+
+    Example:
+        >>> blocks = ItemBlocks((1, 3), torch.tensor([-1, 2, 0, 1, 3], dtype=torch.int32))
+        >>> head = TwoLevelHead(blocks, embedding_dim=4, tail_dims=(2,))
+        >>> scores = head.scores(torch.ones(1, 4))
+        >>> scores.shape, round(scores.exp().sum().item(), 3), head.macs()
+        (torch.Size([1, 5]), 1.0, 22)
+
+    Reference:
+        Sun et al., SIGIR 2020, arXiv:2004.13139, two-level tree softmax (Bo). Differs: ``topk`` is
+        exact for any number of tails.
+    """
+
+    def __init__(
+        self,
+        item_blocks: ItemBlocks,
+        embedding_dim: int,
+        tail_dims: Sequence[int],
+        chunk_size: int | None = None,
+        init_std: float = 0.02,
+    ) -> None:
+        super().__init__(item_blocks.num_embeddings, embedding_dim, chunk_size)
+        n_tails = len(item_blocks.sizes) - 1
+        if len(tail_dims) != n_tails or not all(1 <= d <= embedding_dim for d in tail_dims):
+            raise ValueError(
+                f"tail_dims={tuple(tail_dims)}: give {n_tails} widths from 1 to {embedding_dim}, "
+                "one per item block after the first"
+            )
+        self.item_blocks = item_blocks
+        self.tail_dims = tuple(tail_dims)
+        self.weight = nn.Parameter(torch.empty(item_blocks.sizes[0] + n_tails, embedding_dim))
+        nn.init.normal_(self.weight, std=init_std)
+        self.tail_projections = nn.ParameterList()
+        self.tail_weights = nn.ParameterList()
+        for size, dim in zip(item_blocks.sizes[1:], self.tail_dims, strict=True):
+            projection = torch.empty(dim, embedding_dim).normal_(std=dim**-0.5)
+            self.tail_projections.append(nn.Parameter(projection))
+            self.tail_weights.append(nn.Parameter(torch.empty(size, dim).normal_(std=init_std)))
+
+    def _factors(self) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        tails = zip(self.tail_projections, self.tail_weights, strict=True)
+        return self.weight, list(tails)
+
+    def _ranks(self, ids: Tensor) -> Tensor:
+        return self.item_blocks.rank_of_id[ids].long()
+
+    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        self._check_targets(targets)
+        return two_level_cross_entropy(
+            hidden, *self._factors(), self._ranks(targets), self.chunk_size
+        )
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        by_rank = two_level_log_softmax(hidden, *self._factors())
+        # Padding (rank -1) borrows rank 0's column and is overwritten. index_select and not
+        # indexing, which takes up to ten times as long along columns.
+        scores = by_rank.index_select(1, self.item_blocks.rank_of_id.clamp(min=0))
+        scores[:, self.padding_idx] = -torch.inf
+        return scores
+
+    def forward(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        ranks = self._ranks(ids).clamp(min=0)  # padding reads any rank and is masked below
+        return self._mask_padding(two_level_log_probs(hidden, *self._factors(), ranks), ids)
+
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        values, ids, _ = self._topk_counting_opened_tails(hidden, k)
+        return values, ids
+
+    def _topk_counting_opened_tails(
+        self, hidden: Tensor, k: int
+    ) -> tuple[Tensor, Tensor, list[int]]:
+        """Values, ids, and for every tail the number of rows that had to look into it."""
+        self._check_k(k)
+        values, ranks, opened = two_level_topk(hidden, *self._factors(), k)
+        return values, self.item_blocks.id_of_rank[ranks], opened
+
+    def macs(self) -> int:
+        head, tails = self._factors()
+        return head.numel() + sum(p.numel() + w.numel() for p, w in tails)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, sizes={self.item_blocks.sizes}, tail_dims={self.tail_dims}"

@@ -1,0 +1,13 @@
+"""RecBole sequential recommenders, each a preset of choices.
+
+- ``choices``: every choice on every axis, by name; ``Assembly`` builds the parts.
+- ``compressed_recommender``: the recommender they are put together in.
+- ``cprecnextitnet``, ``cprecgru4rec``, ``cprecsasrec``: the presets.
+"""
+
+from recbole_compress.models.compressed_recommender import CompressedRecommender
+from recbole_compress.models.cprecgru4rec import CpRecGRU4Rec
+from recbole_compress.models.cprecnextitnet import CpRecNextItNet
+from recbole_compress.models.cprecsasrec import CpRecSASRec
+
+__all__ = ["CompressedRecommender", "CpRecGRU4Rec", "CpRecNextItNet", "CpRecSASRec"]

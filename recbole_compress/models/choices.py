@@ -1,0 +1,139 @@
+"""Every choice on every axis, by the name it has in the config.
+
+A new method is one class on a lower floor and one line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from recbole_compress.backbones import GRU4Rec, NextItNet, SASRec
+from recbole_compress.backbones.base import Backbone
+from recbole_compress.embeddings import (
+    BlockwiseEmbedding,
+    DenseEmbedding,
+    ItemBlocks,
+    ItemEmbedding,
+    LowRankEmbedding,
+)
+from recbole_compress.errors import ConfigError
+from recbole_compress.functional.item_blocks import attenuated_dims, block_sizes, rank_by_frequency
+from recbole_compress.heads import ItemHead, LowRankHead, TiedHead, TwoLevelHead, UntiedHead
+from recbole_compress.near_names import did_you_mean
+
+__all__ = ["BACKBONES", "ITEM_EMBEDDINGS", "ITEM_HEADS", "Assembly"]
+
+
+class Assembly:
+    """Builds the parts of one model from its config; the parts themselves never see a config.
+
+    Args:
+        config: Mapping with the keys of ``properties/model/<Model>.yaml``.
+        item_counts: Train-split frequencies, ``(n_items,)``, id 0 is padding.
+
+    Raises:
+        ConfigError: A name or a value that the axis does not have, from :meth:`build`.
+    """
+
+    def __init__(self, config: Any, item_counts: Tensor) -> None:
+        self.config = config
+        self.item_counts = item_counts
+        self.n_items = len(item_counts)
+        self.dim: int = config["embedding_size"]
+        self.init_std: float = config["initializer_range"]
+
+    @cached_property
+    def item_blocks(self) -> ItemBlocks:
+        """One partition for the input and the output side, so that it is stored once."""
+        sizes = block_sizes(
+            self.item_counts, self.config["item_block_cutoffs"], self.config["n_item_blocks"]
+        )
+        return ItemBlocks(sizes, rank_by_frequency(self.item_counts))
+
+    @cached_property
+    def block_dims(self) -> tuple[int, ...]:
+        return attenuated_dims(
+            self.dim,
+            len(self.item_blocks.sizes),
+            self.config["block_attenuation"],
+            self.config["item_block_dims"],
+        )
+
+    @cached_property
+    def item_embedding(self) -> ItemEmbedding:
+        return self._choose("item_embedding", ITEM_EMBEDDINGS)
+
+    @cached_property
+    def item_head(self) -> ItemHead:
+        return self._choose("item_head", ITEM_HEADS)
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        return self._choose("backbone", BACKBONES)
+
+    def _choose(self, axis: str, builders: dict[str, Callable[[Assembly], Any]]) -> Any:
+        name = self.config[axis]
+        if name not in builders:
+            raise ConfigError(f"{axis}={name!r}: {did_you_mean(str(name), builders)}")
+        try:
+            return builders[name](self)
+        except ConfigError:
+            raise
+        except ValueError as error:  # the floors below know nothing of configs
+            raise ConfigError(f"{axis}={name}: {error}") from error
+
+
+ITEM_EMBEDDINGS: dict[str, Callable[[Assembly], ItemEmbedding]] = {
+    "dense": lambda a: DenseEmbedding(a.n_items, a.dim, a.init_std),
+    "low_rank": lambda a: LowRankEmbedding(a.n_items, a.dim, a.config["low_rank_dim"], a.init_std),
+    "blockwise": lambda a: BlockwiseEmbedding(
+        a.item_blocks, a.dim, a.block_dims, a.config["head_block_projection"], a.init_std
+    ),
+}
+
+ITEM_HEADS: dict[str, Callable[[Assembly], ItemHead]] = {
+    "tied": lambda a: TiedHead(a.item_embedding),
+    "untied": lambda a: UntiedHead(
+        a.n_items, a.dim, bias=a.config["output_bias"], init_std=a.init_std
+    ),
+    "low_rank": lambda a: LowRankHead(
+        a.n_items,
+        a.dim,
+        a.config["low_rank_dim"],
+        bias=a.config["output_bias"],
+        init_std=a.init_std,
+    ),
+    "two_level": lambda a: TwoLevelHead(
+        a.item_blocks, a.dim, tail_dims=a.block_dims[1:], init_std=a.init_std
+    ),
+}
+
+BACKBONES: dict[str, Callable[[Assembly], Backbone]] = {
+    "nextitnet": lambda a: NextItNet(
+        a.dim,
+        dilations=a.config["dilations"],
+        kernel_size=a.config["kernel_size"],
+        residual_block=a.config["residual_block"],
+        layer_sharing=a.config["layer_sharing"],
+        dropout=a.config["hidden_dropout_prob"],
+    ),
+    "gru4rec": lambda a: GRU4Rec(
+        a.dim,
+        hidden_size=a.config["hidden_size"],
+        num_layers=a.config["num_layers"],
+        dropout=a.config["dropout_prob"],
+    ),
+    "sasrec": lambda a: SASRec(
+        a.dim,
+        num_layers=a.config["n_layers"],
+        num_heads=a.config["n_heads"],
+        inner_size=a.config["inner_size"],
+        max_length=a.config["MAX_ITEM_LIST_LENGTH"],
+        hidden_dropout=a.config["hidden_dropout_prob"],
+        attention_dropout=a.config["attn_dropout_prob"],
+    ),
+}

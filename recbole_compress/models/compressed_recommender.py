@@ -1,0 +1,109 @@
+"""The one recommender that all models of this package are: embedding, backbone, head."""
+
+from __future__ import annotations
+
+import torch
+from recbole.model.abstract_recommender import SequentialRecommender
+from torch import Tensor, nn
+
+from recbole_compress.data.item_counts import train_item_counts
+from recbole_compress.data.sequence_dataset import TARGET_LIST_PREFIX
+from recbole_compress.errors import ConfigError, DataError
+from recbole_compress.models.choices import Assembly
+
+__all__ = ["CompressedRecommender"]
+
+CHOICES = ("item_embedding", "backbone", "layer_sharing", "item_head", "training_targets")
+
+
+class CompressedRecommender(SequentialRecommender):
+    """A next-item recommender put together from one choice per axis.
+
+    ``item ids -> item_embedding -> backbone -> hidden at the last real item -> item_head``
+
+    Subclasses are presets: a name and a yaml file in ``properties/model``. All positions of a
+    window are trained when the batch brings a target per position (``training_targets: all``),
+    the last one otherwise.
+
+    Args:
+        config: RecBole's ``Config`` (or ours).
+        dataset: The train split; item frequencies are read from it and from nothing else.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        if config["loss_type"] not in (None, "CE"):
+            raise ConfigError(
+                f"loss_type={config['loss_type']!r}: the models of this package train with the "
+                "full cross-entropy; leave loss_type at CE"
+            )
+        self.TARGET_LIST = TARGET_LIST_PREFIX + self.ITEM_SEQ
+        self.choices = {axis: config[axis] for axis in CHOICES}
+        assembly = Assembly(config, train_item_counts(dataset))
+        self.item_embedding = assembly.item_embedding
+        self.embedding_dropout = nn.Dropout(config["embedding_dropout_prob"] or 0.0)
+        self.backbone = assembly.backbone
+        self.item_head = assembly.item_head
+        self._warn_of_short_sight()
+
+    def _warn_of_short_sight(self) -> None:
+        field = self.backbone.receptive_field
+        if field is not None and field < self.max_seq_length:
+            self.logger.warning(
+                f"the backbone sees the newest {field} items, MAX_ITEM_LIST_LENGTH is "
+                f"{self.max_seq_length}: add dilations or shorten the list"
+            )
+
+    # -- from item ids to hidden states, plain tensors only ----------------------------------
+
+    def hidden_states(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Hidden state at every position, ``(B, L, embedding_size)``; right-padded sequences.
+
+        Raises:
+            DataError: An item id outside the catalogue.
+        """
+        if item_seq.numel() and not 0 <= int(item_seq.min()) <= int(item_seq.max()) < self.n_items:
+            wrong = item_seq[(item_seq < 0) | (item_seq >= self.n_items)][0]
+            raise DataError(
+                f"item id {int(wrong)}: this model knows the ids 1 .. {self.n_items - 1} of the "
+                "data set it was trained on (0 is padding); leave unseen items out of the sequence"
+            )
+        embedded = self.embedding_dropout(self.item_embedding(item_seq))
+        return self.backbone(embedded, item_seq_len)
+
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Hidden state after the last real item, ``(B, embedding_size)``.
+
+        An empty sequence reads the state after one padding item: the same answer for everybody.
+        """
+        column = torch.arange(item_seq.shape[1], device=item_seq.device)
+        # What stands behind a sequence's end is not part of it, whatever it is.
+        item_seq = item_seq * (column < item_seq_len.unsqueeze(1))
+        states = self.hidden_states(item_seq, item_seq_len)
+        return self.gather_indexes(states, (item_seq_len - 1).clamp(min=0))
+
+    def score(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Scores of all items, ``(B, n_items)``, from tensors alone."""
+        return self.item_head.scores(self.forward(item_seq, item_seq_len))
+
+    # -- RecBole's interface ------------------------------------------------------------------
+
+    def calculate_loss(self, interaction) -> Tensor:
+        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        if self.TARGET_LIST not in interaction:
+            return self.item_head.loss(self.forward(item_seq, lengths), interaction[self.ITEM_ID])
+        targets = interaction[self.TARGET_LIST]
+        trained = targets > 0
+        return self.item_head.loss(self.hidden_states(item_seq, lengths)[trained], targets[trained])
+
+    def predict(self, interaction) -> Tensor:
+        hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+        return self.item_head(hidden, interaction[self.ITEM_ID])
+
+    def full_sort_predict(self, interaction) -> Tensor:
+        return self.score(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+
+    def topk(self, interaction, k: int) -> tuple[Tensor, Tensor]:
+        """Scores and ids of the ``k`` best items, ``(B, k)``; exactly those of the full ranking."""
+        hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+        return self.item_head.topk(hidden, k)

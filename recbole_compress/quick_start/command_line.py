@@ -1,0 +1,60 @@
+"""The command line: ``recbole-compress [run] --model=NAME --dataset=NAME [--key=value ...]``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from recbole_compress._version import __version__
+from recbole_compress.errors import RecBoleCompressError
+from recbole_compress.near_names import did_you_mean
+
+__all__ = ["COMMANDS", "main"]
+
+USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation for RecBole
+
+  recbole-compress [run] --model=CpRecNextItNet --dataset=ml-100k
+                         [--config_files="a.yaml b.yaml"] [--key=value ...]
+  recbole-compress [run] --resume=saved/NAME.pth
+
+Models: those of this package and RecBole's sequential ones. Keys: RecBole's own and those of
+properties/model/<Model>.yaml; an unknown key stops the run and names the nearest known one."""
+
+
+def run(arguments: list[str]) -> None:
+    """Train, evaluate and report one model."""
+    from recbole_compress.quick_start.quick_start import run_recbole_compress
+
+    run_recbole_compress(command_line=arguments)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {"run": run}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script and of ``run_recbole_compress.py``.
+
+    Returns:
+        0, or 2 after an error that the user can mend (one line on standard error), or 130
+        after an interruption.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE)
+        return 0
+    command = "run" if arguments[0].startswith("-") else arguments.pop(0)
+    try:
+        if command not in COMMANDS:
+            raise RecBoleCompressError(f"command {command!r}: {did_you_mean(command, COMMANDS)}")
+        COMMANDS[command](arguments)
+    except RecBoleCompressError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; go on with --resume=<the checkpoint named above>", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

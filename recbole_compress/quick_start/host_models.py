@@ -1,0 +1,39 @@
+"""Running RecBole's own models through the same data access, checkpoints and report."""
+
+from __future__ import annotations
+
+import functools
+
+import recbole.data.dataset
+from recbole.data.dataset import SequentialDataset
+from recbole.utils import ModelType, get_trainer
+
+from recbole_compress.data import AtomicFiles
+from recbole_compress.errors import ConfigError
+from recbole_compress.trainers import SafeTrainer
+
+__all__ = ["dataset_class", "trainer_class"]
+
+
+def dataset_class(config) -> type:
+    """The class RecBole would choose, able to read what ours read."""
+    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
+        raise ConfigError(
+            f"model={config['model']!r}: not a sequential recommender; this package runs RecBole's "
+            "sequential models and its own"
+        )
+    chosen = getattr(recbole.data.dataset, f"{config['model']}Dataset", SequentialDataset)
+    return _with(AtomicFiles, chosen)
+
+
+def trainer_class(config) -> type:
+    """The class RecBole would choose, with safe checkpoints and bounded evaluation."""
+    return _with(SafeTrainer, get_trainer(config["MODEL_TYPE"], config["model"]))
+
+
+@functools.cache
+def _with(mixin: type, base: type) -> type:
+    """``base`` behind ``mixin``, unless it is one already."""
+    if issubclass(base, mixin):
+        return base
+    return type(base.__name__, (mixin, base), {"__doc__": f"RecBole's {base.__name__}, made safe."})

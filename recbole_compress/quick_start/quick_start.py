@@ -1,0 +1,143 @@
+"""One run: data, model, training, evaluation, card. The only place where everything meets."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from recbole.data import get_dataloader
+from recbole.data.transform import construct_transform
+from recbole.data.utils import create_samplers
+from recbole.utils import get_flops, get_model, init_logger, init_seed
+
+from recbole_compress.config import Config
+from recbole_compress.quick_start.host_models import dataset_class, trainer_class
+from recbole_compress.quick_start.resumption import settings_of
+from recbole_compress.reports.card import build_card, card_path_for, write_card
+from recbole_compress.reports.environment import peak_rss_bytes
+from recbole_compress.reports.latency import request_latency
+from recbole_compress.reports.table import card_table
+from recbole_compress.reports.thop_counters import register as register_thop_counters
+
+__all__ = ["prepare_data", "run_recbole_compress"]
+
+
+def run_recbole_compress(
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_file_list: list[str] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    command_line: list[str] | None = None,
+    saved: bool = True,
+) -> dict[str, Any]:
+    """Train, evaluate and report one model; RecBole's ``run_recbole`` with a compression card.
+
+    Args:
+        model: Name (or class) of one of our models or of RecBole's sequential ones; may stand in
+            the other arguments instead, as ``dataset`` may.
+        dataset: Name of the data set.
+        config_file_list: yaml files, weakest.
+        config_dict: Settings, stronger.
+        command_line: ``--key=value`` arguments, strongest; parsed, never evaluated.
+        saved: Write checkpoint and card.
+
+    Returns:
+        RecBole's keys ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and
+        ``test_result``, and ours: ``card`` (dict), ``card_path`` and ``checkpoint`` (None unless
+        saved).
+
+    Raises:
+        RecBoleCompressError: Anything the user can mend, in one line.
+    """
+    config = Config(
+        model=model,
+        dataset=dataset,
+        config_file_list=config_file_list,
+        config_dict={**settings_of(config_dict, command_line), **(config_dict or {})},
+        command_line=command_line,
+    )
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
+    init_seed(config["seed"], config["reproducibility"])
+    logger = _fresh_logger(config)
+    logger.info(config)
+
+    data = dataset_class(config)(config)
+    logger.info(data)
+    train_data, valid_data, test_data = prepare_data(config, data)
+
+    init_seed(config["seed"], config["reproducibility"])
+    network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    logger.info(network)
+    register_thop_counters()
+    flops = get_flops(network, data, config["device"], logger, construct_transform(config))
+    logger.info(f"FLOPs of one prediction (RecBole's count): {flops}")
+
+    trainer = trainer_class(config)(config, network)
+    best_valid_score, best_valid_result = trainer.fit(
+        train_data, valid_data, saved=saved, show_progress=config["show_progress"]
+    )
+    test_result = trainer.evaluate(
+        test_data, load_best_model=saved, show_progress=config["show_progress"]
+    )
+
+    checkpoint = trainer.saved_model_file if saved else None
+    card = build_card(
+        network,
+        config,
+        metrics={"valid": best_valid_result, "test": test_result},
+        training={
+            "seconds": trainer.seconds,
+            "epochs": trainer.epochs_done,
+            "seconds_per_epoch": trainer.seconds / max(1, trainer.epochs_done),
+            "peak_rss_bytes": peak_rss_bytes(),
+        },
+        latency_ms=request_latency(network, *_sample_requests(test_data, network)),
+        files={"checkpoint": checkpoint, "artifact": None},
+    )
+    card_path = None
+    if saved:
+        card_path = config["card_path"] or card_path_for(checkpoint)
+        write_card(card, card_path)
+    logger.info("\n" + card_table(card, card_path))
+    return {
+        "best_valid_score": best_valid_score,
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": best_valid_result,
+        "test_result": test_result,
+        "card": card,
+        "card_path": card_path,
+        "checkpoint": checkpoint,
+    }
+
+
+def prepare_data(config, dataset):
+    """Split ``dataset`` into train, valid and test loaders, as RecBole's ``data_preparation`` does.
+
+    RecBole's own would first unpickle whatever lies at a default path; this never does.
+    """
+    splits = dataset.build()
+    samplers = create_samplers(config, dataset, splits)
+    return tuple(
+        get_dataloader(config, phase)(
+            config, split, sampler, shuffle=config["shuffle"] and phase == "train"
+        )
+        for phase, split, sampler in zip(("train", "valid", "test"), splits, samplers, strict=True)
+    )
+
+
+def _fresh_logger(config) -> logging.Logger:
+    """RecBole's logger for this run; without the reset a second run writes to the first's file."""
+    logger = logging.getLogger()
+    for handler in logger.handlers[:]:
+        logger.removeHandler(handler)
+        handler.close()
+    init_logger(config)
+    return logger
+
+
+def _sample_requests(test_data, network) -> tuple[torch.Tensor, torch.Tensor]:
+    """Item sequences of the first test batch, to time requests on."""
+    batch = next(iter(test_data))[0]
+    return batch[network.ITEM_SEQ], batch[network.ITEM_SEQ_LEN]

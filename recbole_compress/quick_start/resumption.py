@@ -1,0 +1,29 @@
+"""``--resume=PATH`` needs no other argument: the checkpoint knows its own settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole_compress.trainers.checkpoint import load_checkpoint
+
+__all__ = ["settings_of"]
+
+
+def settings_of(
+    config_dict: dict[str, Any] | None, command_line: list[str] | None
+) -> dict[str, Any]:
+    """What the user had given to the run that is to be resumed; empty when nothing is resumed.
+
+    Raises:
+        CheckpointError: The checkpoint is missing, damaged or not to be trusted.
+    """
+    path = (config_dict or {}).get("resume")
+    for argument in command_line or []:
+        if argument.startswith("--resume="):
+            path = argument.split("=", 1)[1]
+    if not path:
+        return {}
+    config = load_checkpoint(str(path))["config"]
+    given = dict(config.external_config_dict)
+    given.pop("config_files", None)  # what the files said is in there already
+    return {**given, "model": config["model"], "dataset": config["dataset"]}

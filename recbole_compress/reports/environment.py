@@ -1,0 +1,78 @@
+"""Where a run took place: versions, processor, memory, commit."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy
+import recbole
+import torch
+
+__all__ = ["commit", "cpu_name", "environment", "peak_rss_bytes"]
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def environment() -> dict[str, Any]:
+    """Versions of what computes, the processor's name, and torch's threads.
+
+    Example:
+        >>> sorted(environment())
+        ['cpu', 'numpy', 'python', 'recbole', 'threads', 'torch']
+    """
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "recbole": recbole.__version__,
+        "numpy": numpy.__version__,
+        "cpu": cpu_name(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def cpu_name() -> str:
+    """The processor as it calls itself on Linux; elsewhere what Python knows of it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def peak_rss_bytes() -> int:
+    """The most memory this process has held at once, since it began."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+def commit(package: Path = PACKAGE) -> str | None:
+    """Commit of the checkout that the package runs from, ``-dirty`` with changes not committed.
+
+    None for an installed package, whatever repository happens to lie around it.
+    """
+    top = _git(package, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != package.parent:
+        return None
+    # No tags: always the hash itself.
+    return _git(package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None

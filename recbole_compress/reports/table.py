@@ -1,0 +1,168 @@
+"""Cards for human eyes: one as plain text, several as a Markdown table."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+__all__ = ["card_table", "comparison_table"]
+
+WIDTH = 100
+LABEL = 15
+UNKNOWN = "-"
+GLUE = "\N{NO-BREAK SPACE}"  # textwrap does not break here
+
+
+def card_table(card: Mapping[str, Any], card_path: str | None = None) -> str:
+    """One card as a short table, at most 100 columns wide except for long paths.
+
+    Args:
+        card: From :func:`~recbole_compress.reports.card.build_card`.
+        card_path: Where it was written, if it was.
+    """
+    sections = [
+        [_title(card)],
+        _line("choices", [f"{axis} {value}" for axis, value in card["choices"].items()]),
+        _size_lines(card),
+        _line("valid", _metrics(card["metrics"]["valid"])),
+        _line("test", _metrics(card["metrics"]["test"])),
+        _line("training", _training(card["training"])),
+        _line("latency", _latency(card["latency_ms"])),
+        _line("multiply-adds", _macs(card["macs_per_request"])),
+        *(_line(name, [path]) for name, path in card["files"].items() if path),
+        _line("card", [card_path]) if card_path else [],
+    ]
+    return "\n".join(line for section in sections for line in section)
+
+
+def comparison_table(cards: Iterable[Mapping[str, Any]], metric: str = "ndcg@10") -> str:
+    """Cards as a Markdown table, one row each.
+
+    Sizes are those of the exported file where there is one. ``x untied`` and ``x tied`` say how
+    many times smaller that is than the uncompressed counterpart.
+
+    Args:
+        cards: From :func:`~recbole_compress.reports.card.build_card` or read from files.
+        metric: The metric to show.
+    """
+    header = (
+        "model",
+        "item embedding / backbone / sharing / head",
+        "parameters",
+        "size",
+        "x untied",
+        "x tied",
+        f"{metric} valid",
+        f"{metric} test",
+        "s/epoch",
+        "p50 ms",
+    )
+    rows: list[Sequence[str]] = [header, ("---", "---", *["---:"] * (len(header) - 2))]
+    rows += [_comparison_row(card, metric) for card in cards]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _title(card: Mapping[str, Any]) -> str:
+    items = f"{_count(card['n_items'])} items"
+    return f"{card['model']} on {card['dataset']}, seed {card['seed']}, {items}"
+
+
+def _comparison_row(card: Mapping[str, Any], metric: str) -> Sequence[str]:
+    choices, size, ratio = card["choices"], card["size_bytes"], card["compression_ratio"]
+    axes = ("item_embedding", "backbone", "layer_sharing", "item_head")
+    chosen = " / ".join(str(choices[axis]) for axis in axes)
+    bits = {name: choices[name] for name in ("weight_bits", "table_bits", "activation_bits")}
+    narrow = [f"{name.replace('_', ' ')} {n}" for name, n in bits.items() if n not in (32, None)]
+    return (
+        card["model"],
+        ", ".join([chosen, *narrow]),
+        _count(card["parameters"]["total"]),
+        _bytes(size["file"] or size["total"]),
+        _number(ratio["untied"], ".2f"),
+        _number(ratio["tied"], ".2f"),
+        *(_number((card["metrics"][s] or {}).get(metric), ".4f") for s in ("valid", "test")),
+        _number(card["training"]["seconds_per_epoch"], ".1f"),
+        _number(card["latency_ms"]["p50"], ".2f"),
+    )
+
+
+def _size_lines(card: Mapping[str, Any]) -> list[str]:
+    parameters, size = card["parameters"], card["size_bytes"]
+    lines = [f"{'':{LABEL}}{'parameters':>12}{'size':>12}"]
+    for part in ("item_input", "item_output", "backbone", "total"):
+        label = part.replace("_", " ")
+        lines.append(f"{label:{LABEL}}{_count(parameters[part]):>12}{_bytes(size[part]):>12}")
+    if size["file"] is not None:
+        lines.append(f"{'file':{LABEL}}{'':>12}{_bytes(size['file']):>12}")
+    for head, dense in card["reference_bytes"].items():
+        ratio = _number(card["compression_ratio"][head], ".2f")
+        label = "uncompressed"
+        lines.append(f"{label:{LABEL}}{head:>12}{_bytes(dense):>12}   {ratio} times as large")
+    return lines
+
+
+def _metrics(result: Mapping[str, Any] | None) -> list[str]:
+    return [f"{name} {_number(value, '.4f')}" for name, value in (result or {}).items()]
+
+
+def _training(training: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{_number(training['seconds'], '.1f')} s",
+        f"{_count(training['epochs'])} epochs",
+        f"{_number(training['seconds_per_epoch'], '.2f')} s per epoch",
+        f"peak memory {_bytes(training['peak_rss_bytes'])}",
+    ]
+
+
+def _latency(latency: Mapping[str, Any]) -> list[str]:
+    if latency["p50"] is None:
+        return []
+    return [
+        f"p50 {latency['p50']:.2f} ms",
+        f"p95 {_number(latency['p95'], '.2f')} ms",
+        f"top {latency['k']} for a batch of {latency['batch_size']} ({latency['runtime']})",
+    ]
+
+
+def _macs(macs: Mapping[str, Any]) -> list[str]:
+    names = {"encode": "encode", "score": "score", "reference_score": "score of a dense table"}
+    return [f"{name} {_scaled(macs[key], '')}" for key, name in names.items()]
+
+
+def _line(label: str, items: Sequence[str]) -> list[str]:
+    """``label`` and its items, wrapped between the items only."""
+    glued = [item.replace(" ", GLUE) for item in items]
+    lines = textwrap.wrap(
+        ", ".join(glued) or UNKNOWN,
+        WIDTH,
+        initial_indent=f"{label:{LABEL}}",
+        subsequent_indent=" " * LABEL,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.replace(GLUE, " ") for line in lines]
+
+
+def _number(value: float | None, form: str) -> str:
+    return UNKNOWN if value is None else format(value, form)
+
+
+def _count(value: int | None) -> str:
+    return _number(value, ",d")
+
+
+def _bytes(value: float | None) -> str:
+    return _scaled(value, "B")
+
+
+def _scaled(value: float | None, unit: str) -> str:
+    """Three digits and a decimal prefix: 1000 B are 1 kB."""
+    if value is None:
+        return UNKNOWN
+    for prefix in ("", "k", "M", "G"):
+        if value < 999.5 or prefix == "G":
+            break
+        value /= 1000
+    text = f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
+    return f"{text} {prefix}{unit}".rstrip()

@@ -1,0 +1,13 @@
+"""RecBole trainers: hooks around its fit loop, never a copy of it.
+
+- ``safe_trainer``: what every run gets, stock models included.
+- ``compress_trainer``: the trainer of this package's models.
+- ``checkpoint``: writing and reading files that hold data only.
+- ``collector``: evaluation without a catalogue-wide integer matrix.
+- ``random_state``: every source of chance, for true resumption.
+"""
+
+from recbole_compress.trainers.compress_trainer import CompressTrainer
+from recbole_compress.trainers.safe_trainer import SafeTrainer
+
+__all__ = ["CompressTrainer", "SafeTrainer"]

@@ -1,0 +1,139 @@
+"""Checkpoints that hold data only: written whole or not at all, read without running code.
+
+The dictionary is RecBole's own (``config``, ``epoch``, ``state_dict``, ``optimizer``, …) with a few
+keys more, so RecBole's loaders read it. What RecBole does differently and why it cannot stay:
+pickle protocol 4 and numpy scalars are refused by torch's weights-only load, and the pickled
+``Config`` drags the model class along.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pickle
+import tempfile
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from recbole.config.configurator import Config as RecBoleConfig
+from recbole.utils import EvaluatorType, InputType, ModelType
+
+from recbole_compress.errors import CheckpointError
+
+__all__ = [
+    "ALLOWED_CLASSES",
+    "allow_in_recbole",
+    "item_map_fingerprint",
+    "load_checkpoint",
+    "plain_config",
+    "save_checkpoint",
+]
+
+# All that a checkpoint may name besides tensors and plain Python values: none of them runs code
+# when it is made. ``allow_in_recbole`` lets RecBole's own ``torch.load`` accept the same list.
+ALLOWED_CLASSES = [RecBoleConfig, ModelType, InputType, EvaluatorType, yaml.FullLoader]
+
+
+_CONFIG_PARTS = (
+    "model",
+    "dataset",
+    "parameters",
+    "external_config_dict",
+    "internal_config_dict",
+    "final_config_dict",
+)
+
+
+def allow_in_recbole() -> None:
+    """Let a weights-only ``torch.load`` anywhere in the process accept :data:`ALLOWED_CLASSES`."""
+    torch.serialization.add_safe_globals(ALLOWED_CLASSES)
+
+
+def plain_config(config) -> RecBoleConfig:
+    """A copy of ``config`` as RecBole's own class, without references to model classes."""
+    plain = RecBoleConfig.__new__(RecBoleConfig)
+    for key in _CONFIG_PARTS:
+        plain.__dict__[key] = _plain(vars(config)[key])
+    plain.__dict__["yaml_loader"] = yaml.FullLoader
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """Numpy scalars to Python numbers, containers recursively; the rest as it is."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(item) for item in value)
+    return value
+
+
+def item_map_fingerprint(dataset) -> str:
+    """Hash of the item tokens in id order: two data sets with one hash share their item ids."""
+    tokens = dataset.field2id_token[dataset.iid_field]
+    return hashlib.sha256("\n".join(map(str, tokens)).encode()).hexdigest()
+
+
+def save_checkpoint(state: dict[str, Any], path: str) -> None:
+    """Write ``state`` to a temporary name beside ``path``, then rename it.
+
+    Raises:
+        CheckpointError: The file cannot be written (a full disk, say). What was at ``path`` before
+            is still there, and nothing half-written stays behind.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    temporary = None
+    try:
+        os.makedirs(folder, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(
+            dir=folder, prefix=os.path.basename(path), suffix=".tmp"
+        )
+        with os.fdopen(handle, "wb") as file:
+            torch.save(_plain(state), file, pickle_protocol=2)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        kept = "the checkpoint of before is untouched" if os.path.exists(path) else "nothing saved"
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: cannot be written ({reason}); {kept}") from error
+
+
+def load_checkpoint(path: str, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint of this package or one that holds nothing but data.
+
+    Raises:
+        CheckpointError: A file that is missing, damaged, or names anything outside
+            :data:`ALLOWED_CLASSES`; nothing of it has been executed.
+    """
+    if not os.path.isfile(path):
+        raise CheckpointError(f"{path}: there is no such checkpoint")
+    try:
+        # Not the context manager of torch: leaving it would take the list from the process again.
+        allow_in_recbole()
+        state = torch.load(path, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{path}: refused, {_refusal(error)}") from error
+    except Exception as error:  # a damaged zip, a truncated record, a wrong magic number …
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path}: damaged or no checkpoint at all ({reason})") from error
+    if not isinstance(state, dict) or "state_dict" not in state or "config" not in state:
+        raise CheckpointError(f"{path}: not a RecBole checkpoint (no 'config' and 'state_dict')")
+    return state
+
+
+def _refusal(error: Exception) -> str:
+    """The one sentence of torch's long message that says what was found."""
+    text = str(error)
+    for line in text.splitlines():
+        if "GLOBAL" in line or "Unsupported" in line:
+            found = line.strip()
+            return f"it holds more than data ({found[:160]}); only load files that you trust"
+    return "damaged, or it holds more than data"

@@ -1,0 +1,47 @@
+"""Capturing every source of chance, so that a resumed training repeats what would have been."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["capture", "restore"]
+
+
+def capture(generator: torch.Generator | None = None) -> dict[str, Any]:
+    """State of Python's, numpy's and torch's generators and of the loader's own.
+
+    Plain numbers and tensors only, so that a weights-only load accepts it.
+    """
+    name, keys, position, has_gauss, gauss = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, float(gauss)],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "loader": None if generator is None else generator.get_state(),
+    }
+
+
+def restore(state: dict[str, Any], generator: torch.Generator | None = None) -> None:
+    """Put back what :func:`capture` took.
+
+    Example:
+        >>> before = capture()
+        >>> first = torch.rand(1)
+        >>> restore(before)
+        >>> bool(torch.rand(1) == first)
+        True
+    """
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"].cpu())
+    if torch.cuda.is_available() and state["cuda"]:
+        torch.cuda.set_rng_state_all([cuda.cpu() for cuda in state["cuda"]])
+    if generator is not None and state["loader"] is not None:
+        generator.set_state(state["loader"].cpu())

@@ -1,0 +1,250 @@
+"""What every run of this package gets from its trainer, whatever the model.
+
+A mixin in front of RecBole's trainers, stock ones included: hooks only, the fit loop is RecBole's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import uuid
+
+import torch
+from recbole.utils import get_local_time
+
+from recbole_compress.errors import CheckpointError, TrainingError
+from recbole_compress.trainers import random_state
+from recbole_compress.trainers.checkpoint import (
+    item_map_fingerprint,
+    load_checkpoint,
+    plain_config,
+    save_checkpoint,
+)
+from recbole_compress.trainers.collector import BoundedCollector
+
+__all__ = ["SafeTrainer", "resume_file"]
+
+
+def resume_file(checkpoint: str) -> str:
+    """Where the latest state lies when it is not the best one: ``X.pth`` -> ``X.resume.pth``.
+
+    Example:
+        >>> resume_file("saved/X.pth"), resume_file("saved/X.resume.pth")
+        ('saved/X.resume.pth', 'saved/X.resume.pth')
+    """
+    stem, ending = os.path.splitext(checkpoint)
+    return checkpoint if stem.endswith(".resume") else f"{stem}.resume{ending}"
+
+
+class _OutOfTime(Exception):
+    """Ends RecBole's fit loop from within; never leaves :meth:`SafeTrainer.fit`."""
+
+
+class SafeTrainer:
+    """Safe checkpoints, true resumption, a time limit, bounded evaluation, clear failures.
+
+    Two files: ``X.pth`` is the best epoch (what RecBole saves), ``X.resume.pth`` the latest one
+    where that is another; it goes when training ends. Both hold everything that chance and the
+    optimizer need, so a resumed training ends where an uninterrupted one would.
+    """
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.eval_collector = BoundedCollector(config)
+        # RecBole's name is exact to the second only: two runs would overwrite each other.
+        name = (
+            f"{config['model']}-{config['dataset']}-{get_local_time()}-{uuid.uuid4().hex[:6]}.pth"
+        )
+        self.saved_model_file = os.path.join(self.checkpoint_dir, name)
+        self.fingerprint: str | None = None
+        self.generator: torch.Generator | None = None
+        self.finished = False
+        self.seconds = 0.0
+        self.epochs_done = 0
+        self._latest_result = None
+        self._position = (0, 0)
+        self._last_epoch_seconds = 0.0
+        self._loaded_random_state = None
+
+    # -- training ----------------------------------------------------------------------------
+
+    def fit(
+        self,
+        train_data,
+        valid_data=None,
+        verbose=True,
+        saved=True,
+        show_progress=False,
+        callback_fn=None,
+    ):
+        self.fingerprint = item_map_fingerprint(train_data._dataset)
+        self.generator = train_data.generator
+        if self.config["resume"]:
+            self.resume_checkpoint(self.config["resume"])
+        if self.finished:
+            self.logger.info(f"{self.saved_model_file}: training had ended; nothing left to do")
+            return self.best_valid_score, self.best_valid_result
+
+        def after_evaluation(epoch, score):
+            if saved:
+                self._save_latest(epoch)
+            if callback_fn:
+                callback_fn(epoch, score)
+
+        if self._loaded_random_state is not None:
+            random_state.restore(self._loaded_random_state, self.generator)
+        try:
+            best = super().fit(
+                train_data,
+                valid_data,
+                verbose,
+                saved,
+                # A bar is for eyes: logs and pipes would only collect its carriage returns.
+                show_progress=bool(show_progress) and sys.stderr.isatty(),
+                callback_fn=after_evaluation,
+            )
+        except _OutOfTime:
+            self.logger.info(
+                f"train_time_limit={self.config['train_time_limit']} s reached after "
+                f"{self.epochs_done} epochs; going on with the best one"
+            )
+            best = self.best_valid_score, self.best_valid_result
+        self.finished = True
+        if saved:
+            self._discard(resume_file(self.saved_model_file))
+        return best
+
+    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+        limit = self.config["train_time_limit"]
+        if limit and self.epochs_done and self.seconds + self._last_epoch_seconds > limit:
+            raise _OutOfTime
+        start = time.perf_counter()
+        self._position = (epoch_idx, 0)
+        try:
+            return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        finally:
+            self._last_epoch_seconds = time.perf_counter() - start
+            self.seconds += self._last_epoch_seconds
+            self.epochs_done = epoch_idx + 1
+
+    def _valid_epoch(self, valid_data, show_progress=False):
+        score, self._latest_result = super()._valid_epoch(valid_data, show_progress)
+        return score, self._latest_result
+
+    def _check_nan(self, loss):
+        epoch, batch = self._position
+        self._position = (epoch, batch + 1)
+        if not torch.isfinite(loss):
+            saved = self.saved_model_file
+            kept = f"; {saved} holds the best epoch" if os.path.exists(saved) else ""
+            raise TrainingError(
+                f"epoch {epoch}, batch {batch}: the training loss is {loss.item()}; try a smaller "
+                f"learning_rate (now {self.learning_rate}) or clip_grad_norm{kept}"
+            )
+
+    # -- checkpoints -------------------------------------------------------------------------
+
+    def _state(self, epoch, best_valid_result):
+        return {
+            "config": plain_config(self.config),
+            "epoch": epoch,
+            "cur_step": self.cur_step,
+            "best_valid_score": float(self.best_valid_score),
+            "state_dict": self.model.state_dict(),
+            "other_parameter": self.model.other_parameter(),
+            "optimizer": self.optimizer.state_dict(),
+            # beyond RecBole
+            "best_valid_result": best_valid_result,
+            "random_state": random_state.capture(self.generator),
+            "item_map_sha256": self.fingerprint,
+            "seconds": self.seconds,
+        }
+
+    def _is_writer(self):
+        return self.config["single_spec"] or self.config["local_rank"] == 0
+
+    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+        if not self._is_writer():
+            return
+        path = kwargs.pop("saved_model_file", self.saved_model_file)
+        # RecBole saves before it stores the result that made this epoch the best.
+        save_checkpoint(self._state(epoch, self._latest_result or self.best_valid_result), path)
+        if verbose:
+            self.logger.info(f"Saved {path}")
+
+    def _save_latest(self, epoch):
+        if not self._is_writer():
+            return
+        if self.cur_step == 0:  # the best epoch is the latest one: ``X.pth`` says it all
+            self._discard(resume_file(self.saved_model_file))
+        else:
+            save_checkpoint(
+                self._state(epoch, self.best_valid_result), resume_file(self.saved_model_file)
+            )
+
+    def _discard(self, path):
+        if self._is_writer() and os.path.exists(path):
+            os.unlink(path)
+
+    def resume_checkpoint(self, resume_from):
+        """Go on from ``X.pth`` or ``X.resume.pth``, whichever of the two is further.
+
+        Raises:
+            CheckpointError: Damaged, of another data set, or of a model of another shape.
+        """
+        best = str(resume_from).replace(".resume.pth", ".pth")
+        latest = resume_file(best)
+        state = self._checked(latest if os.path.exists(latest) else best)
+        self.saved_model_file = best
+        self._load_weights(state, best)
+        try:
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(f"{best}: optimizer state does not fit: {error}") from error
+        self.start_epoch = self.epochs_done = state["epoch"] + 1
+        self.cur_step = state["cur_step"]
+        self.best_valid_score = state["best_valid_score"]
+        self.best_valid_result = state.get("best_valid_result")
+        self.seconds = state.get("seconds", 0.0)
+        self._loaded_random_state = state.get("random_state")
+        self.finished = self.start_epoch >= self.epochs or self.cur_step > self.stopping_step
+        self.logger.info(f"Resuming {best} at epoch {self.start_epoch}")
+
+    def _checked(self, path):
+        state = load_checkpoint(path, self.device)
+        written_for = state.get("item_map_sha256")
+        if written_for and self.fingerprint and written_for != self.fingerprint:
+            raise CheckpointError(
+                f"{path}: made for the items of data set {state['config']['dataset']!r}, not for "
+                f"{self.config['dataset']!r} as loaded here; use the same data set and filters"
+            )
+        return state
+
+    def _load_weights(self, state, path):
+        try:
+            self.model.load_state_dict(state["state_dict"])
+        except RuntimeError as error:
+            reason = " ".join(line.strip() for line in str(error).splitlines()[1:2])
+            raise CheckpointError(
+                f"{path}: its weights do not fit this model ({reason}); use the settings it was "
+                "trained with"
+            ) from error
+        self.model.load_other_parameter(state.get("other_parameter"))
+
+    # -- evaluation --------------------------------------------------------------------------
+
+    def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
+        if not eval_data:
+            return None
+        if load_best_model:
+            path = model_file or self.saved_model_file
+            if self.fingerprint is None:
+                self.fingerprint = item_map_fingerprint(eval_data._dataset)
+            self._load_weights(self._checked(path), path)
+            self.logger.info(f"Loaded {path}")
+        return super().evaluate(
+            eval_data,
+            load_best_model=False,
+            show_progress=bool(show_progress) and sys.stderr.isatty(),
+        )

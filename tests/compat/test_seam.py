@@ -1,0 +1,124 @@
+"""Our names work in RecBole's own functions, and RecBole's private layout is as known."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import write_interactions
+
+SETTINGS = {
+    "epochs": 1,
+    "embedding_size": 8,
+    "dilations": [1],
+    "MAX_ITEM_LIST_LENGTH": 5,
+    "state": "ERROR",
+    "train_batch_size": 64,
+    "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+    "show_progress": False,
+}
+SEQUENCES = [[f"i{(user * 7 + step * step) % 23}" for step in range(8)] for user in range(30)]
+
+
+@pytest.fixture
+def settings(in_tmp):
+    return {**SETTINGS, "data_path": write_interactions(in_tmp, "tiny", SEQUENCES)}
+
+
+def test_recboles_layout_is_as_known():
+    """Fails loudly when RecBole moves what ``registry`` and ``compat`` build on."""
+    import recbole
+    from recbole.config import Config
+    from recbole.data import dataset, utils
+    from recbole.evaluator import Collector
+    from recbole.trainer import Trainer
+    from recbole.utils import get_model, get_trainer
+
+    assert recbole.__version__.startswith("1.2.")
+    assert get_model("SASRec").__module__ == "recbole.model.sequential_recommender.sasrec"
+    assert get_trainer(None, "CpRecNextItNet").__name__ == "CompressTrainer"
+    for owner, names in {
+        Config: ["_load_internal_config_dict", "_load_cmd_line", "_convert_config_dict"],
+        dataset.SequentialDataset: ["_change_feat_format", "data_augmentation", "_load_feat"],
+        Trainer: ["_save_checkpoint", "_valid_epoch", "_check_nan", "_train_epoch"],
+        Collector: ["eval_batch_collect", "get_data_struct"],
+        utils: ["create_samplers", "get_dataloader"],
+    }.items():
+        for name in names:
+            assert callable(getattr(owner, name)), f"{owner}.{name} is gone"
+
+
+def test_anomaly_mode_is_off_and_numpy_names_are_back():
+    assert not torch.is_anomaly_enabled()
+    assert np.float_ is np.float64
+
+
+def test_run_recbole_by_name_and_by_class(settings):
+    from recbole.quick_start import run_recbole
+
+    from recbole_compress.models import CpRecNextItNet
+
+    for model in ("CpRecNextItNet", CpRecNextItNet):
+        result = run_recbole(model=model, dataset="tiny", config_dict=dict(settings))
+        assert 0 <= result["test_result"]["ndcg@10"] <= 1
+
+
+def test_objective_function_and_hyper_tuning(settings):
+    from recbole.quick_start import objective_function
+
+    merged = {**settings, "model": "CpRecGRU4Rec", "dataset": "tiny"}
+    merged.pop("dilations")
+    result = objective_function(config_dict=merged, saved=False)
+    assert result["model"] == "CpRecGRU4Rec"
+
+
+def test_hyper_tuning(settings):
+    pytest.importorskip("hyperopt")
+    from recbole.quick_start import objective_function
+    from recbole.trainer import HyperTuning
+
+    def objective(config_dict=None, config_file_list=None):
+        merged = {**settings, "model": "CpRecNextItNet", "dataset": "tiny", **config_dict}
+        return objective_function(merged, config_file_list, saved=False)
+
+    tuning = HyperTuning(
+        objective, algo="exhaustive", params_dict={"learning_rate": [0.01, 0.001]}, early_stop=5
+    )
+    tuning.run()
+    assert "learning_rate" in tuning.best_params
+
+
+def test_load_data_and_model_and_case_study_in_a_fresh_process(settings):
+    from recbole_compress.quick_start.quick_start import run_recbole_compress
+
+    result = run_recbole_compress("CpRecNextItNet", "tiny", config_dict=dict(settings))
+    script = f"""
+    import recbole_compress
+    from recbole.quick_start import load_data_and_model
+    from recbole.utils.case_study import full_sort_topk
+    config, model, dataset, train, valid, test = load_data_and_model({result["checkpoint"]!r})
+    users = dataset.token2id(dataset.uid_field, ["u0", "u3"])
+    scores, items = full_sort_topk(users, model, test, k=4)
+    print(type(model).__name__, tuple(items.shape), bool((items > 0).all()))
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip().endswith("CpRecNextItNet (2, 4) True")
+    assert not torch.is_anomaly_enabled()
+
+
+def test_unknown_python_model_names_do_not_clash():
+    from recbole_compress.config.registry import register
+
+    class SASRec:  # RecBole has one
+        pass
+
+    with pytest.raises(ValueError, match="already has a model of that name"):
+        register(SASRec)

@@ -1,0 +1,30 @@
+"""Shared fixtures: tiny atomic files and a folder of its own for every test that runs a job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import recbole_compress  # noqa: F401  (applies the work-arounds before RecBole is used)
+
+
+def write_interactions(folder, name, sequences, extra_rows=(), times=True):
+    """Write ``NAME.inter`` with one user per sequence of item tokens; returns the data path."""
+    target = folder / name
+    target.mkdir(parents=True, exist_ok=True)
+    lines = ["user_id:token\titem_id:token" + ("\ttimestamp:float" if times else "")]
+    for user, items in enumerate(sequences):
+        for time, item in enumerate(items):
+            lines.append(f"u{user}\t{item}" + (f"\t{time}" if times else ""))
+    lines.extend(extra_rows)
+    (target / f"{name}.inter").write_text("\n".join(lines) + "\n")
+    return str(folder)
+
+
+@pytest.fixture
+def in_tmp(tmp_path, monkeypatch):
+    """Run inside an empty folder: RecBole writes saved/, log/ and log_tensorboard/ where it is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))  # for child processes
+    return tmp_path

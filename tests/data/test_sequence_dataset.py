@@ -1,0 +1,184 @@
+"""Our index-based data set hands out RecBole's own rows, and the windows made from them."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+import torch
+from recbole.config import Config
+from recbole.data.dataset import SequentialDataset
+
+from recbole_compress.data import SequenceDataset, train_item_counts
+from recbole_compress.data.loaders import SimilarLengthSampler
+from recbole_compress.data.sequence_dataset import TARGET_LIST_PREFIX
+from recbole_compress.errors import DataError
+from tests.conftest import write_interactions
+
+SEQUENCES = [list("abcdefg"), list("bca"), list("cadeb"), list("ab"), list("hhhhhhhhhhhh")]
+
+
+def make_config(data_path, name="tiny", **more):
+    settings = {
+        "data_path": data_path,
+        "train_neg_sample_args": None,
+        "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+        "MAX_ITEM_LIST_LENGTH": 4,
+        **more,
+    }
+    return Config("SASRec", name, config_dict=settings)
+
+
+def whole(dataset):
+    return dataset[list(range(len(dataset)))]
+
+
+def row_set(dataset, width):
+    batch = whole(dataset)
+    lists = batch["item_id_list"]
+    lists = torch.nn.functional.pad(lists, (0, width - lists.shape[1]))
+    columns = [batch["user_id"], batch["item_id"], batch["item_length"]]
+    return sorted(map(tuple, torch.cat([torch.stack(columns, 1), lists], 1).tolist()))
+
+
+@pytest.mark.parametrize("name", ["tiny", "ml-100k"])
+def test_rows_equal_recboles(tmp_path, name):
+    path = write_interactions(tmp_path, "tiny", SEQUENCES)
+    config = make_config(path, name, training_targets="last")
+    ours = SequenceDataset(config).build()
+    theirs = SequentialDataset(config).build()
+    for our, their in zip(ours, theirs, strict=True):
+        assert row_set(our, 4) == row_set(their, 4)
+    assert train_item_counts(ours[0]).equal(train_item_counts(theirs[0]))
+
+
+def test_windows_train_every_target_of_the_split_once_and_no_other(tmp_path):
+    path = write_interactions(tmp_path, "tiny", SEQUENCES)
+    train, _, _ = SequenceDataset(make_config(path)).build()
+    batch = whole(train)
+    targets = batch[TARGET_LIST_PREFIX + "item_id_list"]
+    assert sorted(targets[targets > 0].tolist()) == sorted(train.inter_feat["item_id"].tolist())
+    assert int(train.example_targets().sum()) == len(train.inter_feat)
+    # what follows an input in the sequence is its target
+    inputs = batch["item_id_list"]
+    follows = (targets[:, :-1] > 0) & (inputs[:, 1:] > 0)
+    assert inputs[:, 1:][follows].equal(targets[:, :-1][follows])
+    token = train.field2token_id["item_id"]
+    assert token["g"] not in targets  # u0's test item
+    assert token["f"] not in targets  # u0's validation item
+
+
+def test_counts_come_from_the_train_split_only(tmp_path):
+    path = write_interactions(tmp_path, "tiny", SEQUENCES)
+    train, _, _ = SequenceDataset(make_config(path)).build()
+    counts = dict(zip(train.field2id_token["item_id"], train.item_counts().tolist(), strict=True))
+    # RecBole trains u0 on abcde, u1 on bc, u2 on cad, u3 on ab (too short to hold out), u4 on ten h
+    assert counts == {"[PAD]": 0, "a": 3, "b": 3, "c": 3, "d": 2, "e": 1, "f": 0, "g": 0, "h": 10}
+
+
+def test_batches_are_padded_to_their_own_longest(tmp_path):
+    path = write_interactions(tmp_path, "tiny", SEQUENCES)
+    _, _, test = SequenceDataset(make_config(path, MAX_ITEM_LIST_LENGTH=50)).build()
+    assert test[[0]]["item_id_list"].shape[1] == int(test.inter_feat["item_length"][0])
+    lengths = test.inter_feat["item_length"].tolist()
+    assert lengths == sorted(lengths)
+
+
+def test_gzip_files_are_read_directly(tmp_path):
+    plain = write_interactions(tmp_path / "plain", "tiny", SEQUENCES)
+    zipped = tmp_path / "zipped" / "tiny"
+    zipped.mkdir(parents=True)
+    plain_bytes = Path(plain, "tiny", "tiny.inter").read_bytes()
+    (zipped / "tiny.inter.gz").write_bytes(gzip.compress(plain_bytes))
+    ours = SequenceDataset(make_config(str(tmp_path / "zipped"))).build()
+    reference = SequenceDataset(make_config(plain)).build()
+    for a, b in zip(ours, reference, strict=True):
+        assert whole(a)["item_id_list"].equal(whole(b)["item_id_list"])
+
+
+SPLIT = {
+    "benchmark_filename": ["train", "valid", "test"],
+    "USER_ID_FIELD": "session_id",
+    "alias_of_item_id": ["item_id_list"],
+    "load_col": {"inter": ["session_id", "item_id_list", "item_id"]},
+}
+
+
+def write_split(folder):
+    target = folder / "split"
+    target.mkdir()
+    head = "session_id:token\titem_id_list:token_seq\titem_id:token\n"
+    long = "a b c d e f g"
+    (target / "split.train.inter").write_text(
+        head + f"1\t{long}\th\n1\ta b\tc\n1\ta b c\td\n2\tb\tc\n2\tx y\tz\n"
+    )
+    (target / "split.valid.inter").write_text(head + "3\ta\tb\n")
+    (target / "split.test.inter").write_text(head + f"4\t{long}\ta\n")
+    return str(folder)
+
+
+def test_split_files_keep_the_newest_items_and_each_target_once(tmp_path):
+    train, valid, test = SequenceDataset(
+        make_config(write_split(tmp_path), "split", **SPLIT)
+    ).build()
+    name = train.field2id_token["item_id"]
+    assert name[test[[0]]["item_id_list"][0]].tolist() == list("defg")
+    assert test[[0]]["item_length"].tolist() == [4]
+    targets = whole(train)[TARGET_LIST_PREFIX + "item_id_list"]
+    assert sorted(name[targets[targets > 0]]) == sorted("hcdcz")
+    counts = dict(zip(name, train.item_counts().tolist(), strict=True))
+    assert (counts["a"], counts["b"], counts["x"], counts["h"]) == (1, 2, 1, 1)
+
+
+def test_missing_time_missing_file_empty_file(tmp_path):
+    path = write_interactions(tmp_path, "timeless", SEQUENCES, times=False)
+    config = make_config(path, "timeless", load_col={"inter": ["user_id", "item_id"]})
+    with pytest.raises(DataError, match="no column 'timestamp'.*TIME_FIELD"):
+        SequenceDataset(config).build()
+    with pytest.raises(DataError, match="no folder.*nowhere.inter"):
+        SequenceDataset(make_config(path, "nowhere"))
+    (tmp_path / "hollow").mkdir()
+    with pytest.raises(DataError, match="neither hollow.inter nor hollow.inter.gz"):
+        SequenceDataset(make_config(path, "hollow"))
+    (tmp_path / "hollow" / "hollow.inter").write_text("user_id:token\titem_id:token\n")
+    with pytest.raises(DataError, match="holds no interactions"):
+        SequenceDataset(make_config(path, "hollow"))
+    (tmp_path / "hollow" / "hollow.inter").write_text("user_id\titem_id:tokn\n")
+    with pytest.raises(DataError, match="header names 'user_id'"):
+        SequenceDataset(make_config(path, "hollow"))
+    (tmp_path / "cut").mkdir()
+    whole_file = gzip.compress(
+        b"user_id:token\titem_id:token\ttimestamp:float\n" + b"a\tb\t1\n" * 999
+    )
+    (tmp_path / "cut" / "cut.inter.gz").write_bytes(whole_file[: len(whole_file) // 2])
+    with pytest.raises(DataError, match="cannot be read"):
+        SequenceDataset(make_config(path, "cut"))
+
+
+def test_users_with_one_item_only_leave_nothing_to_predict(tmp_path):
+    path = write_interactions(tmp_path, "ones", [["a"], ["b"]])
+    with pytest.raises(DataError, match="no user has two or more"):
+        SequenceDataset(make_config(path, "ones")).build()
+
+
+def test_evaluation_batch_is_bounded_by_its_score_matrix(tmp_path):
+    path = write_interactions(tmp_path, "tiny", SEQUENCES)
+    config = make_config(path, eval_score_bytes=4 * 9 * 3)  # three rows of nine ids
+    SequenceDataset(config).build()
+    assert config["eval_batch_size"] == 3
+
+
+def test_sampler_covers_all_once_in_even_batches():
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 50, (1000,), generator=generator)
+    targets = lengths.clamp(max=20)
+    sampler = SimilarLengthSampler(lengths, targets, 100, generator)
+    n_batches = len(sampler)
+    batches = list(sampler)
+    assert len(batches) == n_batches
+    assert sorted(i for batch in batches for i in batch) == list(range(1000))
+    assert max(int(targets[batch].sum()) for batch in batches) <= 100 + 20
+    padding = sum(int(lengths[b].max()) * len(b) - int(lengths[b].sum()) for b in batches)
+    assert padding < 0.1 * int(lengths.sum())
+    assert list(sampler) != batches  # every epoch is shuffled anew

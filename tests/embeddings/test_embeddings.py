@@ -1,0 +1,118 @@
+"""One suite, many tables: each is the dense table in disguise."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from recbole_compress.embeddings import (
+    BlockwiseEmbedding,
+    DenseEmbedding,
+    ItemBlocks,
+    LowRankEmbedding,
+)
+from recbole_compress.functional.item_blocks import rank_by_frequency
+
+N, DIM = 53, 8  # a prime number of ids, padding included
+
+
+def item_blocks(sizes=(7, 15, 30)):
+    counts = torch.randint(0, 40, (N,), generator=torch.Generator().manual_seed(1))
+    return ItemBlocks(sizes, rank_by_frequency(counts))
+
+
+TABLES = {
+    "dense": lambda: DenseEmbedding(N, DIM),
+    "low_rank": lambda: LowRankEmbedding(N, DIM, rank=3),
+    "blockwise": lambda: BlockwiseEmbedding(item_blocks(), DIM, (8, 2, 1)),
+    "blockwise_narrow_head": lambda: BlockwiseEmbedding(item_blocks(), DIM, (4, 2, 1)),
+    "blockwise_head_projection": lambda: BlockwiseEmbedding(item_blocks(), DIM, (8, 2, 1), True),
+    "one_item_block": lambda: BlockwiseEmbedding(item_blocks((N - 1,)), DIM, (2,)),
+}
+
+
+@pytest.fixture(params=TABLES)
+def table(request):
+    torch.manual_seed(3)
+    return TABLES[request.param]()
+
+
+def test_lookup_equals_dense_rows_in_value_and_gradient(table):
+    ids = torch.randint(0, N, (4, 9))
+    ids[0, :3] = torch.tensor([0, 5, 5])  # padding and a repeat
+    upstream = torch.randn(4, 9, DIM)
+    dense_twin = copy.deepcopy(table)
+    looked_up = table(ids)
+    expected = dense_twin.dense_weight()[ids] * (ids > 0).unsqueeze(-1)
+    torch.testing.assert_close(looked_up, expected, rtol=1e-6, atol=1e-7)
+    (looked_up * upstream).sum().backward()
+    (expected * upstream).sum().backward()
+    for mine, theirs in zip(table.parameters(), dense_twin.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_padding_reads_as_zeros_and_learns_nothing(table):
+    optimizer = torch.optim.Adam(table.parameters(), lr=0.1)
+    table(torch.tensor([0, 3, 0])).sum().backward()
+    optimizer.step()
+    assert not table(torch.tensor([0])).any()
+    assert not table.dense_weight()[0].any()
+
+
+def test_all_padding_and_empty_batches(table):
+    assert not table(torch.zeros(2, 3, dtype=torch.long)).any()
+    assert table(torch.zeros(0, 3, dtype=torch.long)).shape == (0, 3, DIM)
+
+
+def test_state_dict_round_trip(table):
+    torch.manual_seed(4)
+    twin = copy.deepcopy(table)
+    for parameter in twin.parameters():
+        torch.nn.init.normal_(parameter)
+    twin.load_state_dict(table.state_dict())
+    torch.testing.assert_close(twin.dense_weight(), table.dense_weight(), rtol=0, atol=0)
+
+
+def test_initial_standard_deviation_is_the_promised_one():
+    torch.manual_seed(5)
+    blocks = ItemBlocks((2000, 2000), rank_by_frequency(torch.arange(4001)))
+    for table in (
+        DenseEmbedding(4001, 64, 0.05),
+        LowRankEmbedding(4001, 64, 16, 0.05),
+        BlockwiseEmbedding(blocks, 64, (64, 16), init_std=0.05),
+    ):
+        rows = table.dense_weight()[1:]
+        for half in (rows[:2000], rows[2000:]):
+            assert half.std().item() == pytest.approx(0.05, rel=0.1)
+
+
+def test_frequent_items_get_the_wide_rows():
+    counts = torch.tensor([0, 1, 50, 2, 30])
+    blocks = ItemBlocks((2, 2), rank_by_frequency(counts))
+    table = BlockwiseEmbedding(blocks, 4, (4, 1))
+    torch.testing.assert_close(table(torch.tensor([2, 4])), table.tables[0], rtol=0, atol=0)
+
+
+def test_loading_restores_the_inverse_permutation():
+    blocks, other = item_blocks(), ItemBlocks((N - 1,), rank_by_frequency(torch.arange(N)))
+    other.load_state_dict(blocks.state_dict())
+    assert other.id_of_rank.equal(blocks.id_of_rank)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LowRankEmbedding(N, DIM, 0), "low_rank_dim=0"),
+        (lambda: LowRankEmbedding(N, DIM, 9), "low_rank_dim=9"),
+        (lambda: BlockwiseEmbedding(item_blocks(), DIM, (8, 2)), "give 3 widths"),
+        (lambda: BlockwiseEmbedding(item_blocks(), DIM, (8, 2, 0)), "give 3 widths"),
+        (lambda: DenseEmbedding(1, DIM), "num_embeddings=1"),
+        (lambda: DenseEmbedding(5, 0), "embedding_dim=0"),
+        (lambda: item_blocks((7, 15)), "52 items together"),
+    ],
+)
+def test_bad_values_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,266 @@
+"""Every item head is its dense truth in disguise: one suite, each head adds only that truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
+
+from recbole_compress.embeddings import DenseEmbedding, ItemBlocks, LowRankEmbedding
+from recbole_compress.heads import ItemHead, LowRankHead, TiedHead, TwoLevelHead, UntiedHead
+
+DIM = 6
+Truth = Callable[[Tensor], Tensor]
+
+
+def shuffled_blocks(*sizes: int) -> ItemBlocks:
+    """Item blocks over ids in random popularity order."""
+    order = torch.randperm(sum(sizes), generator=torch.Generator().manual_seed(1))
+    return ItemBlocks(sizes, torch.cat([torch.tensor([-1]), order]).int())
+
+
+def with_padding(item_scores: Tensor) -> Tensor:
+    return F.pad(item_scores, (1, 0), value=-torch.inf)
+
+
+def untied(n: int, bias: bool) -> tuple[ItemHead, Truth]:
+    head = UntiedHead(n, DIM, bias=bias)
+    if head.bias is None:
+        return head, lambda hidden: with_padding(hidden @ head.weight[1:].T)
+    return head, lambda hidden: with_padding(hidden @ head.weight[1:].T + head.bias[1:])
+
+
+def low_rank(n: int, bias: bool) -> tuple[ItemHead, Truth]:
+    head = LowRankHead(n, DIM, rank=2, bias=bias)
+
+    def truth(hidden: Tensor) -> Tensor:
+        logits = hidden @ (head.weight @ head.projection).T
+        return with_padding(logits if head.bias is None else logits + head.bias)
+
+    return head, truth
+
+
+def tied(embedding: nn.Module) -> tuple[ItemHead, Truth]:
+    head = TiedHead(embedding)
+    head.owner = embedding  # a model registers it; here the head must, to have parameters to test
+    return head, lambda hidden: with_padding(hidden @ embedding.dense_weight()[1:].T)
+
+
+def two_level(*sizes: int, tail_dims: tuple[int, ...]) -> tuple[ItemHead, Truth]:
+    blocks = shuffled_blocks(*sizes)
+    head = TwoLevelHead(blocks, DIM, tail_dims)
+
+    def truth(hidden: Tensor) -> Tensor:
+        first_level = (hidden @ head.weight.T).softmax(1)
+        probabilities = [first_level[:, : sizes[0]]]
+        factors = zip(head.tail_projections, head.tail_weights, strict=True)
+        for i, (projection, weight) in enumerate(factors):
+            within = (hidden @ (weight @ projection).T).softmax(1)
+            probabilities.append(first_level[:, [sizes[0] + i]] * within)
+        by_rank = torch.cat(probabilities, 1).log()
+        columns = [by_rank[:, rank] for rank in blocks.rank_of_id[1:].tolist()]
+        return with_padding(torch.stack(columns, 1))
+
+    return head, truth
+
+
+CASES: dict[str, Callable[[], tuple[ItemHead, Truth]]] = {
+    "untied": lambda: untied(23, bias=False),
+    "untied-bias": lambda: untied(23, bias=True),
+    "untied-one-item": lambda: untied(2, bias=False),
+    "low_rank": lambda: low_rank(23, bias=False),
+    "low_rank-bias": lambda: low_rank(23, bias=True),
+    "tied-dense": lambda: tied(DenseEmbedding(23, DIM)),
+    "tied-low_rank": lambda: tied(LowRankEmbedding(23, DIM, rank=2)),
+    "two_level-no-tail": lambda: two_level(22, tail_dims=()),
+    "two_level-one-tail": lambda: two_level(5, 17, tail_dims=(3,)),
+    "two_level-three-tails": lambda: two_level(4, 7, 8, 3, tail_dims=(3, 2, 1)),
+    "two_level-all-single": lambda: two_level(1, 1, 1, tail_dims=(1, 1)),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request) -> tuple[ItemHead, Truth]:
+    torch.manual_seed(7)
+    head, truth = CASES[request.param]()
+    head.double()
+    with torch.no_grad():  # spread out, so that scores differ and rankings are clear
+        for parameter in head.parameters():
+            parameter.add_(torch.randn_like(parameter))
+            if len(parameter) == head.num_embeddings:
+                parameter[0] = 0.0  # a padding row stays what training leaves it
+    return head, truth
+
+
+def hidden_states(n: int) -> Tensor:
+    return torch.randn(n, DIM, dtype=torch.float64).requires_grad_()
+
+
+class TestItemHeadContract:
+    def test_scores_are_the_truth_in_id_order(self, case):
+        head, truth = case
+        hidden = hidden_states(9)
+        scores = head.scores(hidden)
+        assert scores.shape == (9, head.num_embeddings)
+        assert scores.is_contiguous()
+        assert (scores[:, 0] == -torch.inf).all()
+        assert_close(scores, truth(hidden), rtol=1e-10, atol=1e-10)
+        if isinstance(head, TwoLevelHead):
+            assert_close(scores.exp().sum(1), torch.ones(9).double(), rtol=1e-10, atol=0)
+
+    def test_the_caller_may_write_into_scores(self, case):
+        head, _ = case
+        hidden = hidden_states(3)
+        with torch.no_grad():
+            before = head.scores(hidden)
+            head.scores(hidden).fill_(0.0)
+            assert_close(head.scores(hidden), before, rtol=0, atol=0)
+
+    def test_loss_and_gradients_are_those_of_the_truth(self, case):
+        head, truth = case
+        hidden = hidden_states(40)
+        targets = torch.randint(1, head.num_embeddings, (40,))
+        self.compare_losses(head, truth, hidden, targets)
+
+    def test_targets_that_touch_few_items(self, case):
+        # One id only: for the two-level head all tails but one, or all of them, stay untouched.
+        head, truth = case
+        for item in {1, head.num_embeddings - 1}:
+            hidden = hidden_states(5)
+            self.compare_losses(head, truth, hidden, torch.full((5,), item))
+
+    @staticmethod
+    def compare_losses(head: ItemHead, truth: Truth, hidden: Tensor, targets: Tensor) -> None:
+        leaves = [hidden, *head.parameters()]
+        # Computed twice and added, so that gradients meet an incoming factor and an accumulation.
+        ours = 2 * head.loss(hidden, targets) + head.loss(hidden, targets)
+        expected = 3 * F.cross_entropy(truth(hidden), targets)
+        assert_close(ours, expected, rtol=1e-10, atol=1e-10)
+        got = torch.autograd.grad(ours, leaves)
+        wanted = torch.autograd.grad(expected, leaves)
+        for gradient, reference in zip(got, wanted, strict=True):
+            assert_close(gradient, reference, rtol=1e-8, atol=1e-10)
+
+    def test_chunk_size_does_not_change_the_loss(self, case):
+        head, _ = case
+        hidden, targets = hidden_states(11), torch.randint(1, head.num_embeddings, (11,))
+        whole = head.loss(hidden, targets)
+        head.chunk_size = 3
+        assert_close(head.loss(hidden, targets), whole, rtol=1e-12, atol=1e-12)
+
+    def test_no_targets_give_zero(self, case):
+        head, _ = case
+        loss = head.loss(hidden_states(0), torch.zeros(0, dtype=torch.long))
+        assert loss == 0
+        assert all(not g.any() for g in torch.autograd.grad(loss, list(head.parameters())))
+
+    def test_gradients_of_scores_are_those_of_the_truth(self, case):
+        head, truth = case
+        hidden = hidden_states(4)
+        leaves = [hidden, *head.parameters()]
+        weights = torch.randn(4, head.num_embeddings - 1, dtype=torch.float64)
+        ours = (head.scores(hidden)[:, 1:] * weights).sum()
+        expected = (truth(hidden)[:, 1:] * weights).sum()
+        for gradient, reference in zip(
+            torch.autograd.grad(ours, leaves), torch.autograd.grad(expected, leaves), strict=True
+        ):
+            assert_close(gradient, reference, rtol=1e-8, atol=1e-9)
+
+    @pytest.mark.parametrize("k", [1, 5, "all"])
+    def test_topk_is_the_full_ranking(self, case, k):
+        head, _ = case
+        n_items = head.num_embeddings - 1
+        k = n_items if k == "all" else min(k, n_items)
+        hidden = hidden_states(50)
+        with torch.no_grad():
+            values, ids = head.topk(hidden, k)
+            expected = head.scores(hidden).topk(k, dim=1)
+        assert_close(ids, expected.indices, rtol=0, atol=0)
+        assert_close(values, expected.values, rtol=1e-10, atol=1e-10)
+
+    def test_forward_gathers_scores(self, case):
+        head, _ = case
+        ids = torch.arange(head.num_embeddings)
+        hidden = hidden_states(len(ids))
+        expected = head.scores(hidden).gather(1, ids[:, None])[:, 0]
+        assert expected[0] == -torch.inf
+        assert_close(head(hidden, ids), expected, rtol=1e-10, atol=1e-10)
+
+    def test_state_dict_round_trip(self, case, request):
+        head, _ = case
+        name = request.node.callspec.params["case"]
+        other, _ = CASES[name]()
+        other.double().load_state_dict(head.state_dict())
+        hidden = hidden_states(3)
+        assert_close(other.scores(hidden), head.scores(hidden), rtol=0, atol=0)
+
+    def test_macs_count_the_matrix_products(self, case):
+        head, _ = case
+        # A dense table of its own is used as it is; one built from factors is not the head's cost.
+        if isinstance(head, TiedHead) and not isinstance(head.embedding, DenseEmbedding):
+            pytest.skip("the counter would see the table being built")
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            head.scores(hidden_states(1))
+        assert head.macs() == counter.get_total_flops() / 2
+
+    @pytest.mark.parametrize("target", [0, -1, "n"])
+    def test_a_target_that_is_no_item_is_refused(self, case, target):
+        head, _ = case
+        target = head.num_embeddings if target == "n" else target
+        with pytest.raises(ValueError, match=r"targets from .* expected item ids 1 \.\. \d+; 0 is"):
+            head.loss(hidden_states(2), torch.tensor([1, target]))
+
+    def test_k_beyond_the_catalogue_is_refused(self, case):
+        head, _ = case
+        for k in (0, head.num_embeddings):
+            with pytest.raises(ValueError, match=rf"k={k}: choose 1 \.\. "):
+                head.topk(hidden_states(2), k)
+
+
+def test_initial_rows_have_the_promised_std():
+    torch.manual_seed(0)
+    std, dim = 0.05, 64
+    low = LowRankHead(2001, dim, rank=8, init_std=std)
+    two = TwoLevelHead(shuffled_blocks(1500, 2000), dim, tail_dims=(16,), init_std=std)
+    dense = UntiedHead(2001, dim, init_std=std)
+    tail = two.tail_weights[0] @ two.tail_projections[0]
+    for rows in (dense.weight[1:], low.weight @ low.projection, two.weight, tail):
+        assert rows.std().item() == pytest.approx(std, rel=0.1)
+    assert not dense.weight[0].any()
+
+
+def test_padding_row_of_a_full_table_is_never_trained():
+    head = UntiedHead(7, DIM, bias=True)
+    head.loss(torch.randn(5, DIM), torch.randint(1, 7, (5,))).backward()
+    assert not head.weight.grad[0].any() and head.bias.grad[0] == 0
+    assert head.weight.grad[1:].any(1).all()
+
+
+def test_a_tied_head_adds_nothing_to_the_model():
+    embedding = DenseEmbedding(7, DIM)
+    model = nn.ModuleDict({"embedding": embedding, "head": TiedHead(embedding)})
+    assert list(model.state_dict()) == ["embedding.weight"]
+    embedding.weight = nn.Parameter(torch.ones(7, DIM))  # replaced, as by loading or compression
+    assert (model["head"].scores(torch.ones(1, DIM))[:, 1:] == DIM).all()
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: UntiedHead(1, 4), "num_embeddings=1"),
+        (lambda: UntiedHead(5, 0), "embedding_dim=0"),
+        (lambda: UntiedHead(5, 4, chunk_size=0), "chunk_size=0"),
+        (lambda: LowRankHead(5, 4, rank=0), "rank=0: choose 1 .. 4"),
+        (lambda: LowRankHead(5, 4, rank=5), "rank=5: choose 1 .. 4"),
+        (lambda: TwoLevelHead(shuffled_blocks(2, 3), 4, ()), r"tail_dims=\(\): give 1 widths"),
+        (lambda: TwoLevelHead(shuffled_blocks(2, 3), 4, (0,)), r"tail_dims=\(0,\): give 1 widths"),
+    ],
+)
+def test_impossible_settings_get_one_clear_line(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()

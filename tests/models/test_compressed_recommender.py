@@ -1,0 +1,153 @@
+"""The recommender that all models are: every combination trains, scores and ranks consistently."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from recbole.config import Config
+from recbole.data.interaction import Interaction
+
+from recbole_compress import models
+from recbole_compress.data import SequenceDataset
+from recbole_compress.errors import ConfigError, DataError
+from recbole_compress.models.choices import BACKBONES, ITEM_EMBEDDINGS, ITEM_HEADS
+from tests.conftest import write_interactions
+
+SEQUENCES = [[f"i{(u * 5 + s * s) % 31}" for s in range(3 + u % 8)] for u in range(60)]
+NAMES = {"nextitnet": "CpRecNextItNet", "gru4rec": "CpRecGRU4Rec", "sasrec": "CpRecSASRec"}
+
+
+def build(folder, model="CpRecNextItNet", **settings):
+    path = write_interactions(folder, "tiny", SEQUENCES)
+    defaults = {
+        "data_path": path,
+        "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+        "MAX_ITEM_LIST_LENGTH": 6,
+        "embedding_size": 8,
+        "low_rank_dim": 3,
+        "item_block_cutoffs": [5, 12],
+        "embedding_dropout_prob": 0.0,
+    }
+    if model == "CpRecNextItNet":
+        defaults["dilations"] = [1, 2]
+    config = Config(model, "tiny", config_dict={**defaults, **settings})
+    train, _, test = SequenceDataset(config).build()
+    torch.manual_seed(0)
+    return getattr(models, model)(config, train), train, test
+
+
+COMBINATIONS = list(itertools.product(BACKBONES, ITEM_EMBEDDINGS, ITEM_HEADS))
+
+
+@pytest.mark.parametrize(("backbone", "embedding", "head"), COMBINATIONS)
+def test_every_combination_trains_and_ranks(tmp_path, backbone, embedding, head):
+    model, train, test = build(tmp_path, NAMES[backbone], item_embedding=embedding, item_head=head)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    batch = train[list(range(len(train)))]
+    model.train()
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        losses.append(model.calculate_loss(batch))
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < losses[0] - 0.1
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+    model.eval()
+    rows = test[list(range(len(test)))]
+    with torch.no_grad():
+        scores = model.full_sort_predict(rows)
+        assert scores.shape == (len(test), model.n_items)
+        assert (scores[:, 0] == -torch.inf).all()
+        assert scores[:, 1:].isfinite().all()
+        values, ids = model.topk(rows, 5)
+        torch.testing.assert_close(values, scores.topk(5).values, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(scores.gather(1, ids), values, rtol=1e-4, atol=1e-4)
+        own = scores.gather(1, rows["item_id"].unsqueeze(1)).squeeze(1)
+        torch.testing.assert_close(model.predict(rows), own, rtol=1e-4, atol=1e-4)
+
+
+def test_all_positions_loss_equals_the_mean_over_prefixes(tmp_path):
+    model, train, _ = build(tmp_path, window_min_context=6)
+    model.eval()
+    by_window = model.calculate_loss(train[list(range(len(train)))])
+    train.windows = None
+    by_prefix = model.calculate_loss(train[list(range(len(train)))])
+    # Both ways show every target the same six items, so the losses agree.
+    torch.testing.assert_close(by_window, by_prefix, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("backbone", NAMES)
+def test_padding_and_other_rows_change_nothing(tmp_path, backbone):
+    model, *_ = build(tmp_path, NAMES[backbone])
+    model.eval()
+    one = model.score(torch.tensor([[3, 7]]), torch.tensor([2]))
+    padded = torch.tensor([[3, 7, 9, 30, 4], [5, 5, 5, 5, 5]])  # rubbish behind the end
+    torch.testing.assert_close(
+        model.score(padded, torch.tensor([2, 5]))[:1], one, rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("backbone", NAMES)
+def test_empty_and_one_item_sequences_get_an_answer(tmp_path, backbone):
+    model, *_ = build(tmp_path, NAMES[backbone])
+    model.eval()
+    scores = model.score(torch.tensor([[0, 0], [4, 0], [7, 0]]), torch.tensor([0, 1, 1]))
+    assert scores[:, 1:].isfinite().all()
+    assert not torch.allclose(scores[1, 1:], scores[2, 1:])
+
+
+@pytest.mark.parametrize("wrong", [-1, 32, 10**9])
+def test_unseen_items_are_named(tmp_path, wrong):
+    model, *_ = build(tmp_path)
+    batch = Interaction(
+        {"item_id_list": torch.tensor([[3, wrong]]), "item_length": torch.tensor([2])}
+    )
+    with pytest.raises(DataError, match=f"item id {wrong}: this model knows the ids 1 .. 31"):
+        model.full_sort_predict(batch)
+
+
+def test_items_that_training_never_showed_are_ranked_too(tmp_path):
+    model, train, _ = build(tmp_path)
+    counts = train.item_counts()
+    assert (counts[1:] == 0).any() or counts[1:].min() >= 1
+    unseen = counts.clone()
+    unseen[3] = 0
+    train.item_counts = lambda: unseen
+    config = Config("CpRecNextItNet", "tiny", config_dict={"data_path": str(tmp_path)})
+    again = models.CpRecNextItNet(config, train)
+    assert again.item_embedding.item_blocks.rank_of_id[3] == again.n_items - 2
+    assert again.score(torch.tensor([[3]]), torch.tensor([1]))[0, 3].isfinite()
+
+
+def test_shared_partition_is_stored_once(tmp_path):
+    model, *_ = build(tmp_path)
+    assert model.item_embedding.item_blocks is model.item_head.item_blocks
+
+
+def test_receptive_field_warning(tmp_path, caplog):
+    with caplog.at_level("WARNING"):
+        build(tmp_path, dilations=[1], MAX_ITEM_LIST_LENGTH=20)
+    assert "sees the newest 7 items, MAX_ITEM_LIST_LENGTH is 20" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"item_head": "tide"}, "item_head='tide'.*did you mean 'tied'"),
+        ({"item_embedding": "blokwise"}, "item_embedding='blokwise'.*'blockwise'"),
+        ({"layer_sharing": "cross"}, "cross_"),
+        ({"item_block_cutoffs": [12, 5]}, "must ascend"),
+        ({"item_block_cutoffs": [5, 400]}, "leave items on both sides"),
+        ({"item_block_cutoffs": "auto", "n_item_blocks": 99}, "n_item_blocks=99"),
+        ({"item_block_dims": [8, 2, 0]}, "from 1 to 8"),
+        ({"item_embedding": "low_rank", "low_rank_dim": 0}, "low_rank_dim=0"),
+        ({"loss_type": "BPR"}, "loss_type='BPR'"),
+    ],
+)
+def test_bad_settings_are_named(tmp_path, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        build(tmp_path, **settings)

@@ -1,0 +1,153 @@
+"""The command line, as a user types it: our models, RecBole's own, and every way to go wrong."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from recbole_compress.quick_start.command_line import main
+from recbole_compress.quick_start.quick_start import run_recbole_compress
+from tests.conftest import write_interactions
+
+SEQUENCES = [[f"i{(u * 7 + s * s) % 41}" for s in range(4 + u % 9)] for u in range(60)]
+SCRIPT = os.path.join(os.path.dirname(__file__), "..", "..", "run_recbole_compress.py")
+QUICK = ["--epochs=1", "--MAX_ITEM_LIST_LENGTH=6", "--show_progress=False", "--threads=1"]
+
+
+@pytest.fixture
+def arguments(in_tmp):
+    path = write_interactions(in_tmp, "tiny", SEQUENCES)
+    (in_tmp / "tiny.yaml").write_text("load_col: {inter: [user_id, item_id, timestamp]}\n")
+    return ["--dataset=tiny", f"--data_path={path}", "--config_files=tiny.yaml", *QUICK]
+
+
+@pytest.mark.parametrize(
+    "model", ["CpRecNextItNet", "CpRecGRU4Rec", "CpRecSASRec", "SASRec", "GRU4Rec", "NextItNet"]
+)
+def test_ours_and_stock_models_give_the_same_report(arguments, model, capsys):
+    assert main([f"--model={model}", *arguments, "--card_path=card.json"]) == 0
+    with open("card.json") as file:
+        card = json.load(file)
+    assert card["model"] == model
+    assert card["parameters"]["total"] > 0
+    assert set(card["metrics"]["test"]) == set(card["metrics"]["valid"])
+    assert card["latency_ms"]["p50"] > 0
+    assert card["compression_ratio"]["untied"] > 0
+    assert os.path.exists(card["files"]["checkpoint"])
+
+
+def test_the_script_runs_from_another_folder(arguments):
+    run = subprocess.run(
+        [sys.executable, SCRIPT, "--model=CpRecNextItNet", *arguments, "--dilations=[1,4]"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "ndcg@10" in run.stdout + run.stderr
+    assert "\r" not in run.stderr  # no progress bars where nobody looks
+    assert len(glob.glob("saved/*.card.json")) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("--lerning_rate=0.1", "learning_rate"),
+        ("--learning_rate=fast", "learning_rate"),
+        ("--item_head=two_levels", "two_level"),
+        ("--embedding_size=0", "embedding_size|embedding_dim"),
+        ("--item_block_cutoffs=[30,5]", "must ascend"),
+        ("--item_block_cutoffs=[3000]", "leave items on both sides"),
+        ("--n_item_blocks=500", "n_item_blocks=500"),
+        ("--block_attenuation=0.1", "block_attenuation=0.1"),
+        ("--window_stride=7", "window_stride=7"),
+        ("--resume=nothing.pth", "no such checkpoint"),
+        ("--data_path=nowhere", "no folder"),
+        ("--TIME_FIELD=when", "TIME_FIELD"),
+        ("epochs=5", "epochs=5"),
+    ],
+)
+def test_bad_input_gets_one_line_and_a_non_zero_exit(arguments, wrong, message, capsys):
+    key = wrong.split("=")[0]
+    kept = [a for a in arguments if not a.startswith(key + "=")]
+    assert main(["--model=CpRecNextItNet", *kept, wrong]) != 0
+    error = capsys.readouterr().err
+    (line,) = [line for line in error.splitlines() if line.startswith("error: ")]
+    import re
+
+    assert re.search(message, line), line
+    assert glob.glob("saved/*.pth") == []
+
+
+def test_unknown_model_and_data_set(arguments, capsys):
+    assert main(["--model=CpRecNextNet", *arguments]) == 2
+    assert "CpRecNextItNet" in capsys.readouterr().err
+    assert main(["--model=CpRecNextItNet"]) == 2
+    assert "dataset" in capsys.readouterr().err
+    assert main(["trian"]) == 2
+    assert "run" in capsys.readouterr().err
+
+
+def test_help_needs_nothing(capsys):
+    assert main([]) == 0
+    assert "--model=CpRecNextItNet" in capsys.readouterr().out
+
+
+def test_command_line_values_are_never_evaluated(arguments, capsys):
+    main(["--model=CpRecNextItNet", *arguments, "--card_path=__import__('os').mkdir('pwned')"])
+    assert not os.path.exists("pwned")
+
+
+def test_evaluation_equals_recboles_own_to_the_last_digit(in_tmp):
+    """ml-100k, one model: RecBole's trainer and collector against ours, same checkpoint."""
+    from recbole.data import create_dataset, data_preparation
+    from recbole.trainer import Trainer
+
+    from recbole_compress.config import Config
+    from recbole_compress.trainers import CompressTrainer
+
+    settings = {
+        "epochs": 1,
+        "state": "ERROR",
+        "metrics": ["Recall", "MRR", "NDCG", "Hit", "Precision", "MAP"],
+        "topk": [5, 10],
+        "metric_decimal_place": 10,
+        "show_progress": False,
+        "item_head": "tied",
+    }
+    result = run_recbole_compress("CpRecNextItNet", "ml-100k", config_dict=dict(settings))
+    config = Config("CpRecNextItNet", "ml-100k", config_dict=dict(settings))
+    train, valid, test = data_preparation(config, create_dataset(config))
+    from recbole.utils import get_model
+
+    from recbole_compress.trainers.checkpoint import load_checkpoint
+
+    model = get_model("CpRecNextItNet")(config, train._dataset)
+    model.load_state_dict(load_checkpoint(result["checkpoint"])["state_dict"])
+    for data in (valid, test):
+        theirs = Trainer(config, model).evaluate(data, load_best_model=False)
+        ours = CompressTrainer(config, model).evaluate(data, load_best_model=False)
+        assert ours == theirs
+    assert result["test_result"] == theirs
+
+
+def test_anomaly_mode_is_off_during_stock_training(arguments, monkeypatch):
+    import torch
+    from recbole.model.sequential_recommender import GRU4Rec
+
+    seen = []
+    loss = GRU4Rec.calculate_loss
+
+    def calculate_loss(self, interaction):
+        seen.append(torch.is_anomaly_enabled())
+        return loss(self, interaction)
+
+    monkeypatch.setattr(GRU4Rec, "calculate_loss", calculate_loss)
+    assert main(["--model=GRU4Rec", *arguments]) == 0
+    assert seen
+    assert not any(seen)

@@ -1,0 +1,119 @@
+"""Files that hold data only: written whole or not at all, refused when damaged or not data."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from recbole.config import Config
+
+from recbole_compress.errors import CheckpointError
+from recbole_compress.trainers.checkpoint import load_checkpoint, plain_config, save_checkpoint
+
+
+@pytest.fixture
+def state():
+    config = Config("SASRec", "ml-100k", config_dict={"train_neg_sample_args": None})
+    return {
+        "config": plain_config(config),
+        "epoch": 3,
+        "best_valid_score": np.float64(0.25),
+        "state_dict": {"weight": torch.arange(6.0).view(2, 3)},
+        "optimizer": {},
+    }
+
+
+def test_round_trip_keeps_a_working_config(state, tmp_path):
+    path = str(tmp_path / "a.pth")
+    save_checkpoint(state, path)
+    loaded = load_checkpoint(path)
+    assert loaded["config"]["model"] == "SASRec"
+    assert loaded["config"]["eval_type"] == state["config"]["eval_type"]
+    assert loaded["config"]["device"] == torch.device("cpu")
+    assert type(loaded["best_valid_score"]) is float
+    assert loaded["state_dict"]["weight"].equal(state["state_dict"]["weight"])
+    assert os.listdir(tmp_path) == ["a.pth"]  # no temporary file stays
+
+
+def test_plain_torch_load_reads_it_too(state, tmp_path):
+    path = str(tmp_path / "a.pth")
+    save_checkpoint(state, path)
+    assert torch.load(path)["epoch"] == 3  # what RecBole's loaders call
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch pwned",)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_code_is_refused_and_not_run(state, in_tmp, protocol):
+    torch.save({**state, "extra": Evil()}, "evil.pth", pickle_protocol=protocol)
+    with pytest.raises(CheckpointError, match="evil.pth: (refused|damaged)"):
+        load_checkpoint("evil.pth")
+    assert not os.path.exists("pwned")
+    with open("bare.pth", "wb") as file:
+        pickle.dump(Evil(), file)
+    with pytest.raises(CheckpointError, match="bare.pth"):
+        load_checkpoint("bare.pth")
+    assert not os.path.exists("pwned")
+
+
+def test_foreign_classes_are_named(state, tmp_path):
+    path = str(tmp_path / "foreign.pth")
+    torch.save({**state, "best_valid_score": 0.0, "extra": textwrap.TextWrapper()}, path)
+    with pytest.raises(CheckpointError, match="textwrap.TextWrapper"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
+def test_truncated_files_are_refused(state, tmp_path, keep):
+    path = tmp_path / "cut.pth"
+    save_checkpoint(state, str(path))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
+    with pytest.raises(CheckpointError, match="cut.pth: (damaged|refused)"):
+        load_checkpoint(str(path))
+
+
+def test_missing_and_foreign_files_get_one_line(tmp_path):
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        load_checkpoint(str(tmp_path / "none.pth"))
+    torch.save({"weights": 1}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="not a RecBole checkpoint") as caught:
+        load_checkpoint(str(tmp_path / "other.pth"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_leaves_the_file_of_before(state, tmp_path):
+    path = str(tmp_path / "a.pth")
+    save_checkpoint(state, path)
+    script = f"""
+    import resource, signal, torch
+    import recbole_compress
+    from recbole_compress.errors import CheckpointError
+    from recbole_compress.trainers.checkpoint import load_checkpoint, save_checkpoint
+    state = load_checkpoint({path!r})
+    state["state_dict"]["weight"] = torch.zeros(1000, 1000)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # writes fail beyond 100 kB
+    try:
+        save_checkpoint(state, {path!r})
+    except CheckpointError as error:
+        print(error)
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
+    )
+    assert "cannot be written" in run.stdout
+    assert "untouched" in run.stdout
+    assert load_checkpoint(path)["epoch"] == 3
+    assert os.listdir(tmp_path) == ["a.pth"]
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY

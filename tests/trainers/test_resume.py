@@ -1,0 +1,130 @@
+"""A training killed in the middle of an epoch ends where an uninterrupted one does."""
+
+from __future__ import annotations
+
+import glob
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_compress.errors import CheckpointError, TrainingError
+from recbole_compress.quick_start.quick_start import run_recbole_compress
+from recbole_compress.trainers.checkpoint import load_checkpoint
+from tests.conftest import write_interactions
+
+SEQUENCES = [[f"i{(u * 7 + s * s + u * s) % 37}" for s in range(4 + u % 9)] for u in range(80)]
+SETTINGS = {
+    "epochs": 4,
+    "stopping_step": 10,
+    "MAX_ITEM_LIST_LENGTH": 6,
+    "train_batch_size": 64,
+    "state": "ERROR",
+    "threads": 1,
+    "show_progress": False,
+    "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+}
+MODELS = {
+    "CpRecNextItNet": {"embedding_size": 8, "dilations": [1], "embedding_dropout_prob": 0.3},
+    "SASRec": {"hidden_size": 8, "inner_size": 8},  # RecBole's own, through RecBole's loaders
+}
+KILL = """
+import os, signal, sys
+from recbole_compress.quick_start import quick_start
+make = quick_start.get_model
+def get_model(name):
+    model = make(name)
+    loss, calls = model.calculate_loss, [0]
+    def calculate_loss(self, interaction):
+        calls[0] += 1
+        if calls[0] == {calls}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return loss(self, interaction)
+    body = {{"calculate_loss": calculate_loss, "__module__": model.__module__}}
+    return type(name, (model,), body)
+quick_start.get_model = get_model
+quick_start.run_recbole_compress({model!r}, "tiny", config_dict={settings!r})
+"""
+
+
+def settings_for(model, folder, **more):
+    path = write_interactions(folder, "tiny", SEQUENCES)
+    return {**SETTINGS, **MODELS[model], "data_path": path, **more}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_killed_run_ends_where_an_uninterrupted_one_does(in_tmp, model):
+    settings = settings_for(model, in_tmp, checkpoint_dir="whole")
+    whole = run_recbole_compress(model, "tiny", config_dict=dict(settings))
+
+    settings["checkpoint_dir"] = "killed"
+    steps = 3 if model == "SASRec" else 12
+    script = KILL.format(calls=2 * steps + 2, model=model, settings=settings)
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    (checkpoint,) = (p for p in glob.glob("killed/*.pth") if not p.endswith(".resume.pth"))
+    reached = max(load_checkpoint(p)["epoch"] for p in glob.glob("killed/*.pth"))
+    assert 0 <= reached < 3
+
+    resumed = run_recbole_compress(command_line=[f"--resume={checkpoint}"])
+
+    assert resumed["best_valid_result"] == whole["best_valid_result"]
+    assert resumed["test_result"] == whole["test_result"]
+    ends = [load_checkpoint(result["checkpoint"]) for result in (whole, resumed)]
+    assert ends[0]["epoch"] == ends[1]["epoch"]
+    for name, weight in ends[0]["state_dict"].items():
+        torch.testing.assert_close(ends[1]["state_dict"][name], weight, rtol=0, atol=0)
+
+
+def test_a_finished_run_is_not_trained_again(in_tmp):
+    settings = settings_for("CpRecNextItNet", in_tmp, epochs=2)
+    first = run_recbole_compress("CpRecNextItNet", "tiny", config_dict=dict(settings))
+    again = run_recbole_compress(config_dict={"resume": first["checkpoint"]})
+    assert again["test_result"] == first["test_result"]
+    assert glob.glob("saved/*.resume.pth") == []
+
+
+def test_checkpoint_of_another_data_set_or_shape_is_refused(in_tmp):
+    settings = settings_for("CpRecNextItNet", in_tmp, epochs=1)
+    first = run_recbole_compress("CpRecNextItNet", "tiny", config_dict=dict(settings))
+    before = Path(first["checkpoint"]).read_bytes()
+    write_interactions(in_tmp, "other", [[item + "x" for item in s] for s in SEQUENCES])
+    with pytest.raises(CheckpointError, match="made for the items of data set 'tiny'"):
+        run_recbole_compress(
+            "CpRecNextItNet", "other", config_dict={**settings, "resume": first["checkpoint"]}
+        )
+    with pytest.raises(CheckpointError, match="its weights do not fit this model"):
+        run_recbole_compress(config_dict={"resume": first["checkpoint"], "embedding_size": 4})
+    assert Path(first["checkpoint"]).read_bytes() == before
+
+
+def test_nan_loss_names_the_place_and_keeps_the_best(in_tmp, monkeypatch):
+    from recbole_compress.models import CpRecNextItNet
+
+    loss, calls = CpRecNextItNet.calculate_loss, []
+
+    def turns_bad(self, interaction):
+        calls.append(1)
+        return loss(self, interaction) * (float("nan") if len(calls) > 20 else 1.0)
+
+    monkeypatch.setattr(CpRecNextItNet, "calculate_loss", turns_bad)
+    settings = settings_for("CpRecNextItNet", in_tmp)
+    with pytest.raises(
+        TrainingError, match=r"epoch \d+, batch \d+: the training loss is nan.*holds"
+    ):
+        run_recbole_compress("CpRecNextItNet", "tiny", config_dict=dict(settings))
+    (kept,) = (p for p in glob.glob("saved/*.pth") if not p.endswith(".resume.pth"))
+    weights = load_checkpoint(kept)["state_dict"].values()
+    assert all(torch.isfinite(w).all() for w in weights if w.is_floating_point())
+
+
+def test_time_limit_ends_training_with_the_best_epoch(in_tmp):
+    settings = settings_for("CpRecNextItNet", in_tmp, epochs=500, train_time_limit=0.5)
+    result = run_recbole_compress("CpRecNextItNet", "tiny", config_dict=dict(settings))
+    assert 1 <= result["card"]["training"]["epochs"] < 500
+    assert result["test_result"] is not None
