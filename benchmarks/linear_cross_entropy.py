@@ -75,9 +75,7 @@ def main() -> None:
     options = parser.parse_args()
 
     rows = []
-    print(
-        f"{'classes':>8} {'threads':>8} {'dense ms':>9} {'chunked ms':>11} {'speedup':>8} {'best':>6}"
-    )
+    print(" classes  threads  dense ms  chunked ms  speedup   best")
     for threads in THREADS:
         for n_classes in N_CLASSES:
             row = measure(n_classes, threads, options.repeats, options.seed)

@@ -1,7 +1,7 @@
 """Compressed sequential recommendation for RecBole.
 
 Importing this package makes its models known to RecBole by name:
-``run_recbole(model="CpRecNextItNet")`` and RecBole's other functions then work as for its own models.
+``run_recbole(model="CpRecNextItNet")`` and RecBole's other functions then work as for its own.
 """
 
 from recbole_compress._version import __version__

@@ -96,10 +96,8 @@ class Config(RecBoleConfig):
         return self._convert_config_dict(self._from("command line", self._arguments))
 
     def _from(self, source: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Note where these settings come from, and forget a weaker source's text."""
+        """Note where these settings come from; called from the weakest source to the strongest."""
         self._source_of_key.update(dict.fromkeys(settings, source))
-        for key in settings:
-            pass
         return settings
 
     def _convert_config_dict(self, config_dict):

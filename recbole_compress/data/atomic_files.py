@@ -63,7 +63,8 @@ class AtomicFiles:
         if self.benchmark_filename_list is None:
             self.inter_feat = self._load_interactions(token, dataset_path, f"{token}.inter")
             return
-        parts, longest = [], defaultdict(int)
+        parts = []
+        longest: dict[str, int] = defaultdict(int)
         for name in self.benchmark_filename_list:
             parts.append(self._load_interactions(token, dataset_path, f"{token}.{name}.inter"))
             for field, length in self.field2seqlen.items():

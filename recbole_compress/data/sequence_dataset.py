@@ -74,8 +74,8 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
         if self.time_field is None or self.time_field not in self.inter_feat:
             raise DataError(
                 f"dataset={self.dataset_name}: no column {self.time_field!r} (TIME_FIELD) was "
-                "loaded; a sequential model needs the order of a user's items: name the time column with "
-                "--TIME_FIELD=... and add it to load_col"
+                "loaded; a sequential model needs the order of a user's items: name the time column "
+                "with --TIME_FIELD=... and add it to load_col"
             )
         self.sort(by=[self.uid_field, self.time_field], ascending=True)
         users = self.inter_feat[self.uid_field]
@@ -158,7 +158,7 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
     def __getitem__(self, index, join=True):
         if self.windows is None:
             return self._rows(index, join)
-        return self._windows(torch.as_tensor(index).reshape(-1))
+        return self._windows(self.windows, torch.as_tensor(index).reshape(-1))
 
     def _rows(self, index, join) -> Interaction:
         batch = super().__getitem__(index, join)
@@ -166,12 +166,12 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
         batch[self.item_id_list_field] = self._cut(ends - lengths, lengths)
         return batch
 
-    def _windows(self, index: Tensor) -> Interaction:
-        starts, lengths = self.windows.starts[index], self.windows.lengths[index]
+    def _windows(self, windows: Windows, index: Tensor) -> Interaction:
+        starts, lengths = windows.starts[index], windows.lengths[index]
         targets = self._cut(starts + 1, lengths)
         trained = self._cut(starts + 1, lengths, values=self.is_target)
         column = torch.arange(targets.shape[1])
-        trained &= column >= (lengths - self.windows.counted[index]).unsqueeze(1)
+        trained &= column >= (lengths - windows.counted[index]).unsqueeze(1)
         return Interaction(
             {
                 self.item_id_list_field: self._cut(starts, lengths),

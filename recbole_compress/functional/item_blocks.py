@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ CUT_RULES: dict[str, CutRule] = {
 
 
 def block_sizes(
-    counts: Tensor, cutoffs: str | Sequence[int] | Sequence[float] = "auto", n_blocks: int = 3
+    counts: Tensor, cutoffs: str | Sequence[int | float] = "auto", n_blocks: int = 3
 ) -> tuple[int, ...]:
     """Number of items in every item block, most popular block first.
 
@@ -134,8 +135,8 @@ def _cut_by_rule(counts: Tensor, rule: str, n_blocks: int) -> list[int]:
     return sorted({point for point in points if 0 < point < n_items})
 
 
-def _cut_by_hand(cutoffs: list[int] | list[float], n_items: int) -> list[int]:
-    points = [
+def _cut_by_hand(cutoffs: list[int | float], n_items: int) -> list[int]:
+    points: list[Any] = [
         round(cut * n_items) if isinstance(cut, float) and 0 < cut < 1 else cut for cut in cutoffs
     ]
     for point in points:

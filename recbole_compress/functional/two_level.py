@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
+from recbole_compress.functional.topk import row_topk
 
 __all__ = [
     "two_level_cross_entropy",
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 Tails = Sequence[tuple[Tensor, Tensor]]
+
+_ROWS_IN_CACHE = 16
 
 
 def _split_by_tail(ranks: Tensor, head_weight: Tensor, tails: Tails) -> tuple[Tensor, list]:
@@ -173,10 +176,29 @@ def two_level_topk(
         opened[i] = len(rows)
         if opened[i] == 0:
             continue
-        log_probs = _tail_log_probs(hidden[rows], tails[i], tokens[rows, i])
-        best, best_row = log_probs.topk(min(k, log_probs.shape[1]), dim=1)
-        candidates = torch.cat([values[rows], best], dim=1)
+        best, best_row = _tail_topk(hidden[rows], tails[i], k)
+        candidates = torch.cat([values[rows], best + tokens[rows, i].unsqueeze(1)], dim=1)
         candidate_ranks = torch.cat([ranks[rows], best_row + starts[i]], dim=1)
         values[rows], order = candidates.topk(k, dim=1)
         ranks[rows] = candidate_ranks.gather(1, order)
     return values, ranks, opened
+
+
+def _tail_topk(hidden: Tensor, tail: tuple[Tensor, Tensor], k: int) -> tuple[Tensor, Tensor]:
+    """Best log-probabilities within one tail and their rows, ``(N, min(k, tail_size))``.
+
+    A few rows at a time, so that a row's logits stay in cache from the product to the softmax.
+    """
+    projection, weight = tail
+    narrow = hidden @ projection.T
+    k = min(k, len(weight))
+    values = hidden.new_empty(len(hidden), k)
+    rows = torch.empty(len(hidden), k, dtype=torch.long, device=hidden.device)
+    for start in range(0, len(hidden), _ROWS_IN_CACHE):
+        chunk = slice(start, start + _ROWS_IN_CACHE)
+        logits = narrow[chunk] @ weight.T
+        best, rows[chunk] = row_topk(logits, k)
+        # From the best item's probability: never underflows, and softmax is one fused pass.
+        best_log_prob = logits.softmax(1).gather(1, rows[chunk, :1]).log()
+        values[chunk] = best - best[:, :1] + best_log_prob
+    return values, rows

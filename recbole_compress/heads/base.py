@@ -7,6 +7,8 @@ import abc
 import torch
 from torch import Tensor, nn
 
+from recbole_compress.functional.topk import row_topk
+
 __all__ = ["ItemHead"]
 
 
@@ -79,8 +81,7 @@ class ItemHead(nn.Module, abc.ABC):
             ValueError: ``k`` below 1 or above the number of items.
         """
         self._check_k(k)
-        values, ids = self.scores(hidden).topk(k, dim=1)
-        return values, ids
+        return row_topk(self.scores(hidden), k)
 
     def _check_k(self, k: int) -> None:
         if not 1 <= k < self.num_embeddings:

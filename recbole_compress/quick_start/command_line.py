@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from recbole_compress._version import __version__
@@ -25,6 +26,8 @@ def run(arguments: list[str]) -> None:
     """Train, evaluate and report one model."""
     from recbole_compress.quick_start.quick_start import run_recbole_compress
 
+    # RecBole's use of torch and pandas; nothing that a user could mend.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
     run_recbole_compress(command_line=arguments)
 
 

@@ -44,8 +44,8 @@ def run_recbole_compress(
 
     Returns:
         RecBole's keys ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and
-        ``test_result``, and ours: ``card`` (dict), ``card_path`` and ``checkpoint`` (None unless
-        saved).
+        ``test_result``, and ours: ``card`` (dict), ``card_path`` and ``checkpoint`` (None where
+        nothing was written).
 
     Raises:
         RecBoleCompressError: Anything the user can mend, in one line.
@@ -96,9 +96,8 @@ def run_recbole_compress(
         latency_ms=request_latency(network, *_sample_requests(test_data, network)),
         files={"checkpoint": checkpoint, "artifact": None},
     )
-    card_path = None
-    if saved:
-        card_path = config["card_path"] or card_path_for(checkpoint)
+    card_path = config["card_path"] or (checkpoint and card_path_for(checkpoint))
+    if card_path:
         write_card(card, card_path)
     logger.info("\n" + card_table(card, card_path))
     return {

@@ -24,7 +24,7 @@ class CompressTrainer(SafeTrainer, Trainer):
 
     def _build_optimizer(self, **kwargs):
         # A step over a large table is bound by memory traffic: fused reads every number once.
-        kind = FUSED.get(kwargs.get("learner", self.learner).lower())
+        kind = FUSED.get(str(kwargs.get("learner", self.learner)).lower())
         if kind is None:
             return super()._build_optimizer(**kwargs)
         return kind(

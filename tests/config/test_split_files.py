@@ -75,9 +75,11 @@ def test_what_the_user_says_stays(tmp_path):
     with pytest.raises(ConfigError, match="load_col has no 'item_id_list'"):
         config(tmp_path, load_col=columns, split_files="always")
 
-    assert config(tmp_path, benchmark_filename=None)["benchmark_filename"] is None
-    write_split(tmp_path, "mine", parts=["a", "b", "c"])
-    found = config(tmp_path, benchmark_filename=["a", "b", "c"])
+    found = config(tmp_path, benchmark_filename=None)
+    assert found["benchmark_filename"] is None
+    assert found["load_col"]["inter"] == ["user_id", "item_id", "timestamp"]
+    write_split(tmp_path, "other", parts=["a", "b", "c"])
+    found = config(tmp_path, "other", benchmark_filename=["a", "b", "c"])
     assert found["benchmark_filename"] == ["a", "b", "c"]
     assert found["load_col"]["inter"] == ["session_id", "item_id_list", "item_id"]
     assert config(tmp_path, USER_ID_FIELD="person")["USER_ID_FIELD"] == "person"

@@ -50,6 +50,8 @@ def test_a_key_of_another_model_is_told_so():
         ("embedding_size", None, "expected int"),
         ("item_head", None, "expected str"),
         ("load_col", ["user_id"], "expected dict"),
+        ("ITEM_ID_FIELD", None, "expected str"),
+        ("metrics", None, "expected list or str"),
     ],
 )
 def test_a_wrong_type_names_key_value_and_type(key, value, expected):

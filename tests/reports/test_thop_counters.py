@@ -59,7 +59,9 @@ def test_registering_twice_changes_nothing() -> None:
     assert set(register_hooks) == before and set(COUNTERS) <= before
 
 
-def test_thop_is_imported_without_a_warning() -> None:
+def test_thop_is_imported_without_a_warning(monkeypatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "thop"]:
+        monkeypatch.delitem(sys.modules, name)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         register()
