@@ -3,10 +3,10 @@
     python -m benchmarks.main_job ml-100k
     python -m benchmarks.main_job amazon-beauty --data_path=dataset
 
-An experiment is data: ``benchmarks/settings/<data set>.yaml`` holds the settings that all runs share and
-one entry per run. Every run is a process of its own, one at a time. Its card
-goes to ``docs/results/main_job/<data set>.json`` as soon as it is there, so an interrupted
-benchmark goes on where it stopped; ``--again`` starts anew. ``python -m benchmarks.main_job --page`` writes
+An experiment is data: ``benchmarks/settings/<data set>.yaml`` holds the settings that all runs
+share and one entry per run. Every run is a process of its own, one at a time. Its card goes to
+``docs/results/main_job/<data set>.json`` as soon as it is there, so an interrupted benchmark goes
+on where it stopped; ``--again`` starts anew. ``python -m benchmarks.main_job --page`` writes
 ``docs/results/main_job.md`` from the JSON files.
 """
 
@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from benchmarks.provenance import provenance
+from recbole_compress.files import replacing
 from recbole_compress.reports.table import comparison_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,7 +49,8 @@ def run(dataset: str, data_path: str, again: bool = False) -> Path:
         document["runs"].append(
             {"name": name, "settings": wanted, "card": card, "provenance": provenance()}
         )
-        _write(output, json.dumps(document, indent=1) + "\n")
+        with replacing(str(output)) as file:
+            file.write(json.dumps(document, indent=1) + "\n")
     return output
 
 
@@ -72,13 +74,6 @@ def _run_one(dataset: str, data_path: str, settings: dict[str, Any]) -> dict[str
         return json.loads(card.read_text())
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
 def write_page() -> Path:
     """Write the results page from all JSON files."""
     parts = [(RESULTS / "introduction.md").read_text().rstrip()]
@@ -95,7 +90,8 @@ def write_page() -> Path:
             f"{runs[0]['card']['seed']}, torch {made['torch']}, {made['threads']} threads, "
             f"{made['cpu']}, commit `{str(made['commit'])[:10]}`.",
         ]
-    _write(PAGE, "\n\n".join(parts) + "\n")
+    with replacing(str(PAGE)) as file:
+        file.write("\n\n".join(parts) + "\n")
     return PAGE
 
 

@@ -24,7 +24,7 @@ FLOORS = [
 HEIGHT = {part: height for height, floor in enumerate(FLOORS) for part in floor}
 
 # For everyone to use; they themselves know nothing of ours but each other.
-GROUND = {"compat", "errors", "near_names", "_version"}
+GROUND = {"compat", "errors", "files", "near_names", "_version"}
 
 # Wings: what each may import, and who may import it.
 WINGS = {

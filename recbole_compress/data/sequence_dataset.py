@@ -74,8 +74,8 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
         if self.time_field is None or self.time_field not in self.inter_feat:
             raise DataError(
                 f"dataset={self.dataset_name}: no column {self.time_field!r} (TIME_FIELD) was "
-                "loaded; a sequential model needs the order of a user's items: name the time column "
-                "with --TIME_FIELD=... and add it to load_col"
+                "loaded; a sequential model needs the order of a user's items: name the time "
+                "column with --TIME_FIELD=... and add it to load_col"
             )
         self.sort(by=[self.uid_field, self.time_field], ascending=True)
         users = self.inter_feat[self.uid_field]

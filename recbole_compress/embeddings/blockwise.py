@@ -62,6 +62,17 @@ class BlockwiseEmbedding(ItemEmbedding):
                 projection = torch.empty(dim, embedding_dim).normal_(std=dim**-0.5)
                 self.projections[str(k)] = nn.Parameter(projection)
 
+    def projection_of(self, k: int) -> Tensor:
+        """Map from item block ``k``'s rows to vectors, ``(dims[k], embedding_dim)``."""
+        if str(k) in self.projections:
+            return self.projections[str(k)]
+        return torch.eye(self.embedding_dim, device=self.tables[k].device)
+
+    def block_weight(self, k: int) -> Tensor:
+        """Vectors of item block ``k`` in order of popularity, ``(sizes[k], embedding_dim)``."""
+        table, projection = self.tables[k], self.projections.get(str(k))
+        return table if projection is None else table @ projection
+
     def _factors(self) -> tuple[list[Tensor], list[Tensor | None]]:
         maps = [self.projections.get(str(k)) for k in range(len(self.dims))]
         return list(self.tables), maps
@@ -70,9 +81,7 @@ class BlockwiseEmbedding(ItemEmbedding):
         return blockwise_lookup(self.item_blocks.rank_of_id[ids], *self._factors())
 
     def dense_weight(self) -> Tensor:
-        by_rank = torch.cat(
-            [t if p is None else t @ p for t, p in zip(*self._factors(), strict=True)]
-        )
+        by_rank = torch.cat([self.block_weight(k) for k in range(len(self.dims))])
         padding = by_rank.new_zeros(1, self.embedding_dim)
         return torch.cat([padding, by_rank[self.item_blocks.rank_of_id[1:].long()]])
 

@@ -5,12 +5,21 @@
 - ``untied``: a full table of its own, the uncompressed reference.
 - ``low_rank``: CpRec's B1, one factorisation for all items.
 - ``two_level``: CpRec's Bo, an exact two-level softmax with cluster tokens.
+- ``tied_two_level``: the same over the blockwise embedding's own tables.
 """
 
 from recbole_compress.heads.base import ItemHead
 from recbole_compress.heads.low_rank import LowRankHead
 from recbole_compress.heads.tied import TiedHead
+from recbole_compress.heads.tied_two_level import TiedTwoLevelHead
 from recbole_compress.heads.two_level import TwoLevelHead
 from recbole_compress.heads.untied import UntiedHead
 
-__all__ = ["ItemHead", "LowRankHead", "TiedHead", "TwoLevelHead", "UntiedHead"]
+__all__ = [
+    "ItemHead",
+    "LowRankHead",
+    "TiedHead",
+    "TiedTwoLevelHead",
+    "TwoLevelHead",
+    "UntiedHead",
+]

@@ -22,7 +22,14 @@ from recbole_compress.embeddings import (
 )
 from recbole_compress.errors import ConfigError
 from recbole_compress.functional.item_blocks import attenuated_dims, block_sizes, rank_by_frequency
-from recbole_compress.heads import ItemHead, LowRankHead, TiedHead, TwoLevelHead, UntiedHead
+from recbole_compress.heads import (
+    ItemHead,
+    LowRankHead,
+    TiedHead,
+    TiedTwoLevelHead,
+    TwoLevelHead,
+    UntiedHead,
+)
 from recbole_compress.near_names import did_you_mean
 
 __all__ = ["BACKBONES", "ITEM_EMBEDDINGS", "ITEM_HEADS", "Assembly"]
@@ -110,6 +117,7 @@ ITEM_HEADS: dict[str, Callable[[Assembly], ItemHead]] = {
     "two_level": lambda a: TwoLevelHead(
         a.item_blocks, a.dim, tail_dims=a.block_dims[1:], init_std=a.init_std
     ),
+    "tied_two_level": lambda a: TiedTwoLevelHead(a.item_embedding, init_std=a.init_std),
 }
 
 BACKBONES: dict[str, Callable[[Assembly], Backbone]] = {

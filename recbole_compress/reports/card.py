@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +13,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor
 
 from recbole_compress.errors import CheckpointError
+from recbole_compress.files import replacing
 from recbole_compress.models import CompressedRecommender
 from recbole_compress.reports.environment import commit, environment
 from recbole_compress.reports.macs import macs_per_request
@@ -133,15 +132,10 @@ def write_card(card: Mapping[str, Any], path: str) -> None:
             half-written stays behind.
     """
     text = json.dumps(_strict(card), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
     try:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        with open(temporary, "x", encoding="utf-8") as file:
+        with replacing(path) as file:
             file.write(text)
-        os.replace(temporary, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
         raise CheckpointError(
             f"card_path={path}: the card cannot be written ({error.strerror}); make room or choose "
             "another place, the checkpoint itself is not affected"

@@ -8,11 +8,9 @@ pickle protocol 4 and numpy scalars are refused by torch's weights-only load, an
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import pickle
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from recbole.config.configurator import Config as RecBoleConfig
 from recbole.utils import EvaluatorType, InputType, ModelType
 
 from recbole_compress.errors import CheckpointError
+from recbole_compress.files import replacing
 
 __all__ = [
     "ALLOWED_CLASSES",
@@ -85,22 +84,10 @@ def save_checkpoint(state: dict[str, Any], path: str) -> None:
         CheckpointError: The file cannot be written (a full disk, say). What was at ``path`` before
             is still there, and nothing half-written stays behind.
     """
-    folder = os.path.dirname(os.path.abspath(path))
-    temporary = None
     try:
-        os.makedirs(folder, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            dir=folder, prefix=os.path.basename(path), suffix=".tmp"
-        )
-        with os.fdopen(handle, "wb") as file:
+        with replacing(path, "wb") as file:
             torch.save(_plain(state), file, pickle_protocol=2)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
         kept = "the checkpoint of before is untouched" if os.path.exists(path) else "nothing saved"
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: cannot be written ({reason}); {kept}") from error

@@ -38,7 +38,11 @@ def build(folder, model="CpRecNextItNet", **settings):
     return getattr(models, model)(config, train), train, test
 
 
-COMBINATIONS = list(itertools.product(BACKBONES, ITEM_EMBEDDINGS, ITEM_HEADS))
+COMBINATIONS = [
+    (backbone, embedding, head)
+    for backbone, embedding, head in itertools.product(BACKBONES, ITEM_EMBEDDINGS, ITEM_HEADS)
+    if head != "tied_two_level" or embedding == "blockwise"
+]
 
 
 @pytest.mark.parametrize(("backbone", "embedding", "head"), COMBINATIONS)
@@ -145,6 +149,7 @@ def test_receptive_field_warning(tmp_path, caplog):
         ({"item_block_cutoffs": "auto", "n_item_blocks": 99}, "n_item_blocks=99"),
         ({"item_block_dims": [8, 2, 0]}, "from 1 to 8"),
         ({"item_embedding": "low_rank", "low_rank_dim": 0}, "low_rank_dim=0"),
+        ({"item_embedding": "dense", "item_head": "tied_two_level"}, "no item blocks"),
         ({"loss_type": "BPR"}, "loss_type='BPR'"),
     ],
 )

@@ -1,0 +1,70 @@
+"""A two-level head that scores with the input side's item blocks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from recbole_compress.embeddings.blockwise import BlockwiseEmbedding
+from recbole_compress.heads.base import ItemHead
+from recbole_compress.heads.two_level import TwoLevelHead
+
+__all__ = ["TiedTwoLevelHead"]
+
+
+class TiedTwoLevelHead(TwoLevelHead):
+    """CpRec's two-level softmax over the very tables that the blockwise embedding reads.
+
+    The first level scores the popular items' rows and one row per cluster token, a tail its
+    narrow rows behind a projection. Only the tokens and the projections are the head's own, so
+    the output side adds next to nothing to the model.
+
+    Args:
+        embedding: The input side.
+        chunk_size: See :class:`~recbole_compress.heads.base.ItemHead`.
+        init_std: Standard deviation of the tokens' entries at the start.
+
+    Raises:
+        ValueError: An embedding without item blocks.
+
+    Example:
+        >>> from recbole_compress.embeddings import ItemBlocks
+        >>> blocks = ItemBlocks((1, 3), torch.tensor([-1, 2, 0, 1, 3], dtype=torch.int32))
+        >>> head = TiedTwoLevelHead(BlockwiseEmbedding(blocks, embedding_dim=4, dims=(4, 2)))
+        >>> sum(p.numel() for p in head.parameters()), head.scores(torch.ones(1, 4)).shape
+        (12, torch.Size([1, 5]))
+
+    Reference:
+        Sun et al., SIGIR 2020, arXiv:2004.13139, keep the two sides apart in every published
+        variant. Differs: they share their tables here.
+    """
+
+    def __init__(
+        self,
+        embedding: BlockwiseEmbedding,
+        chunk_size: int | None = None,
+        init_std: float = 0.02,
+    ) -> None:
+        if not isinstance(embedding, BlockwiseEmbedding):
+            raise ValueError(
+                f"{type(embedding).__name__} has no item blocks to score with; choose "
+                "item_embedding=blockwise, or item_head=two_level"
+            )
+        ItemHead.__init__(self, embedding.num_embeddings, embedding.embedding_dim, chunk_size)
+        # In a tuple: the tables belong to the input side and are saved and counted there.
+        self._embedding = (embedding,)
+        self.item_blocks = embedding.item_blocks
+        self.tail_dims = embedding.dims[1:]
+        self.tokens = nn.Parameter(torch.empty(len(self.tail_dims), self.embedding_dim))
+        nn.init.normal_(self.tokens, std=init_std)
+        self.tail_projections = nn.ParameterList(
+            # A copy: what maps a narrow row to an input is a good start for the way back.
+            nn.Parameter(embedding.projection_of(k + 1).detach().clone())
+            for k in range(len(self.tail_dims))
+        )
+
+    def _factors(self) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        embedding = self._embedding[0]
+        head_weight = torch.cat([embedding.block_weight(0), self.tokens])
+        tails = zip(self.tail_projections, list(embedding.tables)[1:], strict=True)
+        return head_weight, list(tails)
