@@ -71,7 +71,7 @@ def two_level(*sizes: int, tail_dims: tuple[int, ...]) -> tuple[ItemHead, Truth]
 
 
 def tied_two_level(*sizes: int, dims: tuple[int, ...]) -> tuple[ItemHead, Truth]:
-    embedding = BlockwiseEmbedding(shuffled_blocks(*sizes), DIM, dims)
+    embedding = BlockwiseEmbedding(shuffled_blocks(*sizes), DIM, dims).double()
     head = TiedTwoLevelHead(embedding)
     head.owner = embedding.tables  # the input's projections have no part in the scores
     head.head_projection = embedding.projections.get("0")
