@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from tests.conftest import write_interactions
 
@@ -82,15 +84,18 @@ def test_hyper_tuning(settings):
     from recbole.quick_start import objective_function
     from recbole.trainer import HyperTuning
 
-    def objective(config_dict=None, config_file_list=None):
-        merged = {**settings, "model": "CpRecNextItNet", "dataset": "tiny", **config_dict}
-        return objective_function(merged, config_file_list, saved=False)
-
+    fixed = {**settings, "model": "CpRecNextItNet", "dataset": "tiny"}
+    Path("fixed.yaml").write_text(yaml.safe_dump(fixed))
     tuning = HyperTuning(
-        objective, algo="exhaustive", params_dict={"learning_rate": [0.01, 0.001]}, early_stop=5
+        objective_function,
+        algo="exhaustive",
+        params_dict={"choice": {"learning_rate": [0.01, 0.001]}},
+        fixed_config_file_list=["fixed.yaml"],
+        early_stop=5,
     )
     tuning.run()
-    assert "learning_rate" in tuning.best_params
+    assert tuning.best_params["learning_rate"] in (0.01, 0.001)
+    assert len(tuning.params2result) == 2
 
 
 def test_load_data_and_model_and_case_study_in_a_fresh_process(settings):
