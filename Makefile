@@ -58,10 +58,11 @@ format: $(ENVIRONMENT)
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
 
-# build/ goes first: what an earlier build left there would travel along.
+# Without build/: what an earlier build left there would travel along.
 wheel: $(ENVIRONMENT)
 	@rm -rf build dist
 	@$(BIN)/python -m pip wheel -qq --no-deps --no-build-isolation --wheel-dir dist .
+	@rm -rf build
 	@ls dist/*.whl
 
 wheel-check: wheel
