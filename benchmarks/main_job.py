@@ -1,20 +1,23 @@
-"""CpRec beside its uncompressed counterparts on one data set.
+"""CpRec beside its uncompressed counterparts, and the choices within CpRec beside each other.
 
     python -m benchmarks.main_job ml-100k
-    python -m benchmarks.main_job amazon-beauty --data_path=dataset
+    python -m benchmarks.main_job amazon-beauty retailrocket --data_path=dataset
 
-An experiment is data: ``benchmarks/settings/<data set>.yaml`` holds the settings that all runs
-share and one entry per run. Every run is a process of its own, one at a time. Its card goes to
-``docs/results/main_job/<data set>.json`` as soon as it is there, so an interrupted benchmark goes
-on where it stopped; ``--again`` starts anew. ``python -m benchmarks.main_job --page`` writes
-``docs/results/main_job.md`` from the JSON files.
+An experiment is data: ``benchmarks/settings/<experiment>.yaml`` holds the settings that all runs
+share (the data set among them) and one entry per run. Every run is a process of its own, one at a
+time. Its card goes to ``docs/results/main_job/<experiment>.json`` as soon as it is there, so an
+interrupted benchmark goes on where it stopped; ``--again`` starts anew.
+``python -m benchmarks.main_job --page`` writes ``docs/results/main_job.md`` from the JSON files.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,33 +31,32 @@ from recbole_compress.files import replacing
 from recbole_compress.reports.table import comparison_table
 
 ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = ROOT / "benchmarks" / "settings"
 RESULTS = ROOT / "docs" / "results" / "main_job"
 PAGE = ROOT / "docs" / "results" / "main_job.md"
 
 
-def run(dataset: str, data_path: str, again: bool = False) -> Path:
-    """Run what is missing for one data set; returns the JSON file."""
-    experiment = yaml.safe_load((ROOT / "benchmarks" / "settings" / f"{dataset}.yaml").read_text())
-    output = RESULTS / f"{dataset}.json"
-    document: dict[str, Any] = {"dataset": dataset, "settings": experiment["shared"], "runs": []}
+def run(name: str, data_path: str, again: bool = False) -> Path:
+    """Run what is missing for one experiment; returns the JSON file."""
+    experiment = yaml.safe_load((SETTINGS / f"{name}.yaml").read_text())
+    output = RESULTS / f"{name}.json"
+    document: dict[str, Any] = {"settings": experiment["shared"], "runs": []}
     if output.exists() and not again:
         document = json.loads(output.read_text())
-    for name, settings in experiment["runs"].items():
-        wanted = {**experiment["shared"], **(settings or {})}
-        done = [r for r in document["runs"] if r["name"] == name and r["settings"] == wanted]
-        if done:
+    for entry, seed in itertools.product(experiment["runs"], experiment["seeds"]):
+        settings = {**experiment["shared"], **experiment["runs"][entry], "seed": seed}
+        if any(r["name"] == entry and r["settings"] == settings for r in document["runs"]):
             continue
-        card = _run_one(dataset, data_path, wanted)
-        document["runs"] = [r for r in document["runs"] if r["name"] != name]
+        card = _run_one(data_path, settings)
         document["runs"].append(
-            {"name": name, "settings": wanted, "card": card, "provenance": provenance()}
+            {"name": entry, "settings": settings, "card": card, "provenance": provenance()}
         )
         with replacing(str(output)) as file:
             file.write(json.dumps(document, indent=1) + "\n")
     return output
 
 
-def _run_one(dataset: str, data_path: str, settings: dict[str, Any]) -> dict[str, Any]:
+def _run_one(data_path: str, settings: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         config_file, card = Path(folder, "settings.yaml"), Path(folder, "card.json")
         config_file.write_text(yaml.safe_dump(settings))
@@ -62,7 +64,6 @@ def _run_one(dataset: str, data_path: str, settings: dict[str, Any]) -> dict[str
             [
                 sys.executable,
                 str(ROOT / "run_recbole_compress.py"),
-                f"--dataset={dataset}",
                 f"--data_path={os.path.abspath(data_path)}",
                 f"--config_files={config_file}",
                 f"--card_path={card}",
@@ -74,6 +75,18 @@ def _run_one(dataset: str, data_path: str, settings: dict[str, Any]) -> dict[str
         return json.loads(card.read_text())
 
 
+def _mean_card(cards: list[dict[str, Any]]) -> dict[str, Any]:
+    """The first seed's card with metrics and times averaged over all seeds."""
+    mean = copy.deepcopy(cards[0])
+    for group, names in (("metrics", ("valid", "test")), (None, ("training",))):
+        for name in names:
+            target = mean[group][name] if group else mean[name]
+            for key in target:
+                values = [(card[group][name] if group else card[name])[key] for card in cards]
+                target[key] = statistics.fmean(values)
+    return mean
+
+
 def write_page() -> Path:
     """Write the results page from all JSON files."""
     parts = [(RESULTS / "introduction.md").read_text().rstrip()]
@@ -81,13 +94,18 @@ def write_page() -> Path:
         document = json.loads(file.read_text())
         runs = document["runs"]
         made = runs[0]["provenance"]
+        seeds = sorted({run["settings"]["seed"] for run in runs})
+        by_name: dict[str, list] = {}
+        for done in runs:
+            by_name.setdefault(done["name"], []).append(done["card"])
         shared = ", ".join(f"`{k}={v}`" for k, v in sorted(document["settings"].items()))
         parts += [
-            f"## {document['dataset']}",
-            comparison_table([run["card"] for run in runs]),
+            f"## {file.stem}",
+            yaml.safe_load((SETTINGS / f"{file.stem}.yaml").read_text())["about"].strip(),
+            comparison_table(map(_mean_card, by_name.values()), names=list(by_name)),
             f"Shared settings: {shared}.",
-            f"Source: [`main_job/{file.name}`](main_job/{file.name}); seed "
-            f"{runs[0]['card']['seed']}, torch {made['torch']}, {made['threads']} threads, "
+            f"Source: [`main_job/{file.name}`](main_job/{file.name}); mean "
+            f"over seeds {seeds}, torch {made['torch']}, {made['threads']} threads, "
             f"{made['cpu']}, commit `{str(made['commit'])[:10]}`.",
         ]
     with replacing(str(PAGE)) as file:
@@ -97,13 +115,13 @@ def write_page() -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("dataset", nargs="*")
+    parser.add_argument("experiment", nargs="*")
     parser.add_argument("--data_path", default="dataset")
     parser.add_argument("--again", action="store_true", help="run everything anew")
     parser.add_argument("--page", action="store_true", help="write the page only")
     arguments = parser.parse_args()
-    for dataset in arguments.dataset:
-        print(run(dataset, arguments.data_path, arguments.again))
+    for experiment in arguments.experiment:
+        print(run(experiment, arguments.data_path, arguments.again))
     print(write_page())
 
 

@@ -36,7 +36,11 @@ def card_table(card: Mapping[str, Any], card_path: str | None = None) -> str:
     return "\n".join(line for section in sections for line in section)
 
 
-def comparison_table(cards: Iterable[Mapping[str, Any]], metric: str = "ndcg@10") -> str:
+def comparison_table(
+    cards: Iterable[Mapping[str, Any]],
+    metric: str = "ndcg@10",
+    names: Sequence[str] | None = None,
+) -> str:
     """Cards as a Markdown table, one row each.
 
     Sizes are those of the exported file where there is one. ``x untied`` and ``x tied`` say how
@@ -45,9 +49,10 @@ def comparison_table(cards: Iterable[Mapping[str, Any]], metric: str = "ndcg@10"
     Args:
         cards: From :func:`~recbole_compress.reports.card.build_card` or read from files.
         metric: The metric to show.
+        names: What to call the rows, instead of by their models.
     """
     header = (
-        "model",
+        "model" if names is None else "run",
         "item embedding / backbone / sharing / head",
         "parameters",
         "size",
@@ -55,11 +60,14 @@ def comparison_table(cards: Iterable[Mapping[str, Any]], metric: str = "ndcg@10"
         "x tied",
         f"{metric} valid",
         f"{metric} test",
+        "epochs",
         "s/epoch",
         "p50 ms",
     )
-    rows: list[Sequence[str]] = [header, ("---", "---", *["---:"] * (len(header) - 2))]
+    rows: list[list[str]] = [[*header], ["---", "---", *["---:"] * (len(header) - 2)]]
     rows += [_comparison_row(card, metric) for card in cards]
+    for row, name in zip(rows[2:], names or (), strict=False):
+        row[0] = name
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
@@ -68,13 +76,13 @@ def _title(card: Mapping[str, Any]) -> str:
     return f"{card['model']} on {card['dataset']}, seed {card['seed']}, {items}"
 
 
-def _comparison_row(card: Mapping[str, Any], metric: str) -> Sequence[str]:
+def _comparison_row(card: Mapping[str, Any], metric: str) -> list[str]:
     choices, size, ratio = card["choices"], card["size_bytes"], card["compression_ratio"]
     axes = ("item_embedding", "backbone", "layer_sharing", "item_head")
     chosen = " / ".join(str(choices[axis]) for axis in axes)
     bits = {name: choices[name] for name in ("weight_bits", "table_bits", "activation_bits")}
     narrow = [f"{name.replace('_', ' ')} {n}" for name, n in bits.items() if n not in (32, None)]
-    return (
+    return [
         card["model"],
         ", ".join([chosen, *narrow]),
         _count(card["parameters"]["total"]),
@@ -82,9 +90,10 @@ def _comparison_row(card: Mapping[str, Any], metric: str) -> Sequence[str]:
         _number(ratio["untied"], ".2f"),
         _number(ratio["tied"], ".2f"),
         *(_number((card["metrics"][s] or {}).get(metric), ".4f") for s in ("valid", "test")),
+        _number(card["training"]["epochs"], ".0f"),
         _number(card["training"]["seconds_per_epoch"], ".1f"),
         _number(card["latency_ms"]["p50"], ".2f"),
-    )
+    ]
 
 
 def _size_lines(card: Mapping[str, Any]) -> list[str]:

@@ -62,7 +62,7 @@ def test_what_is_unknown_is_a_dash(toy) -> None:
     lines = [line.split() for line in card_table(bare).splitlines()]
     assert ["valid", "-"] in lines and ["latency", "-"] in lines
     assert "None" not in card_table(bare)
-    assert comparison_table([bare]).splitlines()[2].count("| - ") == 4
+    assert comparison_table([bare]).splitlines()[2].count("| - ") == 5
 
 
 def test_comparison(card, toy) -> None:
@@ -76,7 +76,13 @@ def test_comparison(card, toy) -> None:
     assert cells[4] == "1.00"
     cells = [cell.strip() for cell in lines[3].strip("|").split("|")]
     assert cells[1].endswith("two_level, table bits 4")
-    assert cells[6:] == ["0.1235", "0.5000", "1.2", "0.51"]
+    assert cells[6:] == ["0.1235", "0.5000", "49", "1.2", "0.51"]
+
+
+def test_rows_can_have_names_of_their_own(card) -> None:
+    lines = comparison_table([card, card], names=["first", "second"]).splitlines()
+    assert lines[0].startswith("| run |")
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| first", "| second"]
 
 
 def test_comparison_shows_the_file_where_there_is_one(card) -> None:
