@@ -36,9 +36,11 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
         items: Item ids of all sequences end to end, int64 ``(N,)``; shared by all splits.
         sequence_starts: Position of every sequence's first item, ascending; shared by all splits.
         windows: What an example is in this split: windows, or None for rows.
+        row_width: Length that a row's history is padded to, or None for the batch's own longest.
     """
 
     windows: Windows | None = None
+    row_width: int | None = None
 
     # -- loading ---------------------------------------------------------------------------
 
@@ -131,7 +133,10 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
             )
         if self.config["training_targets"] != "last":
             train.windows = train._cut_windows()
-        for split in evaluation:
+        for phase, split in zip(("valid", "test"), evaluation, strict=True):
+            if self.config["eval_args"]["mode"][phase] != "full":
+                # RecBole's sampled evaluation puts batches of one user each together.
+                split.row_width = self.max_item_list_len
             # Rows of similar length meet in a batch, which is padded to its own longest.
             order = torch.argsort(split.inter_feat[self.item_list_length_field], stable=True)
             split.inter_feat = Interaction(
@@ -163,7 +168,7 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
     def _rows(self, index, join) -> Interaction:
         batch = super().__getitem__(index, join)
         ends, lengths = batch[END_FIELD], batch[self.item_list_length_field]
-        batch[self.item_id_list_field] = self._cut(ends - lengths, lengths)
+        batch[self.item_id_list_field] = self._cut(ends - lengths, lengths, width=self.row_width)
         return batch
 
     def _windows(self, windows: Windows, index: Tensor) -> Interaction:
@@ -180,10 +185,18 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
             }
         )
 
-    def _cut(self, starts: Tensor, lengths: Tensor, values: Tensor | None = None) -> Tensor:
+    def _cut(
+        self,
+        starts: Tensor,
+        lengths: Tensor,
+        values: Tensor | None = None,
+        width: int | None = None,
+    ) -> Tensor:
         """``values[start : start + length]`` per row, padded with 0 on the right."""
         values = self.items if values is None else values
-        column = torch.arange(int(lengths.max()) if len(lengths) else 0)
+        if width is None:
+            width = int(lengths.max()) if len(lengths) else 0
+        column = torch.arange(width)
         inside = column < lengths.unsqueeze(1)
         return values[(starts.unsqueeze(1) + column) * inside] * inside
 

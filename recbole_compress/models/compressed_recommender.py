@@ -76,6 +76,8 @@ class CompressedRecommender(SequentialRecommender):
 
         An empty sequence reads the state after one padding item: the same answer for everybody.
         """
+        if item_seq.shape[1] == 0:
+            item_seq = item_seq.new_zeros(len(item_seq), 1)
         column = torch.arange(item_seq.shape[1], device=item_seq.device)
         # What stands behind a sequence's end is not part of it, whatever it is.
         item_seq = item_seq * (column < item_seq_len.unsqueeze(1))

@@ -53,9 +53,11 @@ def test_rows_equal_recboles(tmp_path, name):
     assert train_item_counts(ours[0]).equal(train_item_counts(theirs[0]))
 
 
-def test_windows_train_every_target_of_the_split_once_and_no_other(tmp_path):
+@pytest.mark.parametrize("split", [{"LS": "valid_and_test"}, {"RS": [0.6, 0.2, 0.2]}])
+def test_windows_train_every_target_of_the_split_once_and_no_other(tmp_path, split):
     path = write_interactions(tmp_path, "tiny", SEQUENCES)
-    train, _, _ = SequenceDataset(make_config(path)).build()
+    eval_args = {"split": split, "order": "TO", "mode": "full", "group_by": "user"}
+    train, _, _ = SequenceDataset(make_config(path, eval_args=eval_args)).build()
     batch = whole(train)
     targets = batch[TARGET_LIST_PREFIX + "item_id_list"]
     assert sorted(targets[targets > 0].tolist()) == sorted(train.inter_feat["item_id"].tolist())

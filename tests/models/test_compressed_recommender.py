@@ -102,6 +102,8 @@ def test_empty_and_one_item_sequences_get_an_answer(tmp_path, backbone):
     scores = model.score(torch.tensor([[0, 0], [4, 0], [7, 0]]), torch.tensor([0, 1, 1]))
     assert scores[:, 1:].isfinite().all()
     assert not torch.allclose(scores[1, 1:], scores[2, 1:])
+    nothing = model.score(torch.zeros(1, 0, dtype=torch.long), torch.tensor([0]))
+    torch.testing.assert_close(nothing, scores[:1], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("wrong", [-1, 32, 10**9])

@@ -41,6 +41,16 @@ def test_ours_and_stock_models_give_the_same_report(arguments, model, capsys):
     assert os.path.exists(card["files"]["checkpoint"])
 
 
+@pytest.mark.parametrize("mode", ["full", "uni20", "pop20"])
+def test_every_evaluation_mode_of_recbole(arguments, mode):
+    eval_args = (
+        f"--eval_args={{'mode': '{mode}', 'order': 'TO', 'split': {{'RS': [0.6, 0.2, 0.2]}}}}"
+    )
+    assert main(["--model=CpRecNextItNet", *arguments, eval_args, "--card_path=card.json"]) == 0
+    with open("card.json") as file:
+        assert 0 <= json.load(file)["metrics"]["test"]["ndcg@10"] <= 1
+
+
 def test_the_script_runs_from_another_folder(arguments):
     run = subprocess.run(
         [sys.executable, SCRIPT, "--model=CpRecNextItNet", *arguments, "--dilations=[1,4]"],
