@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from recbole_compress.embeddings.base import ItemEmbedding
 from recbole_compress.embeddings.blockwise import BlockwiseEmbedding
 from recbole_compress.heads.base import ItemHead
 from recbole_compress.heads.two_level import TwoLevelHead
@@ -20,7 +21,7 @@ class TiedTwoLevelHead(TwoLevelHead):
     the output side adds next to nothing to the model.
 
     Args:
-        embedding: The input side.
+        embedding: The input side, a :class:`~recbole_compress.embeddings.BlockwiseEmbedding`.
         chunk_size: See :class:`~recbole_compress.heads.base.ItemHead`.
         init_std: Standard deviation of the tokens' entries at the start.
 
@@ -41,7 +42,7 @@ class TiedTwoLevelHead(TwoLevelHead):
 
     def __init__(
         self,
-        embedding: BlockwiseEmbedding,
+        embedding: ItemEmbedding,
         chunk_size: int | None = None,
         init_std: float = 0.02,
     ) -> None:
