@@ -40,20 +40,21 @@ def window_stride(max_length: int, stride: int | None, min_context: int | None) 
     Args:
         max_length: Inputs per window (``MAX_ITEM_LIST_LENGTH``).
         stride: ``window_stride`` or None.
-        min_context: ``window_min_context`` or None, which stands for half a window.
+        min_context: ``window_min_context`` or None, which stands for a fifth of a window: what
+            measured best on ml-100k, see docs/results/main_job.md.
 
     Raises:
         ConfigError: Values out of range or contradicting each other.
 
     Example:
         >>> window_stride(50, None, None), window_stride(50, None, 1), window_stride(50, 10, None)
-        (26, 50, 10)
+        (41, 50, 10)
     """
     if min_context is not None and not 1 <= min_context <= max_length:
         raise ConfigError(
             f"window_min_context={min_context}: choose 1 .. {max_length} (MAX_ITEM_LIST_LENGTH)"
         )
-    widest = max_length + 1 - (min_context or max(1, max_length // 2))
+    widest = max_length + 1 - (min_context or max(1, max_length // 5))
     if stride is None:
         return widest
     limit = widest if min_context is not None else max_length

@@ -36,9 +36,8 @@ def row_topk(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
         return best, indices
     grouped = values[:, : n_groups * _GROUP].view(rows, n_groups, _GROUP)
     chosen = grouped.amax(dim=2).topk(k, dim=1).indices
-    candidates = (chosen.unsqueeze(2) * _GROUP + torch.arange(_GROUP, device=values.device)).view(
-        rows, -1
-    )
+    members = torch.arange(_GROUP, device=values.device)
+    candidates = (chosen.unsqueeze(2) * _GROUP + members).view(rows, k * _GROUP)
     rest = torch.arange(n_groups * _GROUP, columns, device=values.device)
     candidates = torch.cat([candidates, rest.expand(rows, -1)], dim=1)
     best, place = values.gather(1, candidates).topk(k, dim=1)
