@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,19 @@ def write_interactions(folder, name, sequences, extra_rows=(), times=True):
     lines.extend(extra_rows)
     (target / f"{name}.inter").write_text("\n".join(lines) + "\n")
     return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def root_logger():
+    """RecBole reconfigures the root logger; the next test gets it as it was."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture
