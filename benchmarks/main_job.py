@@ -36,14 +36,16 @@ RESULTS = ROOT / "docs" / "results" / "main_job"
 PAGE = ROOT / "docs" / "results" / "main_job.md"
 
 
-def run(name: str, data_path: str, again: bool = False) -> Path:
-    """Run what is missing for one experiment; returns the JSON file."""
+def run(name: str, data_path: str, again: bool = False, only: str | None = None) -> Path:
+    """Run what is missing for one experiment, or one entry of it; returns the JSON file."""
     experiment = yaml.safe_load((SETTINGS / f"{name}.yaml").read_text())
     output = RESULTS / f"{name}.json"
     document: dict[str, Any] = {"settings": experiment["shared"], "runs": []}
     if output.exists() and not again:
         document = json.loads(output.read_text())
     for entry, seed in itertools.product(experiment["runs"], experiment["seeds"]):
+        if only not in (None, entry):
+            continue
         settings = {**experiment["shared"], **experiment["runs"][entry], "seed": seed}
         if any(r["name"] == entry and r["settings"] == settings for r in document["runs"]):
             continue
@@ -118,10 +120,11 @@ def main() -> None:
     parser.add_argument("experiment", nargs="*")
     parser.add_argument("--data_path", default="dataset")
     parser.add_argument("--again", action="store_true", help="run everything anew")
+    parser.add_argument("--only", help="one entry of the experiment")
     parser.add_argument("--page", action="store_true", help="write the page only")
     arguments = parser.parse_args()
     for experiment in arguments.experiment:
-        print(run(experiment, arguments.data_path, arguments.again))
+        print(run(experiment, arguments.data_path, arguments.again, arguments.only))
     print(write_page())
 
 
