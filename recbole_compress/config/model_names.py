@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import re
 from pathlib import Path
 
@@ -13,7 +12,10 @@ from recbole.utils import get_model
 from recbole_compress.errors import ConfigError
 from recbole_compress.near_names import did_you_mean
 
-__all__ = ["find_model", "is_stock", "stock_models"]
+__all__ = ["REGISTERED", "find_model", "is_stock", "stock_models"]
+
+# Models that ``registry.register`` has made known to RecBole, ours and the user's.
+REGISTERED: dict[str, type] = {}
 
 _CLASS = re.compile(r"^class (\w+)", re.MULTILINE)
 
@@ -51,14 +53,11 @@ def find_model(name: str) -> type:
     Raises:
         ConfigError: No model of that name; says which come near.
     """
-    # Not at the top: the registry needs the models, and those are imported with this package.
-    ours = importlib.import_module("recbole_compress.config.registry").MODELS
-    if name in ours:
-        return ours[name]
+    if name in REGISTERED:
+        return REGISTERED[name]
     if name not in stock_models():
-        raise ConfigError(
-            f"model={name!r}: {did_you_mean(name, {*ours, *stock_models('sequential')})}"
-        )
+        known = {*REGISTERED, *stock_models("sequential")}
+        raise ConfigError(f"model={name!r}: {did_you_mean(name, known)}")
     try:
         return get_model(name)
     except ModuleNotFoundError as error:

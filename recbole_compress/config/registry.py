@@ -17,13 +17,12 @@ from recbole.config import Config as RecBoleConfig
 
 from recbole_compress import models
 from recbole_compress.config.internal_defaults import internal_defaults
+from recbole_compress.config.model_names import REGISTERED
 from recbole_compress.data import SequenceDataset
 from recbole_compress.trainers import CompressTrainer
 from recbole_compress.trainers.checkpoint import allow_in_recbole
 
-__all__ = ["MODELS", "install", "register"]
-
-MODELS: dict[str, type] = {}
+__all__ = ["install", "register"]
 
 
 def register(model: type, trainer: type = CompressTrainer, dataset: type = SequenceDataset) -> None:
@@ -48,7 +47,7 @@ def register(model: type, trainer: type = CompressTrainer, dataset: type = Seque
     sys.modules[key] = module
     setattr(recbole.trainer, f"{name}Trainer", trainer)
     setattr(recbole.data.dataset, f"{name}Dataset", dataset)
-    MODELS[name] = model
+    REGISTERED[name] = model
 
 
 def install() -> None:

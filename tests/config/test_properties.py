@@ -11,8 +11,7 @@ import yaml
 import recbole_compress
 from recbole_compress.config import properties_folder as folders
 from recbole_compress.config.keys_read import keys_read_in
-from recbole_compress.config.model_names import find_model, stock_models
-from recbole_compress.config.registry import MODELS
+from recbole_compress.config.model_names import REGISTERED, find_model, stock_models
 from recbole_compress.config.schema import TYPE_NAMES, declared_in, load_schema
 from recbole_compress.config.validation import check_keys
 from recbole_compress.config.values import PlainLoader
@@ -45,9 +44,9 @@ def test_every_line_of_ours_says_its_type_and_keeps_to_it(path):
 
 def test_what_there_must_be_is_there():
     assert folders.overall_yaml().name == "overall.yaml"
-    assert {name for name in MODELS if folders.model_yaml(name) is None} == set()
+    assert {name for name in REGISTERED if folders.model_yaml(name) is None} == set()
     models = folders.properties_folder() / "model"
-    assert {path.stem for path in models.glob("*.yaml")} == set(MODELS)
+    assert {path.stem for path in models.glob("*.yaml")} == set(REGISTERED)
     assert {name for name in DATASETS if folders.dataset_yaml(name) is None} == set()
     assert folders.model_yaml("SASRec") is None
 
@@ -62,13 +61,13 @@ def test_no_key_of_ours_in_overall_changes_one_of_recbole():
 def test_model_files_hold_no_data_set_keys():
     """They are applied last, so they would override a data set's own."""
     of_datasets = set(declared_in(folders.recbole_yaml("dataset/sample")))
-    for name in MODELS:
+    for name in REGISTERED:
         assert not set(declared_in(folders.model_yaml(name))) & of_datasets
 
 
 def test_every_key_that_our_code_reads_is_known():
     known: set[str] = set()
-    for name, model in MODELS.items():
+    for name, model in REGISTERED.items():
         known |= set(load_schema(name, "ml-1m", model))
     package = Path(recbole_compress.__file__).parent
     for path in package.rglob("*.py"):
