@@ -7,11 +7,10 @@ prediction, with the items so far in ``item_id_list``. Each file may be gzip-com
 
 from __future__ import annotations
 
-import gzip
 import os
 from typing import Any
 
-from recbole_compress.data.atomic_files import existing_file
+from recbole_compress.data.atomic_files import existing_file, open_text
 from recbole_compress.errors import ConfigError
 from recbole_compress.near_names import did_you_mean
 
@@ -92,9 +91,8 @@ def _field_names(path: str, separator: str) -> list[str]:
     found = existing_file(path)
     if found is None:
         return []
-    opener = gzip.open if found.endswith(".gz") else open
     try:
-        with opener(found, "rt", encoding="utf-8") as file:
+        with open_text(found) as file:
             head = file.readline().rstrip("\r\n")
     except (OSError, EOFError, UnicodeDecodeError):
         return []

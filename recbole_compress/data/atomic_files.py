@@ -12,7 +12,7 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_compress.errors import DataError
 
-__all__ = ["AtomicFiles", "existing_file"]
+__all__ = ["AtomicFiles", "existing_file", "open_text"]
 
 
 def existing_file(path: str) -> str | None:
@@ -23,7 +23,8 @@ def existing_file(path: str) -> str | None:
     return None
 
 
-def _open_text(path: str, encoding: str | None):
+def open_text(path: str, encoding: str | None = "utf-8"):
+    """Open a plain or gzip-compressed text file for reading."""
     if path.endswith(".gz"):
         return gzip.open(path, "rt", encoding=encoding)
     return open(path, encoding=encoding)
@@ -178,7 +179,7 @@ class AtomicFiles:
 def _read_header(filepath, separator, encoding):
     """Field names and types of an atomic file's first line."""
     try:
-        with _open_text(filepath, encoding) as file:
+        with open_text(filepath, encoding) as file:
             head = file.readline().rstrip("\r\n")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"{filepath}: cannot be read: {error}") from error

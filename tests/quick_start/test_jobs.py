@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -88,8 +89,6 @@ def test_bad_input_gets_one_line_and_a_non_zero_exit(arguments, wrong, message, 
     assert main(["--model=CpRecNextItNet", *kept, wrong]) != 0
     error = capsys.readouterr().err
     (line,) = [line for line in error.splitlines() if line.startswith("error: ")]
-    import re
-
     assert re.search(message, line), line
     assert glob.glob("saved/*.pth") == []
 
