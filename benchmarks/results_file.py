@@ -1,0 +1,90 @@
+"""A JSON file of measurements that grows as they come, and the command line they share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.fresh_process import ROOT, measure_apart
+from recbole_compress.files import replacing
+from recbole_compress.reports.environment import commit
+
+__all__ = ["common_parser", "measure_all"]
+
+Runs = list[dict[str, Any]]
+
+
+def common_parser(name: str, about: str) -> argparse.ArgumentParser:
+    """A parser with the options that every benchmark of entries has."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--output", default=str(ROOT / "docs" / "results" / f"{name}.json"))
+    parser.add_argument("--again", action="store_true", help="measure everything anew")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=2020)
+    parser.add_argument("--memory_limit", type=float, default=20.0, help="GB per measurement")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="KEY=VALUE", help="entries with these values"
+    )
+    return parser
+
+
+def measure_all(
+    module: str,
+    entries: Iterable[dict[str, Any]],
+    options: argparse.Namespace,
+    context: dict[str, Any] | None = None,
+    summary: Callable[[Runs], dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Measure every entry that the file does not hold yet, one after the other.
+
+    Args:
+        module: Where ``measure`` is, see :func:`benchmarks.fresh_process.measure_apart`.
+        entries: Arguments of ``measure``; seed and threads are added here. Entries that are in
+            the file with the same arguments are left alone.
+        options: Of :func:`common_parser`.
+        context: Arguments that do not tell entries apart.
+        summary: From all runs to what the file holds beside them.
+
+    Returns:
+        The file's content.
+    """
+    path = Path(options.output)
+    document: dict[str, Any] = {"runs": []}
+    if path.exists() and not options.again:
+        document = json.loads(path.read_text())
+    measured_on = commit()  # now: writing into the checkout makes it differ from its commit
+    for entry in entries:
+        entry = {**entry, "seed": options.seed, "threads": options.threads}
+        if not _asked_for(entry, options.only):
+            continue
+        if any(run["entry"] == entry for run in document["runs"]):
+            continue
+        answer = measure_apart(module, entry, context, options.memory_limit)
+        if answer["provenance"]:
+            answer["provenance"]["commit"] = measured_on
+        document["runs"].append({"entry": entry, **answer})
+        if summary:
+            document = {**document, **summary(document["runs"])}
+        with replacing(str(path)) as file:
+            file.write(json.dumps(document, indent=1) + "\n")
+        print(_line(entry, answer["result"]), flush=True)
+    return document
+
+
+def _asked_for(entry: dict[str, Any], only: list[str]) -> bool:
+    return all(str(entry.get(key)) == value for key, _, value in (o.partition("=") for o in only))
+
+
+def _line(entry: dict[str, Any], result: dict[str, Any]) -> str:
+    """Both dicts' plain values in one line."""
+    names = " ".join(str(v) for k, v in entry.items() if k not in ("seed", "threads"))
+    values = []
+    for key, value in result.items():
+        if isinstance(value, float):
+            value = f"{value:.4g}"
+        if isinstance(value, (str, int)):
+            values.append(f"{key}={value}")
+    return f"{names}: {', '.join(values)}"
