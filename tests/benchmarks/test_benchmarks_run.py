@@ -1,0 +1,135 @@
+"""Every benchmark runs, on data as small as can be, and compares like with like."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks import catalogue_growth, evaluation, evaluation_model, training_speed
+from tests.conftest import write_interactions
+
+SEQUENCES = [[f"i{(u * 5 + s * s) % 31}" for s in range(5 + u % 8)] for u in range(40)]
+COMMON = {"seed": 2020, "threads": 1}
+
+
+@pytest.fixture
+def tiny(in_tmp, monkeypatch):
+    """Arguments of ``training_speed.measure`` that every entry on a tiny data set shares."""
+    monkeypatch.setattr(training_speed, "RECBOLE_AUGMENTS", ("tiny",))
+    settings = {
+        "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+        "MAX_ITEM_LIST_LENGTH": 6,
+        "train_batch_size": 32,
+    }
+    path = write_interactions(in_tmp, "tiny", SEQUENCES)
+    return {**COMMON, "data_path": path, "settings": settings, "dataset": "tiny"}
+
+
+@pytest.mark.parametrize("backbone", training_speed.BACKBONES)
+def test_all_variants_train_the_same_targets(tiny, backbone):
+    runs = []
+    for variant in (*training_speed.STOCK, *training_speed.OURS):
+        entry = {"compare": "epochs", "backbone": backbone, "variant": variant}
+        result = training_speed.measure(**tiny, **entry, sample_seconds=None)
+        assert result["whole_epoch"] and result["seconds_per_epoch"] > 0
+        assert result["timed_steps"] == result["batches_per_epoch"] - training_speed.WARM_UP
+        assert result["targets_per_step"] < 32 + 6  # ours: to the nearest window
+        runs.append({"entry": {**entry, "dataset": "tiny"}, "result": result})
+    assert not torch.is_anomaly_enabled()
+    assert [run["result"]["anomaly_mode"] for run in runs] == [True] + [False] * 4
+    (row,) = training_speed.summary(runs)["comparison"]
+    # All items of all users but the first, which nothing precedes, and the two held out.
+    assert row["targets_per_epoch"] == [sum(len(s) - 3 for s in SEQUENCES)]
+    assert row["same_targets"] and len(row["ratios"]) == 6
+
+
+@pytest.mark.parametrize("made_by", ["SequentialDataset", "SequenceDataset"])
+def test_a_stock_epoch_is_sampled(tiny, monkeypatch, made_by):
+    if made_by == "SequenceDataset":
+        monkeypatch.setattr(training_speed, "RECBOLE_AUGMENTS", ())
+    entry = {"compare": "epochs", "backbone": "NextItNet", "variant": "anomaly_off"}
+    result = training_speed.measure(**tiny, **entry, sample_seconds=0.0)
+    assert result["timed_steps"] == 3 and not result["whole_epoch"]
+    assert result["batches_made_by"] == made_by
+    assert result["targets_per_step"] == 32
+
+
+def test_anomaly_mode_is_on_in_the_shipped_variant_only(tiny, monkeypatch):
+    seen = []
+    original = training_speed.TimedBatches._enough
+    monkeypatch.setattr(
+        training_speed.TimedBatches,
+        "_enough",
+        lambda self: seen.append(torch.is_anomaly_enabled()) or original(self),
+    )
+    for variant in ("as_shipped", "anomaly_off", "cprec"):
+        entry = {"compare": "epochs", "backbone": "SASRec", "variant": variant}
+        training_speed.measure(**tiny, **entry, sample_seconds=0.0)
+        assert set(seen) == {variant == "as_shipped"}
+        seen.clear()
+
+
+def test_batches_by_index_are_recboles(tiny):
+    result = training_speed.measure(**tiny, compare="batches", repeats=2)
+    assert result["equal"] and result["rows"] == 32
+
+
+@pytest.mark.parametrize("variant", training_speed.OURS)
+def test_phases_fill_the_step(tiny, variant):
+    result = training_speed.measure(**tiny, compare="phases", variant=variant, seconds=0.0)
+    assert result["steps"] == 3
+    assert sum(result["share"].values()) == pytest.approx(1, abs=1e-3)
+    assert all(result["median_ms"][phase] > 0 for phase in result["share"])
+
+
+@pytest.mark.parametrize("variant", ["as_shipped", "cprec"])
+def test_training_for_equal_time(tiny, variant):
+    entry = {"compare": "equal_time", "backbone": "NextItNet", "variant": variant}
+    result = training_speed.measure(**tiny, **entry, train_seconds=0.2)
+    assert result["epochs"] >= 1 and result["train_seconds"] > 0
+    assert 0 <= result["valid_ndcg@10"] <= 1
+    assert not torch.is_anomaly_enabled()
+
+
+@pytest.mark.parametrize("head", catalogue_growth.HEADS)
+def test_catalogue_growth(in_tmp, head):
+    result = catalogue_growth.measure(300, head, sample_seconds=0.0, max_steps=6, **COMMON)
+    assert result["timed_steps"] == 4 and result["step_ms"] > 0
+    assert result["topk_is_exact"] and result["checked_requests"] == 20
+    assert 0 < result["request_ms"]["p50"] <= result["request_ms"]["p95"]
+    # Adam keeps two numbers per weight, and a step count per tensor.
+    assert 0 <= result["optimizer_bytes"] - 2 * result["parameter_bytes"] < 1000
+    assert ("opened_tails" in result) == ("two_level" in head)
+
+
+def test_training_batches_hold_the_promised_targets(in_tmp):
+    catalogue = catalogue_growth.ZipfCatalogue(300, seed=0)
+    config = {"ITEM_SEQ": "item_id_list", "ITEM_SEQ_LEN": "item_length"}
+    names = type("Model", (), config)
+    (batch,) = catalogue_growth.SyntheticBatches(catalogue, names, steps=1)
+    sequences, targets = batch["item_id_list"], batch["target_item_id_list"]
+    assert (targets > 0).sum() == catalogue_growth.TARGETS
+    assert ((sequences > 0) == (targets > 0)).all()
+    assert (sequences[:, 1:] == targets[:, :-1])[targets[:, 1:] > 0].all()
+
+
+def test_all_evaluation_paths_give_the_same_metrics(in_tmp):
+    size = {"n_items": 300, "n_users": 50}
+    evaluation_model.measure(**size, epochs=3, folder=str(in_tmp), **COMMON)
+    results = {
+        path: evaluation.evaluate(str(in_tmp), path, seed=2020, repeats=2)
+        for path in evaluation.PATHS
+    }
+    runs = [
+        {"entry": {**size, "path": p}, "result": {**r, "peak_rss_bytes": 1}}
+        for p, r in results.items()
+    ]
+    (row,) = evaluation.summary(runs)["comparison"]
+    assert row["paths_with_the_same_model_and_metrics"] == list(evaluation.PATHS)
+    assert results["recbole"]["eval_batch_size"] == 4096
+    assert results["ours"]["rows"] == 50
+    assert results["ours"]["metrics"]["recall@10"] > 0
+
+    results["ours"]["metrics"]["recall@10"] += 1e-9
+    with pytest.raises(RuntimeError, match="metrics differ between paths"):
+        evaluation.same(results)
