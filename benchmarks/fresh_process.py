@@ -41,7 +41,8 @@ def measure_apart(
     Returns:
         ``result`` and ``provenance``. The result holds ``baseline_rss_bytes``, the most memory
         held once everything was imported, and ``peak_rss_bytes``, the most held at the end; where
-        memory ran out, ``out_of_memory`` and why instead of the rest.
+        memory ran out, ``out_of_memory`` and why instead of the rest. (On Linux a new process
+        inherits its parent's peak: a parent must hold no more than what it imported.)
 
     Raises:
         subprocess.CalledProcessError: The measurement failed for any other reason; what it wrote

@@ -40,7 +40,7 @@ class StepPhases:
 
     def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
         self.steps: list[dict[str, float]] = []
-        self._last: float | None = None
+        self._last = 0.0
         self._follow(model)
         optimizer.register_step_pre_hook(lambda *_: self.mark("optimizer_begins"))
         optimizer.register_step_post_hook(lambda *_: self.mark("optimizer_ends"))
@@ -48,7 +48,7 @@ class StepPhases:
     def mark(self, name: str) -> None:
         """One moment of a step; "ask" begins the next one, "end" ends the last."""
         now = time.perf_counter()
-        if name in ("ask", "end") and self._last is not None:
+        if name in ("ask", "end") and self.steps:
             self.steps[-1]["rest"] = now - self._last
         if name == "ask":
             self.steps.append({})

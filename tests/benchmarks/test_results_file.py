@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks import synthetic, timed_batches
+from benchmarks.fresh_process import _is_out_of_memory
 from benchmarks.results_file import common_parser, measure_all
 from benchmarks.timed_batches import TimedBatches
 
@@ -36,7 +37,7 @@ def test_a_file_grows_entry_by_entry_and_an_interrupted_benchmark_goes_on(tmp_pa
     assert 0 < run["result"]["baseline_rss_bytes"] <= run["result"]["peak_rss_bytes"]
 
     # The first is there; the second does not fit; the third was not asked for.
-    options.memory_limit = 0.1
+    options.memory_limit = 0.9  # GB, and a growing catalogue asks for one beforehand
     options.only = ["head=two_level"]
     second = measure_all(
         MODULE, [entry(300), entry(400), entry(500, head="tied")], options, summary=summary
@@ -50,6 +51,13 @@ def test_a_file_grows_entry_by_entry_and_an_interrupted_benchmark_goes_on(tmp_pa
     assert [r["entry"]["n_items"] for r in measure_all(MODULE, [entry(400)], options)["runs"]] == [
         400
     ]
+
+
+def test_what_torch_says_when_memory_ends_is_known():
+    with pytest.raises(RuntimeError) as told:
+        torch.empty(2**50)
+    assert _is_out_of_memory(told.value)
+    assert _is_out_of_memory(MemoryError()) and not _is_out_of_memory(RuntimeError("shape"))
 
 
 def test_an_epoch_is_timed_whole_or_by_its_first_batches():
