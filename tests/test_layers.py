@@ -19,6 +19,7 @@ FLOORS = [
     {"models"},
     {"trainers"},
     {"config"},
+    {"tuning"},
     {"quick_start"},
 ]
 HEIGHT = {part: height for height, floor in enumerate(FLOORS) for part in floor}

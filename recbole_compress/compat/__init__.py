@@ -4,13 +4,14 @@ Each changes nothing it need not, and each says which line of RecBole needs it:
 
 - ``numpy_names``: names that numpy 2 removed and ``Config.compatibility_settings`` reads.
 - ``ray_stub``: ``recbole.quick_start`` imports ray, which nothing here uses.
+- ``ray_report``: and where there is a ray, RecBole reports to it as to an old one.
 - ``anomaly_mode``: RecBole's sequential package switches autograd anomaly mode on.
 
 Not here, because a subclass does it better: ``torch.load`` (see ``trainers.checkpoint``) and the
 collector's metrics that crash (see ``trainers.collector``).
 """
 
-from recbole_compress.compat import anomaly_mode, numpy_names, ray_stub
+from recbole_compress.compat import anomaly_mode, numpy_names, ray_report, ray_stub
 
 __all__ = ["apply"]
 
@@ -20,3 +21,4 @@ def apply() -> None:
     numpy_names.restore()
     ray_stub.install()
     anomaly_mode.import_without_anomaly_mode()
+    ray_report.adapt()

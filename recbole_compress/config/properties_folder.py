@@ -10,10 +10,12 @@ import recbole
 __all__ = [
     "RECBOLE_PROPERTIES",
     "dataset_yaml",
+    "hyper_file",
     "model_yaml",
     "overall_yaml",
     "properties_folder",
     "recbole_yaml",
+    "tune_yaml",
 ]
 
 RECBOLE_PROPERTIES = Path(recbole.__file__).resolve().parent / "properties"
@@ -50,6 +52,16 @@ def model_yaml(name: str) -> Path | None:
 def dataset_yaml(name: str) -> Path | None:
     """Our settings for the data set ``name``, or None."""
     return _existing(properties_folder() / "dataset" / f"{name}.yaml")
+
+
+def hyper_file(name: str) -> Path | None:
+    """The search space of our model ``name``, or None."""
+    return _existing(properties_folder() / "hyper" / f"{name}.hyper")
+
+
+def tune_yaml() -> Path:
+    """What the ``tune`` command is told; no settings of a run."""
+    return properties_folder() / "tune.yaml"
 
 
 def recbole_yaml(name: str) -> Path | None:

@@ -17,6 +17,9 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
   recbole-compress [run] --model=CpRecNextItNet --dataset=ml-100k
                          [--config_files="a.yaml b.yaml"] [--key=value ...]
   recbole-compress [run] --resume=saved/NAME.pth
+  recbole-compress tune --model=NAME --dataset=NAME [--params_file=FILE.hyper]
+                        [--algo=bayes|random|exhaustive] [--max_evals=30] [--early_stop=10]
+                        [--output_file=FILE.result] [--tool=Hyperopt|Ray] [--key=value ...]
 
 Models: those of this package and RecBole's sequential ones. Keys: RecBole's own and those of
 properties/model/<Model>.yaml; an unknown key stops the run and names the nearest known one."""
@@ -31,7 +34,14 @@ def run(arguments: list[str]) -> None:
     run_recbole_compress(command_line=arguments)
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {"run": run}
+def tune(arguments: list[str]) -> None:
+    """Search for the settings with the best validation score."""
+    from recbole_compress.quick_start.tune import tune
+
+    tune(arguments)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {"run": run, "tune": tune}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

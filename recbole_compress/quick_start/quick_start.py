@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ def run_recbole_compress(
     config_dict: dict[str, Any] | None = None,
     command_line: list[str] | None = None,
     saved: bool = True,
+    after_evaluation: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Train, evaluate and report one model; RecBole's ``run_recbole`` with a compression card.
 
@@ -41,6 +43,7 @@ def run_recbole_compress(
         config_dict: Settings, stronger.
         command_line: ``--key=value`` arguments, strongest; parsed, never evaluated.
         saved: Write checkpoint and card.
+        after_evaluation: Is told epoch and validation score after every evaluation.
 
     Returns:
         RecBole's keys ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and
@@ -76,7 +79,11 @@ def run_recbole_compress(
 
     trainer = trainer_class(config)(config, network)
     best_valid_score, best_valid_result = trainer.fit(
-        train_data, valid_data, saved=saved, show_progress=config["show_progress"]
+        train_data,
+        valid_data,
+        saved=saved,
+        show_progress=config["show_progress"],
+        callback_fn=after_evaluation,
     )
     test_result = trainer.evaluate(
         test_data, load_best_model=saved, show_progress=config["show_progress"]

@@ -49,12 +49,14 @@ def test_every_python_file_is_in_the_wheel(contents: set[PurePosixPath]) -> None
     assert not ours - contents, "name their folder under [options] packages in setup.cfg"
 
 
-def test_every_yaml_file_is_in_the_wheel(contents: set[PurePosixPath]) -> None:
+def test_every_properties_file_is_in_the_wheel(contents: set[PurePosixPath]) -> None:
     ours = {
         PurePosixPath("recbole_compress", p.relative_to(ROOT).as_posix())
-        for p in ROOT.glob("properties/**/*.yaml")
+        for ending in ("yaml", "hyper")
+        for p in ROOT.glob(f"properties/**/*.{ending}")
     }
     assert PurePosixPath("recbole_compress/properties/model/CpRecNextItNet.yaml") in ours
+    assert PurePosixPath("recbole_compress/properties/hyper/CpRecNextItNet.hyper") in ours
     assert not ours - contents
 
 
@@ -63,13 +65,13 @@ def test_nothing_else_is_in_the_wheel(contents: set[PurePosixPath]) -> None:
     tops = {path.parts[0] for path in contents}
     assert tops == {"recbole_compress", f"recbole_compress-{version}.dist-info"}
     kinds = {path.suffix for path in contents if path.parts[0] == "recbole_compress"}
-    assert kinds <= {".py", ".yaml", ".typed"}
+    assert kinds <= {".py", ".yaml", ".hyper", ".typed"}
 
 
 def test_no_folder_of_properties_has_files_that_do_not_travel() -> None:
-    """RecBole reads ``.yaml`` only; a ``.yml`` would be found by nobody."""
+    """A ``.yml`` would be found by nobody."""
     files = [path for path in (ROOT / "properties").rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} == {".yaml"}
+    assert {path.suffix for path in files} == {".yaml", ".hyper"}
 
 
 def test_every_package_is_listed() -> None:
