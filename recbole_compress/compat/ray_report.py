@@ -8,13 +8,14 @@ import importlib
 import inspect
 import types
 import warnings
+from typing import Any
 
 __all__ = ["adapt"]
 
 
 def adapt() -> None:
     """Give RecBole's module a ``tune`` that takes its keywords; ray itself stays as it is."""
-    module = importlib.import_module("recbole.quick_start.quick_start")
+    module: Any = importlib.import_module("recbole.quick_start.quick_start")
     report = module.tune.report
     kinds = {parameter.kind for parameter in inspect.signature(report).parameters.values()}
     if inspect.Parameter.VAR_KEYWORD in kinds:  # ray 2.6.3, our stub, or adapted already

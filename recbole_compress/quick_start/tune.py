@@ -27,6 +27,8 @@ from recbole_compress.tuning.trials import FAILED, FINISHED, Trials
 
 __all__ = ["Trial", "tune"]
 
+# In these ways RecBole's models and torch refuse values that they cannot use.
+_REFUSALS = (ValueError, ArithmeticError, AssertionError, RuntimeError, MemoryError)
 # Where a run writes: every trial has a folder of its own.
 _WHERE = ("checkpoint_dir", "card_path")
 # They change what is written or how fast, not what comes out.
@@ -75,8 +77,7 @@ class Trial:
                 )
             except (DataError, CheckpointError):
                 raise
-            # RecBole's models and torch refuse values that they cannot use in these ways.
-            except (ValueError, ArithmeticError, AssertionError, RuntimeError, MemoryError) as error:
+            except _REFUSALS as error:
                 lines = str(error).strip().splitlines() or ["no reason given"]
                 record["error"] = f"{type(error).__name__}: {lines[0]}"
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import warnings
@@ -40,8 +41,8 @@ def require_hyperopt() -> None:
 class Search(HyperTuning):
     """``HyperTuning`` that counts 0.0 as a score, outlives failing trials and is reproducible.
 
-    RecBole's takes a score of 0.0 for none, ends with the first failing trial, draws from an unseeded
-    generator, and in an exhaustive search stops looking after 1000 draws of old points.
+    RecBole's takes a score of 0.0 for none, ends with the first failing trial, draws without a
+    seed, and in an exhaustive search stops looking after 1000 draws of old points.
     Here an exhaustive search walks a shuffled list of all points.
 
     Args:
@@ -75,6 +76,7 @@ class Search(HyperTuning):
             algo=_walk(space, order) if exhaustive else algo,
             max_evals=min(max_evals or len(order), len(order)) if exhaustive else max_evals,
         )
+        self.best_score: float | None = None
         self.exhaustive = exhaustive
         self.early_stop_fn = _no_better(early_stop)
 
@@ -98,13 +100,14 @@ class Search(HyperTuning):
         return {"status": "ok", "loss": -score if self.bigger else score}
 
     def run(self) -> None:
-        """Search; afterwards ``best_score`` and ``best_params`` are set, None if all trials failed."""
+        """Search, then have ``best_score`` and ``best_params``; None if all trials failed."""
         from hyperopt import Trials, fmin
         from hyperopt.exceptions import AllTrialsFailed
 
         # It would log every exception that passes through as well.
         logging.getLogger("hyperopt").setLevel(logging.CRITICAL)
-        try:
+        # Nothing is best if all failed; whoever ran the trials knows why.
+        with contextlib.suppress(AllTrialsFailed):
             fmin(
                 self.trial,
                 self.space,
@@ -115,8 +118,6 @@ class Search(HyperTuning):
                 early_stop_fn=self.early_stop_fn,
                 verbose=False,
             )
-        except AllTrialsFailed:
-            pass  # nothing is best; the caller knows why each failed
 
 
 def _grid(space: Space) -> dict[str, Any]:
@@ -145,7 +146,7 @@ def _walk(space: Space, order: list[int]) -> Callable[..., list[Any]]:
     def propose(new_ids, domain, trials, seed):
         from hyperopt.base import miscs_update_idxs_vals
 
-        documents = []
+        documents: list[Any] = []
         for new_id in new_ids:
             number = len(trials.trials) + len(documents)
             if number >= len(order):

@@ -31,6 +31,7 @@ def require_ray() -> Any:
     for name, value in (
         ("RAY_USAGE_STATS_ENABLED", "0"),
         ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1"),
+        ("RAY_AIR_NEW_OUTPUT", "0"),  # no tables of its own either
         ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
     ):
         os.environ.setdefault(name, value)
@@ -105,7 +106,9 @@ def search_with_ray(
         final = {"epoch": last[0] or 1, "score": worst if score is None else score}
         tune.report({**final, "record": json.dumps(record)})
 
-    class Keep(tune.Callback):
+    callback: Any = tune.Callback
+
+    class Keep(callback):
         """Hands over each record when its trial ends, so that an interruption costs little."""
 
         def on_trial_complete(self, iteration, trials, trial, **info):
@@ -131,7 +134,8 @@ def search_with_ray(
         if asha:
             from ray.tune.schedulers import ASHAScheduler
 
-            scheduler = ASHAScheduler(time_attr="epoch", max_t=max(1, epochs), grace_period=1)
+            # A trial that reaches max_t is ended too, before it could report its record.
+            scheduler = ASHAScheduler(time_attr="epoch", max_t=epochs + 1, grace_period=1)
         # Ray's own records of the search; ours are those that `ended` keeps.
         with tempfile.TemporaryDirectory(prefix="recbole-compress-ray-") as folder:
             tune.Tuner(

@@ -27,8 +27,11 @@ from recbole_compress.near_names import did_you_mean
 __all__ = ["Choice", "Dimension", "LogUniform", "QUniform", "Space", "Uniform", "read_space"]
 
 MOST_POINTS = 1_000_000
-# These make a search another search.
-_NOT_SEARCHED = ("model", "dataset", "resume", "config_files")
+# With another of these, scores could not be compared.
+_NOT_SEARCHED = {
+    *("model", "dataset", "data_path", "resume", "config_files"),
+    *("valid_metric", "metrics", "topk", "eval_args", "metric_decimal_place"),
+}
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ class Space:
         """
         if self.size() > MOST_POINTS:
             raise ConfigError(
-                f"algo=exhaustive: the space has {self.size():,} points; take --algo=random or bayes"
+                f"algo=exhaustive: the space has {self.size():,} points; take --algo=random"
             )
         return np.random.RandomState(seed).permutation(self.size()).tolist()
 
@@ -230,7 +233,9 @@ def read_space(path: str | Path) -> Space:
             raise ConfigError(f"{where}: {dimension.key}: has a line already; keep one")
         found[dimension.key] = dimension
     if not found:
-        raise ConfigError(f"params_file {path}: no line such as 'learning_rate choice [0.01,0.001]'")
+        raise ConfigError(
+            f"params_file {path}: no line such as 'learning_rate choice [0.01,0.001]'"
+        )
     return Space(list(found.values()))
 
 
@@ -277,7 +282,7 @@ def _loguniform(key: str, where: str, text: str) -> LogUniform:
     low, high = _numbers(key, where, "loguniform", text, "LOW,HIGH")
     if high > 100:
         raise ConfigError(
-            f"{where}: {key}: loguniform {text}: these are exponents of e, e**{high:g} is no setting"
+            f"{where}: {key}: loguniform {text}: exponents of e, and e**{high:g} is too big"
         )
     return LogUniform(key, where, low, high)
 

@@ -95,9 +95,9 @@ class Trials:
         """The finished trial with the best validation score, the first of equals."""
         best: dict[str, Any] | None = None
         for record in self.records:
-            if record["status"] == FINISHED and math.isfinite(record["score"]):
-                if best is None or self.better(record["score"], best["score"]):
-                    best = record
+            finished = record["status"] == FINISHED and math.isfinite(record["score"])
+            if finished and self.better(record["score"], best["score"] if best else None):
+                best = record
         return best
 
 

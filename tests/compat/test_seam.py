@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -127,3 +129,23 @@ def test_unknown_python_model_names_do_not_clash():
 
     with pytest.raises(ValueError, match="already has a model of that name"):
         register(SASRec)
+
+
+def test_recbole_reports_to_a_ray_that_wants_one_dict(monkeypatch):
+    """Whether or not there is a ray: only its side of the call is played."""
+    from recbole.quick_start import quick_start
+
+    from recbole_compress.compat import ray_report
+
+    reported = []
+
+    def report(metrics, *, checkpoint=None):
+        warnings.warn("`report` is meant to only be called inside a function", stacklevel=1)
+        reported.append(metrics)
+
+    monkeypatch.setattr(quick_start, "tune", SimpleNamespace(report=report))
+    ray_report.adapt()
+    quick_start.tune.report(**{"recall@10": 0.5})
+    ray_report.adapt()  # once is enough
+    quick_start.tune.report(**{"recall@10": 0.6})
+    assert reported == [{"recall@10": 0.5}, {"recall@10": 0.6}]
