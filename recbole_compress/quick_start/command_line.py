@@ -38,7 +38,11 @@ def tune(arguments: list[str]) -> None:
     """Search for the settings with the best validation score."""
     from recbole_compress.quick_start.tune import tune
 
-    tune(arguments)
+    try:
+        tune(arguments)
+    except KeyboardInterrupt:
+        advice = "interrupted; the same command goes on behind the last trial that ended"
+        raise KeyboardInterrupt(advice) from None
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {"run": run, "tune": tune}
@@ -63,8 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RecBoleCompressError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; go on with --resume=<the checkpoint named above>", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        advice = "interrupted; go on with --resume=<the checkpoint named above>"
+        print(str(interruption) or advice, file=sys.stderr)
         return 130
     return 0
 

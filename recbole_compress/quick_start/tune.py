@@ -23,7 +23,7 @@ from recbole_compress.tuning.options import TRIALS, Options, near_option, split_
 from recbole_compress.tuning.ray_search import points_to_try, require_ray, search_with_ray
 from recbole_compress.tuning.results import settings_text, write_best_settings, write_result_file
 from recbole_compress.tuning.space import Space, read_space
-from recbole_compress.tuning.trials import FAILED, FINISHED, Trials
+from recbole_compress.tuning.trials import FAILED, FINISHED, STOPPED, Trials
 
 __all__ = ["Trial", "tune"]
 
@@ -223,7 +223,10 @@ def _announce(
     keys = ", ".join(dimension.key for dimension in space)
     at_most = f", at most {limit} trials" if limit else ""
     print(f"{config['model']} on {config['dataset']}: {points} of {keys}")
-    print(f"{options.tool}, {options.algo}{at_most}, by {config['valid_metric']} on valid")
+    cores = ""
+    if options.tool == "Ray":
+        cores = f", {options.cpus_per_trial} cores and {options.gpus_per_trial:g} GPUs per trial"
+    print(f"{options.tool}, {options.algo}{at_most}{cores}, by {config['valid_metric']} on valid")
     if trials.records:
         print(f"{trials.path} holds {len(trials.records)} trials, which are not run again")
 
@@ -248,7 +251,7 @@ def _of_every_trial(options: Options, fixed: Mapping[str, str], config: Any) -> 
 def _once(trial: Trial, trials: Trials, metric: str, settings: dict[str, Any]) -> dict[str, Any]:
     """The trial of these settings, from the file if it was run before."""
     known = trials.find(settings)
-    if known is not None:
+    if known is not None and known["status"] != STOPPED:
         return known
     record = trial(settings)
     _keep(trials, metric, record)
@@ -272,7 +275,13 @@ def _with_ray(
     trial: Trial, trials: Trials, space: Space, options: Options, limit: int | None, config: Any
 ) -> None:
     points = points_to_try(space, options.algo, limit, config["seed"])
-    todo = [point for point in points if trials.find(point) is None]
+    asha = options.scheduler == "asha"
+    # A trial that was ended early is whole enough only where that was asked for.
+    todo = [
+        point
+        for point in points
+        if (known := trials.find(point)) is None or (known["status"] == STOPPED and not asha)
+    ]
     fatal: list[str] = []
 
     def ended(record: dict[str, Any]) -> None:
@@ -290,7 +299,7 @@ def _with_ray(
             gpus=options.gpus_per_trial,
             bigger=trials.bigger,
             epochs=config["epochs"],
-            asha=options.scheduler == "asha",
+            asha=asha,
         )
     if fatal:
         raise RecBoleCompressError(fatal[0])

@@ -77,8 +77,9 @@ class Trials:
         return self._by_settings.get(_identity(settings))
 
     def add(self, record: dict[str, Any]) -> None:
-        """Keep a trial, on disk too."""
-        self.records.append(record)
+        """Keep a trial, on disk too, in the place of an earlier one of these settings."""
+        earlier = self.find(record["settings"])
+        self.records = [*(kept for kept in self.records if kept is not earlier), record]
         self._by_settings[_identity(record["settings"])] = record
         with replacing(self.path) as file:
             content = {"schema": SCHEMA, "search": self.search, "trials": self.records}

@@ -97,6 +97,12 @@ def test_asha_ends_trials_and_none_of_those_is_best(ray, job, write_space):
     stopped = [trial for trial in trials if trial["status"] == "stopped"]
     assert len(trials) == 6 and stopped
     assert all(trial["epochs"] < 6 for trial in stopped)
+    assert {"finished", "stopped"} == {trial["status"] for trial in trials}
+    best = max(
+        (trial for trial in trials if trial["status"] == "finished"), key=lambda t: t["score"]
+    )
+    settings = yaml.safe_load(Path("a.yaml").read_text())
+    assert settings["learning_rate"] == best["settings"]["learning_rate"]
 
 
 @pytest.mark.filterwarnings("default")

@@ -28,6 +28,15 @@ def test_trials_are_found_again_whatever_the_order_of_the_keys(tmp_path):
     assert again.find({"rate": 3}) is None
 
 
+def test_a_trial_run_again_takes_the_earlier_ones_place(tmp_path):
+    trials = Trials(str(tmp_path / "all.json"), SEARCH, bigger=True)
+    trials.add({"settings": {"a": 1}, "status": "stopped", "score": 0.1})
+    trials.add(finished(0.2, a=2))
+    trials.add(finished(0.3, a=1))
+    assert [record["score"] for record in trials.records] == [0.2, 0.3]
+    assert trials.find({"a": 1})["status"] == "finished"
+
+
 @pytest.mark.parametrize("bigger, best", [(True, {"a": 3}), (False, {"a": 1})])
 def test_best_looks_at_finished_trials_only_and_takes_the_first_of_equals(tmp_path, bigger, best):
     trials = Trials(str(tmp_path / "all.json"), SEARCH, bigger)
