@@ -31,6 +31,10 @@ GROUND = {"compat", "errors", "files", "near_names", "_version"}
 WINGS = {
     "reports": {
         "may_import": {"functional", "embeddings", "heads", "backbones", "data", "models"},
+        "imported_by": {"quick_start", "comparison"},
+    },
+    "comparison": {
+        "may_import": {"trainers", "config", "reports"},
         "imported_by": {"quick_start"},
     },
 }
@@ -148,6 +152,8 @@ def test_parts_are_named_after_what_they_do(part: str) -> None:
         ("reports", "from recbole_compress.trainers import CompressTrainer"),
         ("compat", "from recbole_compress.functional import blockwise"),
         (ROOT, "from recbole_compress.models import CpRecNextItNet"),
+        ("comparison", "from recbole_compress.quick_start import quick_start"),
+        ("config", "from recbole_compress.comparison import experiment"),
         ("quick_start", "from recbole_compress.not_yet_there import anything"),
     ],
 )
@@ -166,6 +172,8 @@ def test_an_arrow_up_is_seen(part: str, source: str) -> None:
         ("config", "from recbole_compress.trainers import CompressTrainer"),
         ("reports", "from recbole_compress.models import CpRecNextItNet"),
         ("quick_start", "from recbole_compress.reports import card"),
+        ("quick_start", "from recbole_compress.comparison import experiment"),
+        ("comparison", "from recbole_compress.reports import table"),
         (ROOT, "from recbole_compress import compat\nfrom .config import register"),
     ],
 )

@@ -12,10 +12,14 @@ from recbole.utils import get_model
 from recbole_compress.errors import ConfigError
 from recbole_compress.near_names import did_you_mean
 
-__all__ = ["REGISTERED", "find_model", "is_stock", "stock_models"]
+__all__ = ["REGISTERED", "STAND_INS", "find_model", "is_stock", "stock_models"]
 
 # Models that ``registry.register`` has made known to RecBole, ours and the user's.
 REGISTERED: dict[str, type] = {}
+
+# Models of ours under a name of RecBole's. Only our own ``Config`` finds them: RecBole's functions
+# keep RecBole's model.
+STAND_INS: dict[str, type] = {}
 
 _CLASS = re.compile(r"^class (\w+)", re.MULTILINE)
 
@@ -53,10 +57,11 @@ def find_model(name: str) -> type:
     Raises:
         ConfigError: No model of that name; says which come near.
     """
-    if name in REGISTERED:
-        return REGISTERED[name]
+    ours = {**STAND_INS, **REGISTERED}
+    if name in ours:
+        return ours[name]
     if name not in stock_models():
-        known = {*REGISTERED, *stock_models("sequential")}
+        known = {*ours, *stock_models("sequential")}
         raise ConfigError(f"model={name!r}: {did_you_mean(name, known)}")
     try:
         return get_model(name)

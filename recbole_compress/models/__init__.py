@@ -3,6 +3,7 @@
 - ``choices``: every choice on every axis, by name; ``Assembly`` builds the parts.
 - ``compressed_recommender``: the recommender they are put together in.
 - ``cprecnextitnet``, ``cprecgru4rec``, ``cprecsasrec``: the presets.
+- ``popularity``: the baseline that needs no training, under RecBole's name for it.
 """
 
 from recbole_compress.models.compressed_recommender import CompressedRecommender

@@ -1,4 +1,5 @@
-"""The command line: ``recbole-compress [run] --model=NAME --dataset=NAME [--key=value ...]``."""
+"""The command line: ``recbole-compress [run] --model=NAME --dataset=NAME [--key=value ...]``, and
+``recbole-compress compare``."""
 
 from __future__ import annotations
 
@@ -20,9 +21,15 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
   recbole-compress tune --model=NAME --dataset=NAME [--params_file=FILE.hyper]
                         [--algo=bayes|random|exhaustive] [--max_evals=30] [--early_stop=10]
                         [--output_file=FILE.result] [--tool=Hyperopt|Ray] [--key=value ...]
+  recbole-compress compare --models=CpRecNextItNet,SASRec,Pop --datasets=ml-100k
+                           [--seeds=2020,2021] [--key=value ... for all runs]
+  recbole-compress compare EXPERIMENT.yaml [--only=ENTRY,ENTRY] [--datasets=...] [--seeds=...]
+      both: [--reference=ENTRY] [--output=FOLDER] [--jobs=N] [--latency] [--table]
 
 Models: those of this package and RecBole's sequential ones. Keys: RecBole's own and those of
-properties/model/<Model>.yaml; an unknown key stops the run and names the nearest known one."""
+properties/model/<Model>.yaml; an unknown key stops the run and names the nearest known one.
+compare runs what is missing, tests every row against the reference and writes tables to FOLDER
+(default runs/compare/<experiment>); --table only writes the tables, from what is there."""
 
 
 def run(arguments: list[str]) -> None:
@@ -38,22 +45,30 @@ def tune(arguments: list[str]) -> None:
     """Search for the settings with the best validation score."""
     from recbole_compress.quick_start.tune import tune
 
-    try:
-        tune(arguments)
-    except KeyboardInterrupt:
-        advice = "interrupted; the same command goes on behind the last trial that ended"
-        raise KeyboardInterrupt(advice) from None
+    tune(arguments)
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {"run": run, "tune": tune}
+def compare(arguments: list[str]) -> int:
+    """Run an experiment and write its tables; 1 if a run failed."""
+    from recbole_compress.quick_start.compare import compare
+
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
+    return compare(arguments)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
+    "run": run,
+    "compare": compare,
+    "tune": tune,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console script and of ``run_recbole_compress.py``.
 
     Returns:
-        0, or 2 after an error that the user can mend (one line on standard error), or 130
-        after an interruption.
+        0, or 2 after an error that the user can mend (one line on standard error), or 1 after a
+        comparison in which a run failed, or 130 after an interruption.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -63,15 +78,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if command not in COMMANDS:
             raise RecBoleCompressError(f"command {command!r}: {did_you_mean(command, COMMANDS)}")
-        COMMANDS[command](arguments)
+        return COMMANDS[command](arguments) or 0
     except RecBoleCompressError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt as interruption:
-        advice = "interrupted; go on with --resume=<the checkpoint named above>"
-        print(str(interruption) or advice, file=sys.stderr)
+    except KeyboardInterrupt:
+        how = {"run": "--resume=<the checkpoint named above>"}.get(command, "the same command")
+        print(f"interrupted; go on with {how}", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

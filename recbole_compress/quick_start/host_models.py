@@ -8,7 +8,8 @@ import recbole.data.dataset
 from recbole.data.dataset import SequentialDataset
 from recbole.utils import ModelType, get_trainer
 
-from recbole_compress.data import AtomicFiles
+from recbole_compress.config.model_names import is_stock
+from recbole_compress.data import AtomicFiles, SequenceDataset
 from recbole_compress.errors import ConfigError
 from recbole_compress.trainers import SafeTrainer
 
@@ -22,7 +23,8 @@ def dataset_class(config) -> type:
             f"model={config['model']!r}: not a sequential recommender; this package runs RecBole's "
             "sequential models and its own"
         )
-    chosen = getattr(recbole.data.dataset, f"{config['model']}Dataset", SequentialDataset)
+    usual = SequentialDataset if is_stock(config.model_class) else SequenceDataset
+    chosen = getattr(recbole.data.dataset, f"{config['model']}Dataset", usual)
     return _with(AtomicFiles, chosen)
 
 

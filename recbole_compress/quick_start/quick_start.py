@@ -10,7 +10,7 @@ import torch
 from recbole.data import get_dataloader
 from recbole.data.transform import construct_transform
 from recbole.data.utils import create_samplers
-from recbole.utils import get_flops, get_model, init_logger, init_seed
+from recbole.utils import get_flops, init_logger, init_seed
 
 from recbole_compress.config import Config
 from recbole_compress.quick_start.host_models import dataset_class, trainer_class
@@ -20,6 +20,7 @@ from recbole_compress.reports.environment import peak_rss_bytes
 from recbole_compress.reports.latency import request_latency
 from recbole_compress.reports.table import card_table
 from recbole_compress.reports.thop_counters import register as register_thop_counters
+from recbole_compress.trainers.ranks import RankRecorder, refuse_ranks, write_ranks
 
 __all__ = ["prepare_data", "run_recbole_compress"]
 
@@ -60,6 +61,8 @@ def run_recbole_compress(
         config_dict={**settings_of(config_dict, command_line), **(config_dict or {})},
         command_line=command_line,
     )
+    if config["ranks_path"]:
+        refuse_ranks(config)
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     init_seed(config["seed"], config["reproducibility"])
@@ -71,7 +74,7 @@ def run_recbole_compress(
     train_data, valid_data, test_data = prepare_data(config, data)
 
     init_seed(config["seed"], config["reproducibility"])
-    network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    network = config.model_class(config, train_data._dataset).to(config["device"])
     logger.info(network)
     register_thop_counters()
     flops = get_flops(network, data, config["device"], logger, construct_transform(config))
@@ -85,9 +88,14 @@ def run_recbole_compress(
         show_progress=config["show_progress"],
         callback_fn=after_evaluation,
     )
+    recorder = RankRecorder(data.uid_field) if config["ranks_path"] else None
+    trainer.eval_collector.recorder = recorder
     test_result = trainer.evaluate(
         test_data, load_best_model=saved, show_progress=config["show_progress"]
     )
+    if recorder is not None:
+        records = recorder.records(train_data._dataset, test_data._dataset)
+        write_ranks(records, config["ranks_path"])
 
     checkpoint = trainer.saved_model_file if saved else None
     card = build_card(

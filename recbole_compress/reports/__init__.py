@@ -6,6 +6,6 @@
 - ``requests``: requests that any sequential model can answer, the ruler's other end.
 - ``environment``: versions, processor, memory, commit.
 - ``card``: the compression card, one JSON file per run.
-- ``table``: cards for human eyes.
+- ``table``: cards for human eyes; ``readable``: their numbers.
 - ``thop_counters``: makes RecBole's own operation count see our modules.
 """

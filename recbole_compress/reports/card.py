@@ -159,13 +159,14 @@ def _choices(model: SequentialRecommender, config: Any) -> dict[str, Any]:
         chosen = dict(model.choices)
         chosen["layer_sharing"] = chosen.get("layer_sharing") or "none"
         return {**chosen, **full_precision, "recipe": "cross_entropy"}
-    _, output = item_tensors(model)
+    tables, output = item_tensors(model)
+    # A bias per item leaves the head tied; a table of its own does not.
+    own_table = any(tensor.dim() > 1 for tensor in output)
     return {
-        "item_embedding": "dense",
+        "item_embedding": "dense" if tables else "none",
         "backbone": config["model"].lower(),
         "layer_sharing": "none",
-        # A bias per item leaves the head tied; a table of its own does not.
-        "item_head": "untied" if any(tensor.dim() > 1 for tensor in output) else "tied",
+        "item_head": "untied" if own_table else ("tied" if tables else "none"),
         **full_precision,
         "recipe": {"CE": "cross_entropy"}.get(config["loss_type"], config["loss_type"]),
         "training_targets": "last",

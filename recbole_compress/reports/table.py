@@ -6,11 +6,12 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["card_table", "comparison_table"]
+from recbole_compress.reports.readable import UNKNOWN, byte_count, count, markdown, number, scaled
+
+__all__ = ["card_table", "chosen", "comparison_table"]
 
 WIDTH = 100
 LABEL = 15
-UNKNOWN = "-"
 GLUE = "\N{NO-BREAK SPACE}"  # textwrap does not break here
 
 
@@ -64,35 +65,46 @@ def comparison_table(
         "s/epoch",
         "p50 ms",
     )
-    rows: list[list[str]] = [[*header], ["---", "---", *["---:"] * (len(header) - 2)]]
-    rows += [_comparison_row(card, metric) for card in cards]
-    for row, name in zip(rows[2:], names or (), strict=False):
+    rows = [_comparison_row(card, metric) for card in cards]
+    for row, name in zip(rows, names or (), strict=False):
         row[0] = name
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown(header, rows, left=2)
+
+
+def chosen(choices: Mapping[str, Any]) -> str:
+    """The four axes of a card's ``choices``, and the bits where they are not 32.
+
+    Example:
+        >>> axes = {"item_embedding": "dense", "backbone": "sasrec", "layer_sharing": "none"}
+        >>> chosen({**axes, "item_head": "tied", "table_bits": 4})
+        'dense / sasrec / none / tied, table bits 4'
+    """
+    axes = ("item_embedding", "backbone", "layer_sharing", "item_head")
+    parts = [" / ".join(str(choices[axis]) for axis in axes)]
+    for name in ("weight_bits", "table_bits", "activation_bits"):
+        if choices.get(name) not in (32, None):
+            parts.append(f"{name.replace('_', ' ')} {choices[name]}")
+    return ", ".join(parts)
 
 
 def _title(card: Mapping[str, Any]) -> str:
-    items = f"{_count(card['n_items'])} items"
+    items = f"{count(card['n_items'])} items"
     return f"{card['model']} on {card['dataset']}, seed {card['seed']}, {items}"
 
 
 def _comparison_row(card: Mapping[str, Any], metric: str) -> list[str]:
-    choices, size, ratio = card["choices"], card["size_bytes"], card["compression_ratio"]
-    axes = ("item_embedding", "backbone", "layer_sharing", "item_head")
-    chosen = " / ".join(str(choices[axis]) for axis in axes)
-    bits = {name: choices[name] for name in ("weight_bits", "table_bits", "activation_bits")}
-    narrow = [f"{name.replace('_', ' ')} {n}" for name, n in bits.items() if n not in (32, None)]
+    size, ratio = card["size_bytes"], card["compression_ratio"]
     return [
         card["model"],
-        ", ".join([chosen, *narrow]),
-        _count(card["parameters"]["total"]),
-        _bytes(size["file"] or size["total"]),
-        _number(ratio["untied"], ".2f"),
-        _number(ratio["tied"], ".2f"),
-        *(_number((card["metrics"][s] or {}).get(metric), ".4f") for s in ("valid", "test")),
-        _number(card["training"]["epochs"], ".0f"),
-        _number(card["training"]["seconds_per_epoch"], ".1f"),
-        _number(card["latency_ms"]["p50"], ".2f"),
+        chosen(card["choices"]),
+        count(card["parameters"]["total"]),
+        byte_count(size["file"] or size["total"]),
+        number(ratio["untied"], ".2f"),
+        number(ratio["tied"], ".2f"),
+        *(number((card["metrics"][s] or {}).get(metric), ".4f") for s in ("valid", "test")),
+        number(card["training"]["epochs"], ".0f"),
+        number(card["training"]["seconds_per_epoch"], ".1f"),
+        number(card["latency_ms"]["p50"], ".2f"),
     ]
 
 
@@ -101,26 +113,26 @@ def _size_lines(card: Mapping[str, Any]) -> list[str]:
     lines = [f"{'':{LABEL}}{'parameters':>12}{'size':>12}"]
     for part in ("item_input", "item_output", "backbone", "total"):
         label = part.replace("_", " ")
-        lines.append(f"{label:{LABEL}}{_count(parameters[part]):>12}{_bytes(size[part]):>12}")
+        lines.append(f"{label:{LABEL}}{count(parameters[part]):>12}{byte_count(size[part]):>12}")
     if size["file"] is not None:
-        lines.append(f"{'file':{LABEL}}{'':>12}{_bytes(size['file']):>12}")
+        lines.append(f"{'file':{LABEL}}{'':>12}{byte_count(size['file']):>12}")
     for head, dense in card["reference_bytes"].items():
-        ratio = _number(card["compression_ratio"][head], ".2f")
+        ratio = number(card["compression_ratio"][head], ".2f")
         label = "uncompressed"
-        lines.append(f"{label:{LABEL}}{head:>12}{_bytes(dense):>12}   {ratio} times as large")
+        lines.append(f"{label:{LABEL}}{head:>12}{byte_count(dense):>12}   {ratio} times as large")
     return lines
 
 
 def _metrics(result: Mapping[str, Any] | None) -> list[str]:
-    return [f"{name} {_number(value, '.4f')}" for name, value in (result or {}).items()]
+    return [f"{name} {number(value, '.4f')}" for name, value in (result or {}).items()]
 
 
 def _training(training: Mapping[str, Any]) -> list[str]:
     return [
-        f"{_number(training['seconds'], '.1f')} s",
-        f"{_count(training['epochs'])} epochs",
-        f"{_number(training['seconds_per_epoch'], '.2f')} s per epoch",
-        f"peak memory {_bytes(training['peak_rss_bytes'])}",
+        f"{number(training['seconds'], '.1f')} s",
+        f"{count(training['epochs'])} epochs",
+        f"{number(training['seconds_per_epoch'], '.2f')} s per epoch",
+        f"peak memory {byte_count(training['peak_rss_bytes'])}",
     ]
 
 
@@ -129,14 +141,14 @@ def _latency(latency: Mapping[str, Any]) -> list[str]:
         return []
     return [
         f"p50 {latency['p50']:.2f} ms",
-        f"p95 {_number(latency['p95'], '.2f')} ms",
+        f"p95 {number(latency['p95'], '.2f')} ms",
         f"top {latency['k']} for a batch of {latency['batch_size']} ({latency['runtime']})",
     ]
 
 
 def _macs(macs: Mapping[str, Any]) -> list[str]:
     names = {"encode": "encode", "score": "score", "reference_score": "score of a dense table"}
-    return [f"{name} {_scaled(macs[key], '')}" for key, name in names.items()]
+    return [f"{name} {scaled(macs[key], '')}" for key, name in names.items()]
 
 
 def _line(label: str, items: Sequence[str]) -> list[str]:
@@ -151,27 +163,3 @@ def _line(label: str, items: Sequence[str]) -> list[str]:
         break_on_hyphens=False,
     )
     return [line.replace(GLUE, " ") for line in lines]
-
-
-def _number(value: float | None, form: str) -> str:
-    return UNKNOWN if value is None else format(value, form)
-
-
-def _count(value: int | None) -> str:
-    return _number(value, ",d")
-
-
-def _bytes(value: float | None) -> str:
-    return _scaled(value, "B")
-
-
-def _scaled(value: float | None, unit: str) -> str:
-    """Three digits and a decimal prefix: 1000 B are 1 kB."""
-    if value is None:
-        return UNKNOWN
-    for prefix in ("", "k", "M", "G"):
-        if value < 999.5 or prefix == "G":
-            break
-        value /= 1000
-    text = f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
-    return f"{text} {prefix}{unit}".rstrip()

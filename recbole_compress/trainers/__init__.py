@@ -4,6 +4,7 @@
 - ``compress_trainer``: the trainer of this package's models.
 - ``checkpoint``: writing and reading files that hold data only.
 - ``collector``: evaluation without a catalogue-wide integer matrix.
+- ``ranks``: where every test row's target stood, written as arrays.
 - ``random_state``: every source of chance, for true resumption.
 """
 

@@ -9,6 +9,8 @@ import torch
 from recbole.evaluator import Collector
 from torch import Tensor
 
+from recbole_compress.trainers.ranks import RankRecorder
+
 __all__ = ["BoundedCollector", "TopItems"]
 
 TOPK_NEEDS = {"rec.topk", "rec.items"}
@@ -35,20 +37,28 @@ class BoundedCollector(Collector):
     from it; at large catalogues that is most of an evaluation's time and memory. Looking the top-k
     up among the positives gives the same bits. A model that finds its top-k without scoring
     everything hands in :class:`TopItems`.
+
+    Attributes:
+        recorder: A :class:`~recbole_compress.trainers.ranks.RankRecorder` that is shown every
+            batch's top-k, or None.
     """
+
+    recorder: RankRecorder | None = None
 
     def needs_topk_only(self) -> bool:
         """Whether all that the metrics ask for can be told from the top-k."""
         return not any(self.register.need(key) for key in ALL_NEEDS - TOPK_NEEDS)
 
     def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
-        if any(self.register.need(key) for key in TOPK_NEEDS):
+        if self.recorder is not None or any(self.register.need(key) for key in TOPK_NEEDS):
             if isinstance(scores_tensor, TopItems):
                 topk, n_items = scores_tensor.ids, scores_tensor.n_items
             else:
                 topk = torch.topk(scores_tensor, max(self.topk), dim=-1).indices
                 n_items = scores_tensor.shape[1]
             self._collect_topk(topk, n_items, positive_u, positive_i)
+            if self.recorder is not None:
+                self.recorder.collect(topk, interaction, positive_u, positive_i)
         if not self.needs_topk_only():
             rest = copy.copy(self)
             rest.register = _Without(self.register, TOPK_NEEDS)

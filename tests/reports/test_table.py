@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from recbole_compress.reports.card import build_card
-from recbole_compress.reports.table import _scaled, card_table, comparison_table
+from recbole_compress.reports.readable import scaled
+from recbole_compress.reports.table import card_table, comparison_table
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_one_card(card) -> None:
     for fragment in (
         "item_embedding blockwise, backbone nextitnet, layer_sharing none, item_head two_level",
         f"total {card['parameters']['total']:,d}",
-        f"untied {_scaled(card['reference_bytes']['untied'], 'B')} "
+        f"untied {scaled(card['reference_bytes']['untied'], 'B')} "
         f"{card['compression_ratio']['untied']:.2f} times as large",
         "ndcg@20 0.1235",
         "test ndcg@10 0.5000",
@@ -104,4 +105,4 @@ def test_comparison_shows_the_file_where_there_is_one(card) -> None:
     ],
 )
 def test_units(value, text) -> None:
-    assert _scaled(value, "B") == text
+    assert scaled(value, "B") == text

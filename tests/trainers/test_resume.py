@@ -32,20 +32,17 @@ MODELS = {
     "SASRec": {"hidden_size": 8, "inner_size": 8},  # RecBole's own, through RecBole's loaders
 }
 KILL = """
-import os, signal, sys
+import os, signal
+from recbole_compress.config.model_names import find_model
 from recbole_compress.quick_start import quick_start
-make = quick_start.get_model
-def get_model(name):
-    model = make(name)
-    loss, calls = model.calculate_loss, [0]
-    def calculate_loss(self, interaction):
-        calls[0] += 1
-        if calls[0] == {calls}:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return loss(self, interaction)
-    body = {{"calculate_loss": calculate_loss, "__module__": model.__module__}}
-    return type(name, (model,), body)
-quick_start.get_model = get_model
+model = find_model({model!r})
+loss, calls = model.calculate_loss, [0]
+def calculate_loss(self, interaction):
+    calls[0] += 1
+    if calls[0] == {calls}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return loss(self, interaction)
+model.calculate_loss = calculate_loss
 quick_start.run_recbole_compress({model!r}, "tiny", config_dict={settings!r})
 """
 

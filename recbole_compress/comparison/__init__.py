@@ -1,0 +1,11 @@
+"""Many runs side by side, made in one command.
+
+- ``experiment``: which runs there are, read from yaml or from names of models.
+- ``settings``: what every run is told, checked before the first one begins.
+- ``runs``: one process per run; what is finished is kept, what was cut off is taken up again.
+- ``rank_metrics``: RecBole's metrics of every single row, from its rank.
+- ``statistics``: mean and deviation, paired tests and bootstrap intervals.
+- ``popularity``: items by train frequency, in thirds of the train interactions.
+- ``document``: all of it in ``comparison.json``.
+- ``tables``: Markdown and CSV; ``pareto``: the plot.
+"""

@@ -1,0 +1,280 @@
+"""``comparison.json``: every card of an experiment, and what they say together."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_compress.comparison.experiment import Experiment
+from recbole_compress.comparison.popularity import GROUPS, popularity_groups
+from recbole_compress.comparison.rank_metrics import metric_per_row, told_from_ranks
+from recbole_compress.comparison.runs import RunFiles, finished_card
+from recbole_compress.comparison.settings import CheckedRun
+from recbole_compress.comparison.statistics import (
+    mean_and_deviation,
+    mean_per_user,
+    paired_difference,
+)
+from recbole_compress.errors import DataError
+from recbole_compress.files import replacing
+from recbole_compress.reports.environment import commit, environment
+from recbole_compress.trainers.ranks import RankRecords, read_ranks
+
+__all__ = ["build_document", "shown_metrics", "write_document"]
+
+SCHEMA = 1
+WANTED = ("ndcg@10", "hit@10", "mrr@5", "mrr@20")
+AT_MOST = 4
+NOT_RUN = "not run yet"
+
+
+def build_document(
+    experiment: Experiment,
+    runs: Sequence[CheckedRun],
+    folder: Path,
+    failures: Mapping[tuple[str, str, int], str] | None = None,
+) -> dict[str, Any]:
+    """Put together what lies in ``folder``.
+
+    Args:
+        experiment: What was asked for.
+        runs: Its runs, checked.
+        folder: Where they were run.
+        failures: From :func:`~recbole_compress.comparison.runs.run_missing`.
+
+    Returns:
+        ``experiment``; ``datasets``, each with its ``entries`` (means over seeds, differences
+        from the reference, accuracy by popularity, cost); ``runs``, the cards; ``missing``, why a
+        run is not among them; ``provenance``.
+    """
+    found: list[tuple[CheckedRun, RunFiles, dict[str, Any]]] = []
+    missing = []
+    for run in runs:
+        files = RunFiles.of(folder, run.planned)
+        card = finished_card(files, run.settings)
+        if card is not None:
+            found.append((run, files, card))
+            continue
+        dataset, entry, seed = run.planned.key
+        reason = (failures or {}).get(run.planned.key, NOT_RUN)
+        missing.append({"dataset": dataset, "entry": entry, "seed": seed, "reason": reason})
+    return {
+        "schema": SCHEMA,
+        "experiment": {
+            "name": experiment.name,
+            "about": experiment.about,
+            "seeds": list(experiment.seeds),
+            "reference": experiment.reference,
+        },
+        "datasets": {
+            dataset: _dataset(
+                experiment, dataset, [part for part in found if part[0].planned.dataset == dataset]
+            )
+            for dataset in experiment.datasets
+        },
+        "missing": missing,
+        "runs": [
+            {
+                "dataset": run.planned.dataset,
+                "entry": run.planned.entry,
+                "seed": run.planned.seed,
+                "settings": run.settings,
+                "card": _portable(card, folder),
+            }
+            for run, _, card in found
+        ],
+        "provenance": {
+            **environment(),
+            "commit": commit(),
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        },
+    }
+
+
+def write_document(document: Mapping[str, Any], path: Path) -> None:
+    """Write it whole or not at all, as strict JSON."""
+    with replacing(str(path)) as file:
+        file.write(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def shown_metrics(available: Iterable[str], first: str) -> list[str]:
+    """The few metrics that a table has room for: the one that chose the epoch, then the usual ones.
+
+    Example:
+        >>> shown_metrics(["hit@10", "ndcg@5", "ndcg@10", "mrr@5"], "ndcg@10")
+        ['ndcg@10', 'hit@10', 'mrr@5']
+        >>> shown_metrics(["recall@20", "hit@20"], "recall@20")
+        ['recall@20', 'hit@20']
+    """
+    available = list(available)
+    wanted = [name for name in (first, *WANTED) if name in available]
+    return list(dict.fromkeys(wanted if len(wanted) > 1 else [*wanted, *available]))[:AT_MOST]
+
+
+def _dataset(
+    experiment: Experiment,
+    dataset: str,
+    found: Sequence[tuple[CheckedRun, RunFiles, dict[str, Any]]],
+) -> dict[str, Any]:
+    if not found:
+        return {"metric": None, "shown": [], "entries": {}}
+    metric = found[0][0].valid_metric
+    available = found[0][2]["metrics"]["test"] or {}
+    shown = shown_metrics(available, metric)
+    entries: dict[str, Any] = {}
+    ranks: dict[str, list[RankRecords]] = {}
+    for entry in experiment.runs:
+        parts = [part for part in found if part[0].planned.entry == entry]
+        if parts:
+            entries[entry] = _entry([card for *_, card in parts])
+            entries[entry]["seeds"] = [run.planned.seed for run, *_ in parts]
+            ranks[entry] = _ranks(files for _, files, _ in parts)
+    tested = [name for name in shown if _all_tell(name, ranks)]
+    per_user = {
+        entry: _per_user(records, tested) for entry, records in ranks.items() if records and tested
+    }
+    for entry, records in ranks.items():
+        entries[entry]["popularity"] = _by_popularity(records, tested)
+        entries[entry]["against_reference"] = _against(
+            per_user.get(entry), per_user.get(experiment.reference or ""), tested
+        )
+    latency = _latency(found, entries)
+    for entry in entries:
+        entries[entry]["latency_in_turns_ms"] = latency.get(entry)
+    return {"metric": metric, "shown": shown, "entries": entries, **_rows(ranks)}
+
+
+def _entry(cards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over seeds; what does not depend on the seed is the first one's."""
+    first = cards[0]
+
+    def over_seeds(*path: str) -> dict[str, Any]:
+        return mean_and_deviation([_at(card, path) for card in cards])
+
+    return {
+        "model": first["model"],
+        "choices": first["choices"],
+        "n_items": first["n_items"],
+        "metrics": {
+            split: {name: over_seeds("metrics", split, name) for name in result or {}}
+            for split, result in first["metrics"].items()
+        },
+        **{
+            name: first[name]
+            for name in ("parameters", "size_bytes", "reference_bytes", "compression_ratio")
+        },
+        "macs_per_request": first["macs_per_request"],
+        "training": {name: over_seeds("training", name) for name in first["training"]},
+        "latency_ms": {
+            **first["latency_ms"],
+            **{name: over_seeds("latency_ms", name)["mean"] for name in ("p50", "p95")},
+        },
+    }
+
+
+def _at(card: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        card = (card or {}).get(name)
+    return card
+
+
+def _ranks(files: Iterable[RunFiles]) -> list[RankRecords]:
+    return [read_ranks(str(each.ranks)) for each in files if each.ranks.exists()]
+
+
+def _all_tell(name: str, ranks: Mapping[str, Sequence[RankRecords]]) -> bool:
+    depths = [record.depth for records in ranks.values() for record in records]
+    return bool(depths) and told_from_ranks(name, min(depths))
+
+
+def _per_user(
+    records: Sequence[RankRecords], metrics: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Users, sorted, and their metrics: mean over a user's rows, then over seeds."""
+    sums, users = None, None
+    for record in records:
+        values = np.stack([metric_per_row(name, record.ranks) for name in metrics], axis=1)
+        names, means = mean_per_user(record.users, values)
+        if users is not None and not np.array_equal(users, names):
+            raise DataError(
+                "two seeds of one entry were tested on different users; a split by chance "
+                "(eval_args order RO) cannot be averaged per user, take order TO"
+            )
+        users, sums = names, means if sums is None else sums + means
+    assert users is not None and sums is not None
+    return users, sums / len(records)
+
+
+def _against(
+    ours: tuple[np.ndarray, np.ndarray] | None,
+    reference: tuple[np.ndarray, np.ndarray] | None,
+    metrics: Sequence[str],
+) -> dict[str, Any] | None:
+    if ours is None or reference is None or ours is reference:
+        return None
+    if not np.array_equal(ours[0], reference[0]):
+        return None  # other users: no pairs to compare
+    differences = paired_difference(ours[1], reference[1])
+    return {name: each._asdict() for name, each in zip(metrics, differences, strict=True)}
+
+
+def _by_popularity(records: Sequence[RankRecords], metrics: Sequence[str]) -> dict[str, Any] | None:
+    """Metrics per popularity group of the target, mean over seeds."""
+    if not records or not metrics:
+        return None
+    groups = [popularity_groups(record.item_counts, record.counts) for record in records]
+    result: dict[str, Any] = {}
+    for number, group in enumerate(GROUPS):
+        inside = [each == number for each in groups]
+        result[group] = {
+            "share_of_rows": float(np.mean([each.mean() for each in inside])),
+            **{
+                name: mean_and_deviation(
+                    [
+                        float(metric_per_row(name, record.ranks[each]).mean())
+                        for record, each in zip(records, inside, strict=True)
+                        if each.any()
+                    ]
+                )["mean"]
+                for name in metrics
+            },
+        }
+    return result
+
+
+def _rows(ranks: Mapping[str, Sequence[RankRecords]]) -> dict[str, Any]:
+    """How many rows were tested, and how many items each popularity group has."""
+    records = next((records[0] for records in ranks.values() if records), None)
+    if records is None:
+        return {"test_rows": None, "test_users": None, "items_in_group": None}
+    of_items = popularity_groups(records.item_counts, records.item_counts)
+    return {
+        "test_rows": len(records.ranks),
+        "test_users": len(np.unique(records.users)),
+        "items_in_group": {
+            group: int((of_items == number).sum()) for number, group in enumerate(GROUPS)
+        },
+    }
+
+
+def _latency(
+    found: Sequence[tuple[CheckedRun, RunFiles, dict[str, Any]]], entries: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What was measured in turns, of checkpoints that are still those of the cards."""
+    return {}
+
+
+def _portable(card: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A card whose paths hold wherever the folder is taken."""
+    taken: dict[str, Any] = copy.deepcopy(dict(card))
+    for name, path in (taken.get("files") or {}).items():
+        if path:
+            taken["files"][name] = os.path.relpath(path, folder)
+    return taken

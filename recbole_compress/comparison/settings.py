@@ -1,0 +1,125 @@
+"""From what an experiment says of a run to settings that a run accepts, checked before any run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import recbole
+import yaml
+
+from recbole_compress.comparison.experiment import Planned
+from recbole_compress.config import Config
+from recbole_compress.config.model_names import find_model
+from recbole_compress.config.schema import load_schema
+from recbole_compress.config.validation import check_keys
+from recbole_compress.errors import ConfigError, RecBoleCompressError
+from recbole_compress.near_names import did_you_mean
+
+__all__ = ["CheckedRun", "checked_runs"]
+
+# Where things lie is no part of what a run is, and the comparison itself says where a run's go.
+PLACES = ("data_path",)
+OURS_TO_SAY = ("checkpoint_dir", "card_path", "ranks_path", "resume", "seed", "dataset")
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckedRun:
+    """A planned run with settings that are known to be accepted.
+
+    Attributes:
+        planned: Where it belongs.
+        settings: What its config file says, ``model``, ``dataset`` and ``seed`` included: two runs
+            of equal settings are the same run.
+        places: Settings that only say where something lies.
+        valid_metric: Lower case.
+        ranked: Whether the test split is ranked in full, so that ranks can be had.
+        data_folder: Where the data set's files lie.
+    """
+
+    planned: Planned
+    settings: dict[str, Any]
+    places: dict[str, Any]
+    valid_metric: str
+    ranked: bool
+    data_folder: str
+
+
+def checked_runs(planned: Sequence[Planned]) -> list[CheckedRun]:
+    """Check all runs before the first one begins.
+
+    A shared setting is for those runs whose model knows its key; one that no run knows is an error,
+    as is anything that a run itself would refuse, and a data set that is not there.
+
+    Raises:
+        ConfigError: Naming the run and what is wrong with it.
+    """
+    known: dict[str, Any] = {}
+    checked = []
+    for run in planned:
+        try:
+            checked.append(_checked(run, known))
+        except RecBoleCompressError as error:
+            raise ConfigError(f"{run}: {error}") from error
+    for run in planned:
+        for settings in (run.shared, run.common):
+            unknown = {key: value for key, value in settings.items() if key not in known}
+            check_keys(unknown, known, dict.fromkeys(unknown, "for all runs"), model="any run here")
+    for one in {each.planned.dataset: each for each in checked}.values():
+        _check_data_set(one)
+    return checked
+
+
+def _checked(run: Planned, known: dict[str, Any]) -> CheckedRun:
+    model = {**run.shared, **run.own, **run.common}.get("model")
+    if not isinstance(model, str):
+        raise ConfigError(f"model={model!r}: expected the name of a model")
+    model_class = find_model(model)
+    schema = load_schema(model, run.dataset, model_class)
+    known.update(schema)
+    for source, settings in (("shared", run.shared), ("own", run.own), ("common", run.common)):
+        for key in OURS_TO_SAY:
+            if key in settings:
+                raise ConfigError(f"{key} ({source}): a comparison sets this itself; leave it out")
+
+    def for_this_model(settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in settings.items() if key in schema}
+
+    merged = {**for_this_model(run.shared), **run.own, **for_this_model(run.common)}
+    config = Config(config_dict={**merged, "dataset": run.dataset, "seed": run.seed})
+    if config["MODEL_TYPE"].name != "SEQUENTIAL":
+        raise ConfigError(
+            f"model={model!r}: not a sequential recommender; choose one of RecBole's sequential "
+            "models, one of this package, or Pop"
+        )
+    settings = dict(config.external_config_dict)
+    return CheckedRun(
+        planned=run,
+        settings={key: value for key, value in settings.items() if key not in PLACES},
+        places={key: settings[key] for key in PLACES if key in settings},
+        valid_metric=str(config["valid_metric"]).lower(),
+        ranked=config["eval_args"]["mode"]["test"] == "full",
+        data_folder=config["data_path"],
+    )
+
+
+def _check_data_set(run: CheckedRun) -> None:
+    """A data set whose folder is missing would fail in every one of its runs."""
+    name, folder = run.planned.dataset, run.data_folder
+    if os.path.isdir(folder) or name in _downloadable():
+        return
+    above = os.path.dirname(folder)
+    there = [path.name for path in Path(above).glob("*") if path.is_dir()]
+    raise ConfigError(
+        f"dataset={name!r}: there is no folder {folder!r}"
+        + (f"; {did_you_mean(name, there)}" if there else "; name the one above with --data_path")
+    )
+
+
+def _downloadable() -> Mapping[str, str]:
+    """What RecBole fetches itself."""
+    path = Path(recbole.__file__).parent / "properties" / "dataset" / "url.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))

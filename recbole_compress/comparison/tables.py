@@ -1,0 +1,208 @@
+"""A comparison as tables: how good, how big, how fast; Markdown for people, CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from recbole_compress.comparison.popularity import GROUPS
+from recbole_compress.reports.readable import UNKNOWN, byte_count, count, markdown, number
+from recbole_compress.reports.table import chosen
+
+__all__ = ["csv_table", "markdown_page"]
+
+HOW_TO_READ = """\
+How to read it: all numbers are of the test split unless they say valid, and stand as mean ±
+standard deviation where there are several seeds. *Difference* is the relative difference of
+{metric} from the reference, paired user by user (the mean over a user's rows, then over seeds),
+with its 95 % bootstrap interval; *p* is that of the paired t-test. *Head*, *torso* and *tail* are
+{metric} of the rows whose target is such an item: items ordered by how often the train split
+shows them, cut so that each group holds a third of the train interactions (items of equal
+frequency stay together). *x untied* and *x tied* say how many times smaller a model is than its
+uncompressed counterpart with two item tables or one. *p50* is the median time from an item
+sequence to its top items, one request at a time{turns}."""
+
+
+def markdown_page(document: Mapping[str, Any]) -> str:
+    """Two tables per data set, accuracy and cost, with what one needs to read them."""
+    experiment = document["experiment"]
+    parts = [f"# {experiment['name']}"]
+    if experiment["about"]:
+        parts.append(experiment["about"])
+    for name, dataset in document["datasets"].items():
+        parts += [f"## {name}", *_dataset_parts(document, name, dataset)]
+    first = next((d for d in document["datasets"].values() if d["entries"]), None)
+    if first is not None:
+        turns = any(
+            entry["latency_in_turns_ms"]
+            for dataset in document["datasets"].values()
+            for entry in dataset["entries"].values()
+        )
+        parts.append(
+            HOW_TO_READ.format(
+                metric=_metric_name(first["metric"]),
+                turns=", all models taking turns in one process" if turns else "",
+            )
+        )
+    made = document["provenance"]
+    parts.append(
+        f"Made with torch {made['torch']}, RecBole {made['recbole']}, Python {made['python']} on "
+        f"{made['cpu']}, commit {_commit(made['commit'])}; every card is in `comparison.json`."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def csv_table(document: Mapping[str, Any]) -> str:
+    """One line per data set and entry, every number at full precision."""
+    lines = [
+        _flat(document, name, entry, values)
+        for name, dataset in document["datasets"].items()
+        for entry, values in dataset["entries"].items()
+    ]
+    columns = list(dict.fromkeys(column for line in lines for column in line))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns or ["dataset", "entry"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _dataset_parts(document: Mapping[str, Any], name: str, dataset: Mapping[str, Any]) -> list[str]:
+    missing = [each for each in document["missing"] if each["dataset"] == name]
+    parts = []
+    if dataset["entries"]:
+        parts += [_about_rows(dataset), _accuracy(document, dataset), _cost(dataset)]
+    if missing:
+        lines = [f"- {each['entry']}, seed {each['seed']}: {each['reason']}" for each in missing]
+        parts.append("Missing:\n\n" + "\n".join(lines))
+    return parts
+
+
+def _about_rows(dataset: Mapping[str, Any]) -> str:
+    seeds = sorted({seed for entry in dataset["entries"].values() for seed in entry["seeds"]})
+    items = next(iter(dataset["entries"].values()))["n_items"]
+    parts = [f"{count(items)} items", f"seeds {', '.join(map(str, seeds))}"]
+    if dataset["test_rows"] is not None:
+        parts.insert(1, f"{count(dataset['test_rows'])} test rows")
+        if dataset["test_users"] != dataset["test_rows"]:
+            parts.insert(2, f"of {count(dataset['test_users'])} users")
+        shares = _shares(dataset)
+        groups = [
+            f"{group} {count(n)} ({shares[group]:.0%} of the rows)"
+            for group, n in dataset["items_in_group"].items()
+        ]
+        parts.append(f"items in {', '.join(groups)}")
+    return "; ".join(parts) + "."
+
+
+def _shares(dataset: Mapping[str, Any]) -> dict[str, float]:
+    entries = (entry["popularity"] for entry in dataset["entries"].values())
+    popularity = next(each for each in entries if each)
+    return {group: popularity[group]["share_of_rows"] for group in GROUPS}
+
+
+def _accuracy(document: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
+    metric, shown = dataset["metric"], dataset["shown"]
+    reference = document["experiment"]["reference"]
+    header = ["run", f"{_metric_name(metric)} valid", *map(_metric_name, shown)]
+    if reference is not None:
+        header += [f"difference from {reference}", "p"]
+    header += list(GROUPS)
+    rows = []
+    for name, entry in dataset["entries"].items():
+        row = [name, _spread((entry["metrics"]["valid"] or {}).get(metric))]
+        row += [_spread((entry["metrics"]["test"] or {}).get(each)) for each in shown]
+        if reference is not None:
+            row += _difference((entry["against_reference"] or {}).get(metric), name == reference)
+        groups = entry["popularity"] or {}
+        row += [number((groups.get(group) or {}).get(metric), ".4f") for group in GROUPS]
+        rows.append(row)
+    return markdown(header, rows)
+
+
+def _cost(dataset: Mapping[str, Any]) -> str:
+    header = ["run", "item embedding / backbone / sharing / head", "parameters", "size"]
+    header += ["x untied", "x tied", "epochs", "training s", "s/epoch", "peak memory", "p50 ms"]
+    rows = []
+    for name, entry in dataset["entries"].items():
+        size, ratio, training = entry["size_bytes"], entry["compression_ratio"], entry["training"]
+        rows.append(
+            [
+                name,
+                chosen(entry["choices"]),
+                count(entry["parameters"]["total"]),
+                byte_count(size["file"] or size["total"]),
+                number(ratio["untied"], ".2f"),
+                number(ratio["tied"], ".2f"),
+                number(training["epochs"]["mean"], ".0f"),
+                number(training["seconds"]["mean"], ",.0f"),
+                number(training["seconds_per_epoch"]["mean"], ".3g"),
+                byte_count(training["peak_rss_bytes"]["mean"]),
+                number(median_latency(entry), ".3g"),
+            ]
+        )
+    return markdown(header, rows, left=2)
+
+
+def median_latency(entry: Mapping[str, Any]) -> float | None:
+    """Milliseconds; those measured in turns where there are any."""
+    return (entry["latency_in_turns_ms"] or entry["latency_ms"])["p50"]
+
+
+def _commit(commit: str | None) -> str:
+    if commit is None:
+        return "unknown"
+    return f"`{commit[:10]}{'-dirty' if commit.endswith('-dirty') else ''}`"
+
+
+def _metric_name(name: str) -> str:
+    """``ndcg@10`` -> ``NDCG@10``, ``hit@10`` -> ``Hit@10``."""
+    metric, at, k = name.partition("@")
+    return (metric.upper() if metric in ("ndcg", "mrr", "map", "auc") else metric.title()) + at + k
+
+
+def _spread(value: Mapping[str, Any] | None) -> str:
+    if value is None or value["mean"] is None:
+        return UNKNOWN
+    spread = "" if value["std"] is None else f" ± {value['std']:.4f}"
+    return f"{value['mean']:.4f}{spread}"
+
+
+def _difference(difference: Mapping[str, Any] | None, is_reference: bool) -> list[str]:
+    if is_reference:
+        return ["reference", ""]
+    if difference is None or difference["relative"] is None:
+        return [UNKNOWN, UNKNOWN]
+    text = f"{difference['relative']:+.1%}"
+    if difference["low"] is not None:
+        text += f" ({difference['low']:+.1%} to {difference['high']:+.1%})"
+    p = difference["p_value"]
+    return [text, UNKNOWN if p is None else ("< 0.001" if p < 0.001 else f"{p:.3f}")]
+
+
+def _flat(
+    document: Mapping[str, Any], dataset: str, entry: str, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "dataset": dataset,
+        "entry": entry,
+        "model": values["model"],
+        "seeds": " ".join(map(str, values["seeds"])),
+    }
+    for split, metrics in values["metrics"].items():
+        for name, value in metrics.items():
+            line[f"{split}_{name}_mean"] = value["mean"]
+            line[f"{split}_{name}_std"] = value["std"]
+    for name, difference in (values["against_reference"] or {}).items():
+        for part in ("relative", "low", "high", "p_value"):
+            line[f"{name}_difference_{part}"] = difference[part]
+    for group, metrics in (values["popularity"] or {}).items():
+        line |= {f"{group}_{name}": value for name, value in metrics.items()}
+    line |= {f"parameters_{part}": n for part, n in values["parameters"].items()}
+    line |= {f"bytes_{part}": n for part, n in values["size_bytes"].items()}
+    line |= {f"times_smaller_than_{head}": n for head, n in values["compression_ratio"].items()}
+    line |= {f"training_{name}": value["mean"] for name, value in values["training"].items()}
+    line["latency_p50_ms"] = median_latency(values)
+    return line

@@ -1,0 +1,113 @@
+"""``recbole-compress compare``: an experiment in, runs, tables and one JSON file out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole_compress.comparison.document import build_document, write_document
+from recbole_compress.comparison.experiment import (
+    Experiment,
+    experiment_of_models,
+    read_experiment,
+)
+from recbole_compress.comparison.runs import check_names, run_missing
+from recbole_compress.comparison.settings import checked_runs
+from recbole_compress.comparison.tables import csv_table, markdown_page
+from recbole_compress.config.given import read_command_line
+from recbole_compress.errors import ConfigError
+from recbole_compress.files import replacing
+
+__all__ = ["compare", "compare_experiment"]
+
+OPTIONS = ("models", "datasets", "seeds", "only", "reference", "output", "jobs")
+FLAGS = ("--table", "--latency")
+FOLDER = Path("runs", "compare")
+
+
+def compare(arguments: Sequence[str]) -> int:
+    """What the command line asks for; see ``recbole-compress help``.
+
+    Returns:
+        0, or 1 if a run failed.
+
+    Raises:
+        RecBoleCompressError: Anything the user can mend, before anything is run.
+    """
+    arguments = list(arguments)
+    flags = {flag: flag in arguments for flag in FLAGS}
+    rest = [argument for argument in arguments if argument not in FLAGS]
+    files = [argument for argument in rest if not argument.startswith("-") and "=" not in argument]
+    given = read_command_line([argument for argument in rest if argument not in files])
+    options = {name: given.pop(name) for name in OPTIONS if name in given}
+    for name, others in (("model", "models"), ("dataset", "datasets"), ("seed", "seeds")):
+        if name in given:
+            raise ConfigError(f"--{name}={given[name]}: a comparison takes --{others}=...")
+    if "config_files" in given:
+        raise ConfigError("--config_files: write the settings into 'shared' of an EXPERIMENT.yaml")
+    experiment = _experiment(files, options).selected(
+        only=options.get("only"), reference=options.get("reference"), common=given
+    )
+    folder = Path(options["output"]) if options.get("output") else FOLDER / experiment.name
+    return compare_experiment(
+        experiment,
+        folder,
+        jobs=_jobs(options.get("jobs", "1")),
+        run=not flags["--table"],
+        latency=flags["--latency"],
+    )
+
+
+def compare_experiment(
+    experiment: Experiment, folder: Path, jobs: int = 1, run: bool = True, latency: bool = False
+) -> int:
+    """Run what is missing of an experiment and write ``comparison.json``, ``.md`` and ``.csv``.
+
+    Args:
+        experiment: What to compare.
+        folder: Where everything goes; runs that are there with the same settings are kept.
+        jobs: Runs at a time.
+        run: False to write the tables only, from what is there.
+        latency: Time the models in turns, after all runs.
+
+    Returns:
+        0, or 1 if a run failed.
+    """
+    planned = experiment.planned()
+    check_names(planned)
+    runs = checked_runs(planned)
+    failures: dict[Any, str] = run_missing(runs, folder, jobs, _say) if run else {}
+    document = build_document(experiment, runs, folder, failures)
+    write_document(document, folder / "comparison.json")
+    page = markdown_page(document)
+    for name, text in (("comparison.md", page), ("comparison.csv", csv_table(document))):
+        with replacing(str(folder / name)) as file:
+            file.write(text)
+    _say("\n" + page)
+    _say(f"written: {folder / 'comparison.json'}, .md and .csv")
+    return 1 if failures else 0
+
+
+def _experiment(files: Sequence[str], options: dict[str, str]) -> Experiment:
+    if len(files) > 1:
+        raise ConfigError(f"{files[1]}: one experiment at a time; {files[0]} is given already")
+    if files and "models" in options:
+        raise ConfigError(
+            f"--models beside {files[0]}: the experiment names its own; --only chooses"
+        )
+    if files:
+        return read_experiment(files[0]).selected(options.get("datasets"), options.get("seeds"))
+    if "models" not in options:
+        raise ConfigError("compare what? Add --models=NAME,NAME or the name of an EXPERIMENT.yaml")
+    return experiment_of_models(options["models"], options.get("datasets"), options.get("seeds"))
+
+
+def _jobs(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise ConfigError(f"--jobs={text}: expected a whole number from 1 on")
+    return int(text)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
