@@ -6,6 +6,7 @@
 - ``rank_metrics``: RecBole's metrics of every single row, from its rank.
 - ``statistics``: mean and deviation, paired tests and bootstrap intervals.
 - ``popularity``: items by train frequency, in thirds of the train interactions.
+- ``latency``: requests timed with the models taking turns.
 - ``document``: all of it in ``comparison.json``.
 - ``tables``: Markdown and CSV; ``pareto``: the plot.
 """

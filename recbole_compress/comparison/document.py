@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from recbole_compress.comparison.experiment import Experiment
+from recbole_compress.comparison.latency import measured_in_turns
 from recbole_compress.comparison.popularity import GROUPS, popularity_groups
 from recbole_compress.comparison.rank_metrics import metric_per_row, told_from_ranks
 from recbole_compress.comparison.runs import RunFiles, finished_card
@@ -75,7 +76,10 @@ def build_document(
         },
         "datasets": {
             dataset: _dataset(
-                experiment, dataset, [part for part in found if part[0].planned.dataset == dataset]
+                experiment,
+                dataset,
+                [part for part in found if part[0].planned.dataset == dataset],
+                measured_in_turns(runs, folder, dataset),
             )
             for dataset in experiment.datasets
         },
@@ -122,6 +126,7 @@ def _dataset(
     experiment: Experiment,
     dataset: str,
     found: Sequence[tuple[CheckedRun, RunFiles, dict[str, Any]]],
+    latency: Mapping[str, Any],
 ) -> dict[str, Any]:
     if not found:
         return {"metric": None, "shown": [], "entries": {}}
@@ -145,7 +150,6 @@ def _dataset(
         entries[entry]["against_reference"] = _against(
             per_user.get(entry), per_user.get(experiment.reference or ""), tested
         )
-    latency = _latency(found, entries)
     for entry in entries:
         entries[entry]["latency_in_turns_ms"] = latency.get(entry)
     return {"metric": metric, "shown": shown, "entries": entries, **_rows(ranks)}
@@ -262,13 +266,6 @@ def _rows(ranks: Mapping[str, Sequence[RankRecords]]) -> dict[str, Any]:
             group: int((of_items == number).sum()) for number, group in enumerate(GROUPS)
         },
     }
-
-
-def _latency(
-    found: Sequence[tuple[CheckedRun, RunFiles, dict[str, Any]]], entries: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What was measured in turns, of checkpoints that are still those of the cards."""
-    return {}
 
 
 def _portable(card: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from recbole_compress.comparison.experiment import (
     experiment_of_models,
     read_experiment,
 )
+from recbole_compress.comparison.latency import measure_in_turns
 from recbole_compress.comparison.runs import check_names, run_missing
 from recbole_compress.comparison.settings import checked_runs
 from recbole_compress.comparison.tables import csv_table, markdown_page
@@ -78,6 +79,7 @@ def compare_experiment(
     check_names(planned)
     runs = checked_runs(planned)
     failures: dict[Any, str] = run_missing(runs, folder, jobs, _say) if run else {}
+    slow = measure_in_turns(runs, folder, _say) if latency else {}
     document = build_document(experiment, runs, folder, failures)
     write_document(document, folder / "comparison.json")
     page = markdown_page(document)
@@ -86,7 +88,7 @@ def compare_experiment(
             file.write(text)
     _say("\n" + page)
     _say(f"written: {folder / 'comparison.json'}, .md and .csv")
-    return 1 if failures else 0
+    return 1 if failures or slow else 0
 
 
 def _experiment(files: Sequence[str], options: dict[str, str]) -> Experiment:

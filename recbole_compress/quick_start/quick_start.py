@@ -15,6 +15,7 @@ from recbole.utils import get_flops, init_logger, init_seed
 from recbole_compress.config import Config
 from recbole_compress.quick_start.host_models import dataset_class, trainer_class
 from recbole_compress.quick_start.resumption import settings_of
+from recbole_compress.quick_start.sample_requests import sample_requests
 from recbole_compress.reports.card import build_card, card_path_for, write_card
 from recbole_compress.reports.environment import peak_rss_bytes
 from recbole_compress.reports.latency import request_latency
@@ -108,7 +109,7 @@ def run_recbole_compress(
             "seconds_per_epoch": trainer.seconds / max(1, trainer.epochs_done),
             "peak_rss_bytes": peak_rss_bytes(),
         },
-        latency_ms=request_latency(network, *_sample_requests(test_data, network)),
+        latency_ms=request_latency(network, *sample_requests(test_data._dataset)),
         files={"checkpoint": checkpoint, "artifact": None},
     )
     card_path = config["card_path"] or (checkpoint and card_path_for(checkpoint))
@@ -149,9 +150,3 @@ def _fresh_logger(config) -> logging.Logger:
         handler.close()
     init_logger(config)
     return logger
-
-
-def _sample_requests(test_data, network) -> tuple[torch.Tensor, torch.Tensor]:
-    """Item sequences of the first test batch, to time requests on."""
-    batch = next(iter(test_data))[0]
-    return batch[network.ITEM_SEQ], batch[network.ITEM_SEQ_LEN]

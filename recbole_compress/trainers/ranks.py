@@ -152,7 +152,8 @@ def read_ranks(path: str) -> RankRecords:
         DataError: The file is missing, damaged or something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, because numpy leaves a damaged file open.
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in RankRecords._fields}
     except Exception as error:  # a missing file, a damaged zip, a truncated or pickled array …
         reason = (str(error).splitlines() or [type(error).__name__])[0]
