@@ -8,5 +8,5 @@
 - ``popularity``: items by train frequency, in thirds of the train interactions.
 - ``latency``: requests timed with the models taking turns.
 - ``document``: all of it in ``comparison.json``.
-- ``tables``: Markdown and CSV; ``pareto``: the plot.
+- ``tables``: Markdown and CSV; ``pareto``, ``plot``: who is not beaten, and the picture of it.
 """

@@ -11,7 +11,7 @@ from recbole_compress.comparison.popularity import GROUPS
 from recbole_compress.reports.readable import UNKNOWN, byte_count, count, markdown, number
 from recbole_compress.reports.table import chosen
 
-__all__ = ["csv_table", "markdown_page"]
+__all__ = ["csv_table", "markdown_page", "median_latency", "metric_name"]
 
 HOW_TO_READ = """\
 How to read it: all numbers are of the test split unless they say valid, and stand as mean ±
@@ -42,7 +42,7 @@ def markdown_page(document: Mapping[str, Any]) -> str:
         )
         parts.append(
             HOW_TO_READ.format(
-                metric=_metric_name(first["metric"]),
+                metric=metric_name(first["metric"]),
                 turns=", all models taking turns in one process" if turns else "",
             )
         )
@@ -106,7 +106,7 @@ def _shares(dataset: Mapping[str, Any]) -> dict[str, float]:
 def _accuracy(document: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
     metric, shown = dataset["metric"], dataset["shown"]
     reference = document["experiment"]["reference"]
-    header = ["run", f"{_metric_name(metric)} valid", *map(_metric_name, shown)]
+    header = ["run", f"{metric_name(metric)} valid", *map(metric_name, shown)]
     if reference is not None:
         header += [f"difference from {reference}", "p"]
     header += list(GROUPS)
@@ -157,7 +157,7 @@ def _commit(commit: str | None) -> str:
     return f"`{commit[:10]}{'-dirty' if commit.endswith('-dirty') else ''}`"
 
 
-def _metric_name(name: str) -> str:
+def metric_name(name: str) -> str:
     """``ndcg@10`` -> ``NDCG@10``, ``hit@10`` -> ``Hit@10``."""
     metric, at, k = name.partition("@")
     return (metric.upper() if metric in ("ndcg", "mrr", "map", "auc") else metric.title()) + at + k

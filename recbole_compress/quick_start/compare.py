@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,20 @@ def compare_experiment(
             file.write(text)
     _say("\n" + page)
     _say(f"written: {folder / 'comparison.json'}, .md and .csv")
+    _plot(document, folder / "comparison")
     return 1 if failures or slow else 0
+
+
+def _plot(document: Mapping[str, Any], stem: Path) -> None:
+    """The plot is the one part that needs more than the package itself does."""
+    try:
+        from recbole_compress.comparison.plot import write_pareto
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        _say("no plot without matplotlib: pip install 'recbole-compress[plot]'")
+        return
+    _say("".join(f"written: {path}\n" for path in write_pareto(document, stem)).rstrip())
 
 
 def _experiment(files: Sequence[str], options: dict[str, str]) -> Experiment:

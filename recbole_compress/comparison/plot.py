@@ -1,0 +1,336 @@
+"""Accuracy, size and latency in one picture, one panel per data set.
+
+Needs matplotlib (extra ``plot``), and nothing else of the package needs this file.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import Bbox
+
+from recbole_compress.comparison.pareto import pareto_front
+from recbole_compress.comparison.tables import median_latency, metric_name
+from recbole_compress.files import replacing
+from recbole_compress.reports.readable import byte_count
+
+__all__ = ["draw_pareto", "write_pareto"]
+
+STYLE = {
+    "font.family": "DejaVu Sans",  # matplotlib brings it, so every machine draws the same
+    "font.size": 9,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "recbole_compress",  # the same ids in every run
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+PANEL = (5.6, 4.2)  # inches
+COLUMNS = 2
+INK, FAINT = "black", "0.55"
+AREA = 140.0  # square points of the slowest model's marker
+LEAST_AREA = 12.0
+PAD = 2.0  # pixels between a label and anything else
+
+
+def write_pareto(document: Mapping[str, Any], stem: Path) -> list[Path]:
+    """Draw to ``<stem>.svg`` and ``<stem>.png``; the same document gives the same files.
+
+    Returns:
+        What was written; nothing where no data set has a finished entry.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = draw_pareto(document)
+        if figure is None:
+            return []
+        paths = [stem.parent / (stem.name + ending) for ending in (".svg", ".png")]
+        for path, metadata in zip(
+            paths, ({"Date": None, "Creator": None}, {"Software": None}), strict=True
+        ):
+            with replacing(str(path), "wb") as file:
+                figure.savefig(file, format=path.suffix[1:], dpi=160, metadata=metadata)
+    return paths
+
+
+def draw_pareto(document: Mapping[str, Any]) -> Figure | None:
+    """The figure: bytes (log) across, the metric up, the marker's area for the latency.
+
+    Models that nobody beats in both size and accuracy are filled and joined by a line; bars are one
+    standard deviation over seeds.
+    """
+    panels = [(name, dataset) for name, dataset in document["datasets"].items() if _points(dataset)]
+    if not panels:
+        return None
+    columns = min(COLUMNS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
+    FigureCanvasAgg(figure)  # to measure text with
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in list(axes.flat)[len(panels) :]:
+        axis.set_axis_off()
+    drawn = [
+        (axis, dataset, _panel(axis, name, dataset))
+        for axis, (name, dataset) in zip(axes.flat, panels, strict=False)
+    ]
+    # Only now is it settled where everything lies; labels go where there is room.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axis, _, points in drawn:
+        _place_labels(axis, points)
+    return figure
+
+
+class _Point:
+    """One entry: where it stands, and how it is drawn."""
+
+    def __init__(self, name: str, entry: Mapping[str, Any], metric: str) -> None:
+        size, value = entry["size_bytes"], entry["metrics"]["test"][metric]
+        self.name = name
+        self.bytes = size["file"] or size["total"]
+        self.value, self.deviation = value["mean"], value["std"] or 0.0
+        self.latency = median_latency(entry)
+        self.area = LEAST_AREA
+        self.best = False
+
+
+def _points(dataset: Mapping[str, Any]) -> list[_Point]:
+    metric = dataset["metric"]
+    return [
+        _Point(name, entry, metric)
+        for name, entry in dataset["entries"].items()
+        if ((entry["metrics"]["test"] or {}).get(metric) or {}).get("mean") is not None
+    ]
+
+
+def _panel(axis, name: str, dataset: Mapping[str, Any]) -> list[_Point]:
+    points = _points(dataset)
+    front = pareto_front([p.bytes for p in points], [p.value for p in points])
+    slowest = max((p.latency or 0.0 for p in points), default=0.0)
+    for number, point in enumerate(points):
+        point.best = number in front
+        if slowest and point.latency:
+            point.area = max(LEAST_AREA, AREA * point.latency / slowest)
+    best = [points[number] for number in front]
+    axis.plot([p.bytes for p in best], [p.value for p in best], color=INK, linewidth=1.1, zorder=2)
+    for point in points:
+        ink = INK if point.best else FAINT
+        if point.deviation:
+            axis.errorbar(
+                point.bytes, point.value, point.deviation, color=ink, linewidth=0.8, zorder=1
+            )
+        axis.scatter(
+            point.bytes,
+            point.value,
+            s=point.area,
+            facecolor=INK if point.best else "white",
+            edgecolor=ink,
+            linewidth=1.1,
+            zorder=3,
+        )
+    axis.set_xscale("log")
+    framed = _framed(points)
+    _ticks(axis, framed)
+    _note_below(axis, [point for point in points if point not in framed])
+    axis.set_title(name, loc="left", fontweight="bold", fontsize=10)
+    axis.set_xlabel("model size")
+    axis.set_ylabel(f"{metric_name(dataset['metric'])} (test)")
+    axis.grid(color="0.9", linewidth=0.6)
+    axis.set_axisbelow(True)
+    _explain(axis, slowest)
+    return framed
+
+
+def _framed(points: Sequence[_Point]) -> list[_Point]:
+    """Without those so far below that the others would shrink to a line, such as a baseline."""
+    framed = sorted(points, key=lambda point: point.value)
+    while len(framed) > 3:
+        rest = framed[1:]
+        if rest[0].value - framed[0].value <= rest[-1].value - rest[0].value:
+            break
+        framed = rest
+    return [point for point in points if point in framed]
+
+
+def _note_below(axis, points: Sequence[_Point]) -> None:
+    if points:
+        parts = [f"{p.name} ({byte_count(p.bytes)}, {p.value:.4f})" for p in points]
+        axis.text(
+            0.99, 0.02, "below: " + ", ".join(parts), transform=axis.transAxes, ha="right",
+            va="bottom", fontsize=8, color="0.25", fontstyle="italic",
+        )  # fmt: skip
+
+
+def _ticks(axis, points: Sequence[_Point]) -> None:
+    """Room for labels on all sides, and byte counts that are read at a glance."""
+    low, high = min(p.bytes for p in points), max(p.bytes for p in points)
+    margin = max((high / low) ** 0.12, 1.35, (4 * low / high) ** 0.5)
+    axis.set_xlim(low / margin, high * margin)
+    decades = math.log10(axis.get_xlim()[1] / axis.get_xlim()[0])
+    steps = (1.0,) if decades > 3 else ((1.0, 3.0) if decades > 1.3 else (1.0, 2.0, 5.0))
+    axis.xaxis.set_major_locator(LogLocator(subs=steps, numticks=12))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda size, _: byte_count(size)))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    bottom = min(p.value - p.deviation for p in points)
+    top = max(p.value + p.deviation for p in points)
+    height = (top - bottom) or abs(top) or 1.0
+    axis.set_ylim(bottom - 0.14 * height, top + 0.16 * height)
+    axis.yaxis.set_major_locator(MaxNLocator(6))
+
+
+def _explain(axis, slowest: float) -> None:
+    """Below the panel: what the markers mean, with two sizes to compare by."""
+    handles, labels = [], []
+    for filled, label in ((True, "Pareto-optimal"), (False, "dominated")):
+        face, edge = (INK, INK) if filled else ("white", FAINT)
+        handles.append(axis.scatter([], [], s=45, facecolor=face, edgecolor=edge))
+        labels.append(label)
+    for latency in _round_latencies(slowest):
+        area = max(LEAST_AREA, AREA * latency / slowest)
+        handles.append(axis.scatter([], [], s=area, facecolor="0.8", edgecolor="0.4"))
+        labels.append(f"p50 {latency:g} ms")
+    axis.legend(
+        handles,
+        labels,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.16),
+        ncols=len(handles),
+        frameon=False,
+        fontsize=8,
+        handletextpad=0.5,
+        columnspacing=1.4,
+    )
+
+
+def _round_latencies(slowest: float) -> list[float]:
+    """Two latencies of one digit: about the slowest, and a quarter of it.
+
+    Example:
+        >>> _round_latencies(0.58)
+        [0.1, 0.5]
+    """
+    if not slowest:
+        return []
+    found = []
+    for latency in (slowest / 4, slowest):
+        unit = 10.0 ** math.floor(math.log10(latency))
+        found.append(round(max(d for d in (1, 2, 3, 5) if d * unit <= latency) * unit, 12))
+    return sorted(set(found))
+
+
+# -- labels ------------------------------------------------------------------------------------
+
+
+def _place_labels(axis, points: Sequence[_Point]) -> None:
+    """Every label at the nearest spot where it covers nothing; far ones get a thin line."""
+    figure = axis.figure
+    renderer = figure.canvas.get_renderer()
+    scale = figure.dpi / 72
+    centers = [axis.transData.transform((p.bytes, p.value)) for p in points]
+    radii = [math.sqrt(p.area / math.pi) * scale for p in points]
+    taken = [
+        Bbox.from_extents(x - r, y - r, x + r, y + r)
+        for (x, y), r in zip(centers, radii, strict=True)
+    ]
+    taken += _boxes_along_front(centers, points)
+    taken += [text.get_window_extent(renderer) for text in axis.texts]
+    for point, (x, y) in zip(points, centers, strict=True):
+        if point.deviation:
+            ends = [point.value - point.deviation, point.value + point.deviation]
+            low, high = (axis.transData.transform((point.bytes, end))[1] for end in ends)
+            taken.append(Bbox.from_extents(x - 1, low, x + 1, high))
+    room = axis.get_window_extent(renderer)
+    # The unbeaten ones first: theirs are the labels that matter.
+    for number in sorted(range(len(points)), key=lambda i: (not points[i].best, centers[i][0])):
+        point, (x, y) = points[number], centers[number]
+        text = axis.annotate(
+            point.name,
+            (point.bytes, point.value),
+            xytext=(0, 0),
+            textcoords="offset points",
+            fontsize=8.5,
+            color=INK if point.best else "0.25",
+            ha="center",
+            va="center",
+            zorder=4,
+        )
+        extent = text.get_window_extent(renderer)
+        width, height = extent.width, extent.height
+        cost, dx, dy, box = min(
+            (
+                (distance + 200 * _overlap(box, taken) + 1000 * _outside(box, room), dx, dy, box)
+                for distance, dx, dy in _spots(radii[number], width, height)
+                for box in [_around(x + dx, y + dy, width, height)]
+            ),
+            key=lambda option: option[0],
+        )
+        text.set_position((dx / scale, dy / scale))  # points: whatever it is saved at
+        taken.append(box)
+        away = max(abs(dx) - width / 2, abs(dy) - height / 2) - radii[number]
+        if away > 9 * scale:
+            _leader(axis, (x, y), box)
+
+
+def _spots(radius: float, width: float, height: float) -> Iterator[tuple[float, float, float]]:
+    """Offsets of a label's middle from the marker's, with how unwelcome each is."""
+    for ring, gap in enumerate((4, 9, 16, 26, 38, 52, 68, 86, 106)):
+        across, up = radius + gap + width / 2, radius + gap + height / 2
+        for rank, (dx, dy) in enumerate(
+            [
+                (across, 0),
+                (0, up),
+                (0, -up),
+                (-across, 0),
+                (across, up * 0.7),
+                (-across, up * 0.7),
+                (across, -up * 0.7),
+                (-across, -up * 0.7),
+                (width / 3, up),
+                (-width / 3, up),
+                (width / 3, -up),
+                (-width / 3, -up),
+            ]
+        ):
+            yield 12 * ring + rank, dx, dy
+
+
+def _around(x: float, y: float, width: float, height: float) -> Bbox:
+    return Bbox.from_extents(
+        x - width / 2 - PAD, y - height / 2 - PAD, x + width / 2 + PAD, y + height / 2 + PAD
+    )
+
+
+def _overlap(box: Bbox, others: Sequence[Bbox]) -> int:
+    return sum(1 for other in others if box.overlaps(other))
+
+
+def _outside(box: Bbox, room: Bbox) -> bool:
+    return box.x0 < room.x0 or box.x1 > room.x1 or box.y0 < room.y0 or box.y1 > room.y1
+
+
+def _boxes_along_front(centers: Sequence[np.ndarray], points: Sequence[_Point]) -> list[Bbox]:
+    """Small boxes along the line, so that labels keep off it."""
+    on_front = sorted(
+        (tuple(center) for center, p in zip(centers, points, strict=True) if p.best),
+        key=lambda center: center[0],
+    )
+    boxes = []
+    for (x0, y0), (x1, y1) in itertools.pairwise(on_front):
+        steps = max(2, int(math.hypot(x1 - x0, y1 - y0) // 6))
+        for x, y in zip(np.linspace(x0, x1, steps), np.linspace(y0, y1, steps), strict=True):
+            boxes.append(Bbox.from_extents(x - 1, y - 1, x + 1, y + 1))
+    return boxes
+
+
+def _leader(axis, center: tuple[float, float], box: Bbox) -> None:
+    """A thin line from the marker to the nearest edge of its label."""
+    end = np.clip(center, [box.x0, box.y0], [box.x1, box.y1])
+    line = axis.transData.inverted().transform([center, end])
+    axis.plot(line[:, 0], line[:, 1], color=FAINT, linewidth=0.7, zorder=1.5)
