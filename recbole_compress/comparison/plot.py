@@ -25,7 +25,7 @@ from recbole_compress.reports.readable import byte_count
 
 __all__ = ["draw_pareto", "write_pareto"]
 
-STYLE = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",  # matplotlib brings it, so every machine draws the same
     "font.size": 9,
     "svg.fonttype": "path",
@@ -239,9 +239,10 @@ def _place_labels(axis, points: Sequence[_Point]) -> None:
         Bbox.from_extents(x - r, y - r, x + r, y + r)
         for (x, y), r in zip(centers, radii, strict=True)
     ]
-    taken += _boxes_along_front(centers, points)
+    line = _boxes_along_front(centers, points)
+    taken += line
     taken += [text.get_window_extent(renderer) for text in axis.texts]
-    for point, (x, y) in zip(points, centers, strict=True):
+    for point, (x, _) in zip(points, centers, strict=True):
         if point.deviation:
             ends = [point.value - point.deviation, point.value + point.deviation]
             low, high = (axis.transData.transform((point.bytes, end))[1] for end in ends)
@@ -265,7 +266,15 @@ def _place_labels(axis, points: Sequence[_Point]) -> None:
         width, height = extent.width, extent.height
         cost, dx, dy, box = min(
             (
-                (distance + 200 * _overlap(box, taken) + 1000 * _outside(box, room), dx, dy, box)
+                (
+                    distance
+                    + 200 * _overlap(box, taken)
+                    + 1000 * _outside(box, room)
+                    + 30 * _crossings((x, y), box, line),
+                    dx,
+                    dy,
+                    box,
+                )
                 for distance, dx, dy in _spots(radii[number], width, height)
                 for box in [_around(x + dx, y + dy, width, height)]
             ),
@@ -309,6 +318,15 @@ def _around(x: float, y: float, width: float, height: float) -> Bbox:
 
 def _overlap(box: Bbox, others: Sequence[Bbox]) -> int:
     return sum(1 for other in others if box.overlaps(other))
+
+
+def _crossings(center: tuple[float, float], box: Bbox, line: Sequence[Bbox]) -> bool:
+    """Whether the way from a marker to its label crosses the line; its own end of it is near."""
+    end = np.clip(center, [box.x0, box.y0], [box.x1, box.y1])
+    way = np.linspace(center, end, 12)[4:]
+    if math.dist(center, end) <= 12:
+        return False
+    return any(part.padded(3).contains(x, y) for x, y in way for part in line)
 
 
 def _outside(box: Bbox, room: Bbox) -> bool:

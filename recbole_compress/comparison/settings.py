@@ -14,7 +14,7 @@ import yaml
 from recbole_compress.comparison.experiment import Planned
 from recbole_compress.config import Config
 from recbole_compress.config.model_names import find_model
-from recbole_compress.config.schema import load_schema
+from recbole_compress.config.schema import load_schema, owners_of_key
 from recbole_compress.config.validation import check_keys
 from recbole_compress.errors import ConfigError, RecBoleCompressError
 from recbole_compress.near_names import did_you_mean
@@ -51,8 +51,9 @@ class CheckedRun:
 def checked_runs(planned: Sequence[Planned]) -> list[CheckedRun]:
     """Check all runs before the first one begins.
 
-    A shared setting is for those runs whose model knows its key; one that no run knows is an error,
-    as is anything that a run itself would refuse, and a data set that is not there.
+    A shared setting is for those runs whose model knows its key; one that no model knows is an
+    error, as is one of the command line that no run knows, anything that a run itself would refuse,
+    and a data set that is not there.
 
     Raises:
         ConfigError: Naming the run and what is wrong with it.
@@ -65,8 +66,10 @@ def checked_runs(planned: Sequence[Planned]) -> list[CheckedRun]:
         except RecBoleCompressError as error:
             raise ConfigError(f"{run}: {error}") from error
     for run in planned:
-        for settings in (run.shared, run.common):
-            unknown = {key: value for key, value in settings.items() if key not in known}
+        # Among the shared ones may be keys of entries that are not chosen today.
+        of_others = {key for key in run.shared if owners_of_key(key)}
+        for settings, forgiven in ((run.shared, of_others), (run.common, set())):
+            unknown = {key: settings[key] for key in settings if key not in {*known, *forgiven}}
             check_keys(unknown, known, dict.fromkeys(unknown, "for all runs"), model="any run here")
     for one in {each.planned.dataset: each for each in checked}.values():
         _check_data_set(one)

@@ -5,21 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
-from recbole_compress.config import Config
+from recbole_compress.comparison.experiment import read_experiment
+from recbole_compress.comparison.settings import checked_runs
 
 SETTINGS = sorted((Path(__file__).parents[2] / "benchmarks" / "settings").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("file", SETTINGS, ids=lambda file: file.stem)
-def test_every_run_is_accepted(file):
-    experiment = yaml.safe_load(file.read_text())
-    assert experiment["about"].strip()
-    assert experiment["seeds"]
-    for name, settings in experiment["runs"].items():
-        merged = {**experiment["shared"], **settings, "seed": experiment["seeds"][0]}
-        config = Config(config_dict=merged)
-        assert config["dataset"] == experiment["shared"]["dataset"], name
-        for key, value in settings.items():
-            assert config[key] == value, name
+def test_every_run_is_accepted(file, tmp_path):
+    experiment = read_experiment(file)
+    assert experiment.about
+    for dataset in experiment.datasets:  # public data is not part of the checkout
+        (tmp_path / dataset).mkdir()
+    chosen = experiment.selected(common={"data_path": str(tmp_path)})
+    for run in checked_runs(chosen.planned()):
+        for key, value in {**run.planned.shared, **run.planned.own}.items():
+            assert run.settings[key] == value, run.planned

@@ -70,7 +70,7 @@ def test_finished_trials_are_not_run_again(hyperopt, job, write_space, monkeypat
     tune = ["tune", *job, write_space("learning_rate choice [0.1,0.02,0.001]"), "--seed=7"]
     tune += ["--algo=exhaustive"]
     assert main(tune) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "go on with the same command" in capsys.readouterr().err
     assert main(tune) == 0
     assert len(calls) == 4 and calls[2] == calls[3] and len(set(calls)) == 3
     assert main(tune) == 0
