@@ -241,6 +241,7 @@ def _place_labels(axis, points: Sequence[_Point]) -> None:
     ]
     line = _boxes_along_front(centers, points)
     taken += line
+    in_the_way = list(line)  # of the thin lines to labels that stand further off
     taken += [text.get_window_extent(renderer) for text in axis.texts]
     for point, (x, _) in zip(points, centers, strict=True):
         if point.deviation:
@@ -270,7 +271,7 @@ def _place_labels(axis, points: Sequence[_Point]) -> None:
                     distance
                     + 200 * _overlap(box, taken)
                     + 1000 * _outside(box, room)
-                    + 30 * _crossings((x, y), box, line),
+                    + 120 * _crosses((x, y), box, in_the_way),
                     dx,
                     dy,
                     box,
@@ -282,6 +283,7 @@ def _place_labels(axis, points: Sequence[_Point]) -> None:
         )
         text.set_position((dx / scale, dy / scale))  # points: whatever it is saved at
         taken.append(box)
+        in_the_way.append(box)
         away = max(abs(dx) - width / 2, abs(dy) - height / 2) - radii[number]
         if away > 9 * scale:
             _leader(axis, (x, y), box)
@@ -289,7 +291,7 @@ def _place_labels(axis, points: Sequence[_Point]) -> None:
 
 def _spots(radius: float, width: float, height: float) -> Iterator[tuple[float, float, float]]:
     """Offsets of a label's middle from the marker's, with how unwelcome each is."""
-    for ring, gap in enumerate((4, 9, 16, 26, 38, 52, 68, 86, 106)):
+    for gap in range(4, 112, 6):
         across, up = radius + gap + width / 2, radius + gap + height / 2
         for rank, (dx, dy) in enumerate(
             [
@@ -307,7 +309,7 @@ def _spots(radius: float, width: float, height: float) -> Iterator[tuple[float, 
                 (-width / 3, -up),
             ]
         ):
-            yield 12 * ring + rank, dx, dy
+            yield 2 * gap + rank, dx, dy
 
 
 def _around(x: float, y: float, width: float, height: float) -> Bbox:
@@ -320,13 +322,12 @@ def _overlap(box: Bbox, others: Sequence[Bbox]) -> int:
     return sum(1 for other in others if box.overlaps(other))
 
 
-def _crossings(center: tuple[float, float], box: Bbox, line: Sequence[Bbox]) -> bool:
-    """Whether the way from a marker to its label crosses the line; its own end of it is near."""
+def _crosses(center: tuple[float, float], box: Bbox, others: Sequence[Bbox]) -> bool:
+    """Whether the way from a marker to its label crosses the front or another label."""
     end = np.clip(center, [box.x0, box.y0], [box.x1, box.y1])
-    way = np.linspace(center, end, 12)[4:]
-    if math.dist(center, end) <= 12:
-        return False
-    return any(part.padded(3).contains(x, y) for x, y in way for part in line)
+    steps = int(math.dist(center, end) // 3)
+    way = np.linspace(center, end, steps + 1)[4:]  # the front begins at the marker itself
+    return any(other.padded(3).contains(x, y) for x, y in way for other in others)
 
 
 def _outside(box: Bbox, room: Bbox) -> bool:
