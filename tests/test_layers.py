@@ -21,11 +21,12 @@ FLOORS = [
     {"config"},
     {"tuning"},
     {"quick_start"},
+    {"__main__"},
 ]
 HEIGHT = {part: height for height, floor in enumerate(FLOORS) for part in floor}
 
 # For everyone to use; they themselves know nothing of ours but each other.
-GROUND = {"compat", "errors", "files", "near_names", "_version"}
+GROUND = {"compat", "distributed", "errors", "files", "near_names", "_version"}
 
 # Wings: what each may import, and who may import it.
 WINGS = {

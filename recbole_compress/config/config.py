@@ -16,6 +16,12 @@ from recbole_compress.config.model_names import find_model
 from recbole_compress.config.schema import load_schema
 from recbole_compress.config.validation import check_keys, check_metrics
 from recbole_compress.config.values import parse_value
+from recbole_compress.distributed.place import here
+from recbole_compress.distributed.settings import (
+    check_processes,
+    process_settings,
+    starts_processes,
+)
 from recbole_compress.errors import ConfigError, RecBoleCompressError
 from recbole_compress.near_names import did_you_mean
 
@@ -153,6 +159,16 @@ class Config(RecBoleConfig):
             super()._set_default_parameters()
         ranking = settings["eval_type"] == EvaluatorType.RANKING
         check_metrics(settings["metrics"], settings["topk"], settings["valid_metric"], ranking)
+
+    def _init_device(self):
+        settings, given = self.final_config_dict, self.external_config_dict
+        check_processes(settings, given)
+        if here().is_alone and not starts_processes(settings):
+            # RecBole takes the presence of this key for a run of its own in several processes.
+            settings.pop("local_rank", None)
+            super()._init_device()
+        else:
+            settings.update(process_settings(settings, given))
 
     def _set_train_neg_sample_args(self):
         with _refusals_in_one_line():

@@ -50,15 +50,10 @@ class Declared:
 
 
 # Keys of a run rather than of a yaml file: the names, and what RecBole's launcher hands to every
-# process of a distributed run.
+# process of a distributed run (its other keys stand in our overall.yaml).
 _OF_A_RUN = {
     "model": Declared(),
     "dataset": Declared(types=("str",)),
-    "nproc": Declared(types=("int",)),
-    "world_size": Declared(types=("int",)),
-    "ip": Declared(types=("str",)),
-    "port": Declared(types=("str", "int")),
-    "group_offset": Declared(types=("int",)),
     "offset": Declared(types=("int",)),
     "local_rank": Declared(types=("int",)),
     "encoding": Declared(types=("str", "None")),

@@ -8,8 +8,11 @@ from collections import defaultdict
 
 import numpy as np
 import pandas as pd
+import torch
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_compress.distributed.group import any_of_all
+from recbole_compress.distributed.place import here
 from recbole_compress.errors import DataError
 
 __all__ = ["AtomicFiles", "existing_file", "open_text"]
@@ -47,6 +50,10 @@ class AtomicFiles:
                 f"dataset={token}: no folder {dataset_path!r}; put {token}.inter (or "
                 f"{token}.inter.gz) there, or name the folder above it with --data_path=..."
             )
+        there = os.path.exists(dataset_path)
+        if any_of_all(not there) and not here().is_alone:
+            # RecBole's download ends in a barrier: either all processes take part or none.
+            torch.distributed.barrier() if there else self._download()
         super()._load_data(token, dataset_path)
 
     def _download(self):

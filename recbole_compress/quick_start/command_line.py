@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 
 from recbole_compress._version import __version__
+from recbole_compress.distributed.group import speaks_for_all
 from recbole_compress.errors import RecBoleCompressError
 from recbole_compress.near_names import did_you_mean
 
@@ -17,6 +17,7 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
 
   recbole-compress [run] --model=CpRecNextItNet --dataset=ml-100k
                          [--config_files="a.yaml b.yaml"] [--key=value ...]
+                         [--nproc=2]
   recbole-compress [run] --resume=saved/NAME.pth
   recbole-compress tune --model=NAME --dataset=NAME [--params_file=FILE.hyper]
                         [--algo=bayes|random|exhaustive] [--max_evals=30] [--early_stop=10]
@@ -34,10 +35,12 @@ compare runs what is missing, tests every row against the reference and writes t
 
 def run(arguments: list[str]) -> None:
     """Train, evaluate and report one model."""
-    from recbole_compress.quick_start.quick_start import run_recbole_compress
+    from recbole_compress.quick_start.quick_start import (
+        ignore_warnings_of_recbole,
+        run_recbole_compress,
+    )
 
-    # RecBole's use of torch and pandas; nothing that a user could mend.
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
+    ignore_warnings_of_recbole()
     run_recbole_compress(command_line=arguments)
 
 
@@ -51,8 +54,9 @@ def tune(arguments: list[str]) -> None:
 def compare(arguments: list[str]) -> int:
     """Run an experiment and write its tables; 1 if a run failed."""
     from recbole_compress.quick_start.compare import compare
+    from recbole_compress.quick_start.quick_start import ignore_warnings_of_recbole
 
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
+    ignore_warnings_of_recbole()
     return compare(arguments)
 
 
@@ -80,11 +84,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise RecBoleCompressError(f"command {command!r}: {did_you_mean(command, COMMANDS)}")
         return COMMANDS[command](arguments) or 0
     except RecBoleCompressError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if speaks_for_all():
+            print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        how = {"run": "--resume=<the checkpoint named above>"}.get(command, "the same command")
-        print(f"interrupted; go on with {how}", file=sys.stderr)
+        if speaks_for_all():
+            how = {"run": "--resume=<the checkpoint named above>"}.get(command, "the same command")
+            print(f"interrupted; go on with {how}", file=sys.stderr)
         return 130
 
 

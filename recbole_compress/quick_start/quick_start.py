@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,11 @@ from recbole.data.utils import create_samplers
 from recbole.utils import get_flops, init_logger, init_seed
 
 from recbole_compress.config import Config
+from recbole_compress.distributed.group import from_first, gathered, joined
+from recbole_compress.distributed.launcher import launch
+from recbole_compress.distributed.place import here
+from recbole_compress.distributed.quiet import quiet_logger
+from recbole_compress.distributed.settings import starts_processes, threads_per_process
 from recbole_compress.quick_start.host_models import dataset_class, trainer_class
 from recbole_compress.quick_start.resumption import settings_of
 from recbole_compress.quick_start.sample_requests import sample_requests
@@ -23,7 +29,7 @@ from recbole_compress.reports.table import card_table
 from recbole_compress.reports.thop_counters import register as register_thop_counters
 from recbole_compress.trainers.ranks import RankRecorder, refuse_ranks, write_ranks
 
-__all__ = ["prepare_data", "run_recbole_compress"]
+__all__ = ["ignore_warnings_of_recbole", "prepare_data", "run_recbole_compress"]
 
 
 def run_recbole_compress(
@@ -55,17 +61,39 @@ def run_recbole_compress(
     Raises:
         RecBoleCompressError: Anything the user can mend, in one line.
     """
-    config = Config(
-        model=model,
-        dataset=dataset,
-        config_file_list=config_file_list,
-        config_dict={**settings_of(config_dict, command_line), **(config_dict or {})},
-        command_line=command_line,
-    )
+    arguments: dict[str, Any] = {
+        "model": model,
+        "dataset": dataset,
+        "config_file_list": config_file_list,
+        "config_dict": {**settings_of(config_dict, command_line), **(config_dict or {})},
+        "command_line": command_line,
+    }
+    config = Config(**arguments)
     if config["ranks_path"]:
         refuse_ranks(config)
-    if config["threads"]:
-        torch.set_num_threads(config["threads"])
+    if starts_processes(config.final_config_dict):
+        arguments |= {"saved": saved, "after_evaluation": after_evaluation}
+        return launch(_one_of_several, arguments, config.final_config_dict)
+    with joined(config["device"]):
+        return _train_and_report(config, saved, after_evaluation)
+
+
+def _one_of_several(**arguments) -> dict[str, Any]:
+    ignore_warnings_of_recbole()  # a fresh process shows them again
+    return run_recbole_compress(**arguments)
+
+
+def ignore_warnings_of_recbole() -> None:
+    """RecBole's use of torch and pandas: nothing that a user could mend."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
+
+
+def _train_and_report(
+    config: Config, saved: bool, after_evaluation: Callable[[int, float], None] | None
+) -> dict[str, Any]:
+    place = here()
+    if config["threads"] or not place.is_alone:
+        torch.set_num_threads(config["threads"] or threads_per_process(place.local_world_size))
     init_seed(config["seed"], config["reproducibility"])
     logger = _fresh_logger(config)
     logger.info(config)
@@ -77,11 +105,14 @@ def run_recbole_compress(
     init_seed(config["seed"], config["reproducibility"])
     network = config.model_class(config, train_data._dataset).to(config["device"])
     logger.info(network)
-    register_thop_counters()
-    flops = get_flops(network, data, config["device"], logger, construct_transform(config))
-    logger.info(f"FLOPs of one prediction (RecBole's count): {flops}")
+    if place.is_first:
+        register_thop_counters()
+        flops = get_flops(network, data, config["device"], logger, construct_transform(config))
+        logger.info(f"FLOPs of one prediction (RecBole's count): {flops}")
 
     trainer = trainer_class(config)(config, network)
+    if not place.is_first:  # one model at the start, but dropout of one's own
+        init_seed(config["seed"] + place.rank, config["reproducibility"])
     best_valid_score, best_valid_result = trainer.fit(
         train_data,
         valid_data,
@@ -96,26 +127,33 @@ def run_recbole_compress(
     )
     if recorder is not None:
         records = recorder.records(train_data._dataset, test_data._dataset)
-        write_ranks(records, config["ranks_path"])
+        from_first(lambda: write_ranks(records, config["ranks_path"]))
 
     checkpoint = trainer.saved_model_file if saved else None
-    card = build_card(
-        network,
-        config,
-        metrics={"valid": best_valid_result, "test": test_result},
-        training={
-            "seconds": trainer.seconds,
-            "epochs": trainer.epochs_done,
-            "seconds_per_epoch": trainer.seconds / max(1, trainer.epochs_done),
-            "peak_rss_bytes": peak_rss_bytes(),
-        },
-        latency_ms=request_latency(network, *sample_requests(test_data._dataset)),
-        files={"checkpoint": checkpoint, "artifact": None},
-    )
-    card_path = config["card_path"] or (checkpoint and card_path_for(checkpoint))
-    if card_path:
-        write_card(card, card_path)
-    logger.info("\n" + card_table(card, card_path))
+    peak_bytes = sum(gathered(peak_rss_bytes()))
+
+    def measure() -> tuple[dict[str, Any], str | None]:
+        card = build_card(
+            network,
+            config,
+            metrics={"valid": best_valid_result, "test": test_result},
+            training={
+                "seconds": trainer.seconds,
+                "epochs": trainer.epochs_done,
+                "seconds_per_epoch": trainer.seconds / max(1, trainer.epochs_done),
+                "peak_rss_bytes": peak_bytes,
+                "processes": place.world_size,
+            },
+            latency_ms=request_latency(network, *sample_requests(test_data._dataset)),
+            files={"checkpoint": checkpoint, "artifact": None},
+        )
+        card_path = config["card_path"] or (checkpoint and card_path_for(checkpoint))
+        if card_path:
+            write_card(card, card_path)
+        logger.info("\n" + card_table(card, card_path))
+        return card, card_path
+
+    card, card_path = from_first(measure)
     return {
         "best_valid_score": best_valid_score,
         "valid_score_bigger": config["valid_metric_bigger"],
@@ -144,6 +182,8 @@ def prepare_data(config, dataset):
 
 def _fresh_logger(config) -> logging.Logger:
     """RecBole's logger for this run; without the reset a second run writes to the first's file."""
+    if not here().is_first:
+        return quiet_logger()
     logger = logging.getLogger()
     for handler in logger.handlers[:]:
         logger.removeHandler(handler)

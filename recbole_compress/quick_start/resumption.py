@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from recbole_compress.distributed.place import started_by_torchrun
+from recbole_compress.distributed.settings import KEYS_OF_A_LAUNCH
 from recbole_compress.trainers.checkpoint import load_checkpoint
 
 __all__ = ["settings_of"]
@@ -26,4 +28,9 @@ def settings_of(
     config = load_checkpoint(str(path))["config"]
     given = dict(config.external_config_dict)
     given.pop("config_files", None)  # what the files said is in there already
+    # As many processes as before, but not where they were; torchrun says both itself.
+    if started_by_torchrun() or "world_size" in given:
+        given.pop("nproc", None)
+    for key in KEYS_OF_A_LAUNCH:
+        given.pop(key, None)
     return {**given, "model": config["model"], "dataset": config["dataset"]}

@@ -48,7 +48,7 @@ FIELDS: dict[str, tuple[str, ...] | None] = {
     "macs_per_request": ("encode", "score", "reference_score"),
     "metrics": ("valid", "test"),
     "reference_metrics": None,
-    "training": ("seconds", "epochs", "seconds_per_epoch", "peak_rss_bytes"),
+    "training": ("seconds", "epochs", "seconds_per_epoch", "peak_rss_bytes", "processes"),
     "latency_ms": ("batch_size", "k", "p50", "p95", "runtime"),
     "files": ("checkpoint", "artifact"),
     "environment": ("python", "torch", "recbole", "numpy", "cpu", "threads"),
@@ -75,7 +75,8 @@ def build_card(
         model: A model of this package or one of RecBole's sequential models.
         config: The configuration it was made from.
         metrics: Under ``valid`` and ``test``: RecBole's results.
-        training: ``seconds``, ``epochs``, ``seconds_per_epoch``, ``peak_rss_bytes``.
+        training: ``seconds``, ``epochs``, ``seconds_per_epoch``, ``processes``, and
+            ``peak_rss_bytes``: each process's most memory, added up.
         latency_ms: From :func:`~recbole_compress.reports.latency.request_latency`.
         files: ``checkpoint`` and ``artifact``; of an artifact the size on disk is what is compared.
         reference_metrics: Results of the uncompressed counterpart.

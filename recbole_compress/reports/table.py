@@ -128,11 +128,13 @@ def _metrics(result: Mapping[str, Any] | None) -> list[str]:
 
 
 def _training(training: Mapping[str, Any]) -> list[str]:
+    several = (training.get("processes") or 1) > 1
     return [
         f"{number(training['seconds'], '.1f')} s",
         f"{count(training['epochs'])} epochs",
         f"{number(training['seconds_per_epoch'], '.2f')} s per epoch",
         f"peak memory {byte_count(training['peak_rss_bytes'])}",
+        *([f"{training['processes']} processes"] if several else []),
     ]
 
 

@@ -9,6 +9,8 @@ import torch
 from recbole.evaluator import Collector
 from torch import Tensor
 
+from recbole_compress.distributed.group import gathered
+from recbole_compress.distributed.place import here
 from recbole_compress.trainers.ranks import RankRecorder
 
 __all__ = ["BoundedCollector", "TopItems"]
@@ -78,6 +80,7 @@ class BoundedCollector(Collector):
             self.data_struct.update_tensor("rec.items", topk)
 
     def get_data_struct(self):
+        self._bring_rows_together()
         # RecBole calls ``.cpu()`` on plain ints and Counters too, which breaks ItemCoverage,
         # AveragePopularity, GiniIndex, ShannonEntropy and TailPercentage.
         struct = self.data_struct
@@ -89,6 +92,17 @@ class BoundedCollector(Collector):
             struct.set(key, value)
             returned.set(key, value)
         return returned
+
+    def _bring_rows_together(self):
+        """All processes' rows in all of them, in the order in which one process would have them."""
+        if here().is_alone:
+            return
+        own = {key: self.data_struct[key].cpu() for key in ALL_NEEDS if key in self.data_struct}
+        parts = gathered(own)
+        for key in ALL_NEEDS:
+            rows = [part[key] for part in parts if key in part]
+            if rows:
+                self.data_struct.set(key, torch.cat(rows))
 
 
 class _Without:

@@ -10,6 +10,7 @@ from recbole.utils import EvaluatorType
 from torch import Tensor
 
 from recbole_compress.data.item_counts import train_item_counts
+from recbole_compress.distributed.group import gathered
 from recbole_compress.errors import ConfigError, DataError
 from recbole_compress.files import replacing
 
@@ -60,7 +61,7 @@ def refuse_ranks(config: Any) -> None:
     """Say before training that ``ranks_path`` cannot be served.
 
     Raises:
-        ConfigError: The test split is not ranked in full, or by several processes.
+        ConfigError: The test split is not ranked in full.
     """
     if (
         config["eval_type"] != EvaluatorType.RANKING
@@ -70,11 +71,6 @@ def refuse_ranks(config: Any) -> None:
             f"ranks_path={config['ranks_path']!r}: ranks are those of a full ranking, and this run "
             f"tests with eval_args mode={config['eval_args']['mode']['test']!r}; use full or leave "
             "ranks_path out"
-        )
-    if not config["single_spec"]:
-        raise ConfigError(
-            f"ranks_path={config['ranks_path']!r}: not with several processes, each of them sees a "
-            "part of the rows only; evaluate in one process"
         )
 
 
@@ -108,15 +104,14 @@ class RankRecorder:
         self._batches.append((users, targets, target_ranks(topk.cpu(), targets)))
 
     def records(self, train_split, evaluated_split) -> RankRecords:
-        """Everything collected, with tokens in place of ids.
+        """Everything collected, by all processes of a run, with tokens in place of ids.
 
         Args:
             train_split: The built train split; frequencies are read from it and nothing else.
             evaluated_split: The split whose rows were collected.
         """
-        users, items, ranks = (
-            torch.cat(column).numpy() for column in zip(*self._batches, strict=True)
-        )
+        batches = [batch for part in gathered(self._batches) for batch in part]
+        users, items, ranks = (torch.cat(column).numpy() for column in zip(*batches, strict=True))
         counts = train_item_counts(train_split).numpy()
         tokens = evaluated_split.field2id_token
         return RankRecords(
@@ -125,7 +120,7 @@ class RankRecorder:
             ranks=ranks.astype(np.int32),
             counts=counts[items].astype(np.int64),
             item_counts=np.sort(counts[1:])[::-1].astype(np.int64),
-            depth=self.depth,
+            depth=max(gathered(self.depth)),
         )
 
 

@@ -5,6 +5,7 @@ A mixin in front of RecBole's trainers, stock ones included: hooks only, the fit
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -13,6 +14,11 @@ import uuid
 import torch
 from recbole.utils import get_local_time
 
+from recbole_compress.distributed.gradients import SharedLoss, batch_norm_over_all, same_buffers
+from recbole_compress.distributed.group import from_first, gathered, mean_of_all
+from recbole_compress.distributed.place import here
+from recbole_compress.distributed.quiet import without_tensorboard
+from recbole_compress.distributed.shares import evaluation_share, training_share
 from recbole_compress.errors import CheckpointError, TrainingError
 from recbole_compress.trainers import random_state
 from recbole_compress.trainers.checkpoint import (
@@ -50,13 +56,16 @@ class SafeTrainer:
     """
 
     def __init__(self, config, model):
-        super().__init__(config, model)
+        if not here().is_alone and config["device"].type == "cuda":
+            model = batch_norm_over_all(model)
+        with without_tensorboard():
+            super().__init__(config, model)
         self.eval_collector = BoundedCollector(config)
         # RecBole's name is exact to the second only: two runs would overwrite each other.
         name = (
             f"{config['model']}-{config['dataset']}-{get_local_time()}-{uuid.uuid4().hex[:6]}.pth"
         )
-        self.saved_model_file = os.path.join(self.checkpoint_dir, name)
+        self.saved_model_file = from_first(lambda: os.path.join(self.checkpoint_dir, name))
         self.fingerprint: str | None = None
         self.generator: torch.Generator | None = None
         self.finished = False
@@ -65,7 +74,8 @@ class SafeTrainer:
         self._latest_result = None
         self._position = (0, 0)
         self._last_epoch_seconds = 0.0
-        self._loaded_random_state = None
+        self._loaded_random_states = None
+        self._shared_loss: SharedLoss | None = None
 
     # -- training ----------------------------------------------------------------------------
 
@@ -92,8 +102,12 @@ class SafeTrainer:
             if callback_fn:
                 callback_fn(epoch, score)
 
-        if self._loaded_random_state is not None:
-            random_state.restore(self._loaded_random_state, self.generator)
+        if self._loaded_random_states is not None:
+            self._restore_chance(self._loaded_random_states)
+        if not here().is_alone:
+            train_data = training_share(train_data, here().rank, here().world_size)
+            shares = train_data.batch_sampler or train_data.sampler
+            self._shared_loss = SharedLoss(self.model, shares.scales)
         try:
             best = super().fit(
                 train_data,
@@ -117,12 +131,16 @@ class SafeTrainer:
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         limit = self.config["train_time_limit"]
-        if limit and self.epochs_done and self.seconds + self._last_epoch_seconds > limit:
+        expected = self.seconds + self._last_epoch_seconds
+        if limit and self.epochs_done and from_first(lambda: expected > limit):
             raise _OutOfTime
         start = time.perf_counter()
         self._position = (epoch_idx, 0)
+        if self._shared_loss is not None:
+            loss_func = self._shared_loss.of(loss_func or self.model.calculate_loss)
         try:
-            return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+            loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+            return mean_of_all(loss)
         finally:
             self._last_epoch_seconds = time.perf_counter() - start
             self.seconds += self._last_epoch_seconds
@@ -146,6 +164,8 @@ class SafeTrainer:
     # -- checkpoints -------------------------------------------------------------------------
 
     def _state(self, epoch, best_valid_result):
+        # Every process has its own chance, such as which numbers drop out; asked of all of them.
+        chance, *of_others = gathered(random_state.capture(self.generator))
         return {
             "config": plain_config(self.config),
             "epoch": epoch,
@@ -156,35 +176,33 @@ class SafeTrainer:
             "optimizer": self.optimizer.state_dict(),
             # beyond RecBole
             "best_valid_result": best_valid_result,
-            "random_state": random_state.capture(self.generator),
+            "random_state": chance,
+            "random_states_of_others": of_others,
             "item_map_sha256": self.fingerprint,
             "seconds": self.seconds,
         }
 
-    def _is_writer(self):
-        return self.config["single_spec"] or self.config["local_rank"] == 0
-
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
-        if not self._is_writer():
-            return
         path = kwargs.pop("saved_model_file", self.saved_model_file)
         # RecBole saves before it stores the result that made this epoch the best.
-        save_checkpoint(self._state(epoch, self._latest_result or self.best_valid_result), path)
+        self._write(self._state(epoch, self._latest_result or self.best_valid_result), path)
         if verbose:
             self.logger.info(f"Saved {path}")
 
     def _save_latest(self, epoch):
-        if not self._is_writer():
-            return
         if self.cur_step == 0:  # the best epoch is the latest one: ``X.pth`` says it all
             self._discard(resume_file(self.saved_model_file))
         else:
-            save_checkpoint(
+            self._write(
                 self._state(epoch, self.best_valid_result), resume_file(self.saved_model_file)
             )
 
+    def _write(self, state, path):
+        if here().is_first:
+            save_checkpoint(state, path)
+
     def _discard(self, path):
-        if self._is_writer() and os.path.exists(path):
+        if here().is_first and os.path.exists(path):
             os.unlink(path)
 
     def resume_checkpoint(self, resume_from):
@@ -195,7 +213,7 @@ class SafeTrainer:
         """
         best = str(resume_from).replace(".resume.pth", ".pth")
         latest = resume_file(best)
-        state = self._checked(latest if os.path.exists(latest) else best)
+        state = self._checked(from_first(lambda: latest if os.path.exists(latest) else best))
         self.saved_model_file = best
         self._load_weights(state, best)
         try:
@@ -207,12 +225,31 @@ class SafeTrainer:
         self.best_valid_score = state["best_valid_score"]
         self.best_valid_result = state.get("best_valid_result")
         self.seconds = state.get("seconds", 0.0)
-        self._loaded_random_state = state.get("random_state")
+        if state.get("random_state"):
+            self._loaded_random_states = [
+                state["random_state"],
+                *state.get("random_states_of_others", []),
+            ]
         self.finished = self.start_epoch >= self.epochs or self.cur_step > self.stopping_step
         self.logger.info(f"Resuming {best} at epoch {self.start_epoch}")
 
+    def _restore_chance(self, states):
+        rank, trained_by = here().rank, len(states)
+        if trained_by == here().world_size or rank == 0:
+            random_state.restore(states[rank], self.generator)
+        elif self.generator is not None:  # the order of examples is the same in all processes
+            self.generator.set_state(states[0]["loader"].cpu())
+        if trained_by != here().world_size:
+            self.logger.warning(
+                f"trained by {trained_by} process(es) so far, going on with {here().world_size}: "
+                "batches and steps stay the same, but dropout and sampled negatives are drawn "
+                "differently"
+            )
+
     def _checked(self, path):
-        state = load_checkpoint(path, self.device)
+        # The first process reads for all: the file may lie on its machine only.
+        device = self.device if here().is_alone else "cpu"
+        state = from_first(lambda: load_checkpoint(path, device))
         written_for = state.get("item_map_sha256")
         if written_for and self.fingerprint and written_for != self.fingerprint:
             raise CheckpointError(
@@ -243,8 +280,25 @@ class SafeTrainer:
                 self.fingerprint = item_map_fingerprint(eval_data._dataset)
             self._load_weights(self._checked(path), path)
             self.logger.info(f"Loaded {path}")
-        return super().evaluate(
-            eval_data,
-            load_best_model=False,
-            show_progress=bool(show_progress) and sys.stderr.isatty(),
-        )
+        with self._shared_out(eval_data) as batches:
+            return super().evaluate(
+                batches,
+                load_best_model=False,
+                show_progress=bool(show_progress) and sys.stderr.isatty(),
+            )
+
+    @contextlib.contextmanager
+    def _shared_out(self, eval_data):
+        """This process's batches; the collector brings the rows of all processes together."""
+        if here().is_alone:
+            yield eval_data
+            return
+        same_buffers(self.model)
+        # Sampled negatives are to be the first process's, in all of them.
+        own = random_state.capture()
+        random_state.restore(from_first(random_state.capture))
+        try:
+            yield evaluation_share(eval_data, here().rank, here().world_size)
+        finally:
+            if not here().is_first:
+                random_state.restore(own)

@@ -1,0 +1,131 @@
+"""What the tests have several processes do: functions that a fresh Python can import."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+
+from recbole_compress.distributed.group import gathered, joined
+from recbole_compress.distributed.place import here
+from recbole_compress.errors import TrainingError
+from recbole_compress.quick_start import quick_start
+from recbole_compress.quick_start.quick_start import run_recbole_compress
+from recbole_compress.trainers import SafeTrainer
+
+SEQUENCES = [[f"i{(u * 7 + s * s + u * s) % 37}" for s in range(4 + u % 9)] for u in range(80)]
+SETTINGS = {
+    "epochs": 2,
+    "stopping_step": 10,
+    "MAX_ITEM_LIST_LENGTH": 6,
+    "train_batch_size": 64,
+    # several batches, so that each process has some; not a multiple of the processes
+    "eval_score_bytes": 4 * 38 * 16,
+    "metric_decimal_place": 16,
+    "state": "ERROR",
+    "threads": 1,
+    "show_progress": False,
+    "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+}
+MODELS = {
+    "CpRecNextItNet": {"embedding_size": 8, "dilations": [1], "embedding_dropout_prob": 0.0},
+    "SASRec": {
+        "hidden_size": 8,
+        "inner_size": 8,
+        "hidden_dropout_prob": 0.0,
+        "attn_dropout_prob": 0.0,
+    },
+}
+SAMPLED = {"eval_args": {"mode": "uni9", "order": "TO", "split": {"LS": "valid_and_test"}}}
+RUNS = {
+    "CpRecNextItNet": ("CpRecNextItNet", {}),
+    "CpRecNextItNet, rows": ("CpRecNextItNet", {"training_targets": "last"}),
+    "CpRecNextItNet, sampled evaluation": ("CpRecNextItNet", {"epochs": 1, **SAMPLED}),
+    "SASRec": ("SASRec", {"metrics": ["NDCG", "GAUC"], "valid_metric": "NDCG@10", "epochs": 1}),
+}
+
+
+def run(model: str, settings: dict) -> tuple[dict, dict[str, torch.Tensor]]:
+    """One run's results, and the weights that this process ends with."""
+    made = []
+    get_model = quick_start.get_model
+
+    def keep(name):
+        def make(config, data):
+            made.append(get_model(name)(config, data))
+            return made[-1]
+
+        return make
+
+    quick_start.get_model = keep
+    try:
+        result = run_recbole_compress(model, "tiny", config_dict=settings)
+    finally:
+        quick_start.get_model = get_model
+    return result, made[-1].state_dict()
+
+
+def every_run(data_path: str) -> None:
+    """All of RUNS, then one that is interrupted and one that is not; each process writes."""
+    results, weights = {}, {}
+    for name, (model, more) in RUNS.items():
+        settings = {**SETTINGS, **MODELS[model], **more, "data_path": data_path}
+        results[name], weights[name] = run(model, settings)
+    interrupted(data_path, results, weights)
+    rank = here().rank
+    Path(f"results{rank}.json").write_text(json.dumps(results))
+    torch.save(weights, f"weights{rank}.pt")
+
+
+def interrupted(data_path: str, results: dict, weights: dict) -> None:
+    settings = {**SETTINGS, **MODELS["CpRecNextItNet"], "data_path": data_path, "epochs": 3}
+    settings["embedding_dropout_prob"] = 0.4
+    results["whole"], weights["whole"] = run("CpRecNextItNet", settings)
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(self, train_data, epoch, *args, **kwargs):
+        if epoch == 1:
+            raise Interrupted(self.saved_model_file)
+        return train_epoch(self, train_data, epoch, *args, **kwargs)
+
+    train_epoch, SafeTrainer._train_epoch = SafeTrainer._train_epoch, interrupt
+    try:
+        run("CpRecNextItNet", settings)
+    except Interrupted as error:
+        path = str(error)
+    finally:
+        SafeTrainer._train_epoch = train_epoch
+    settings["resume"] = path
+    results["resumed"], weights["resumed"] = run("CpRecNextItNet", settings)
+
+
+def dies(way: str) -> None:
+    """The second process ends in some way while the first waits for it."""
+    Path(f"pid{here().rank}").write_text(str(os.getpid()))
+    with joined(torch.device("cpu")):
+        gathered(0)
+        if here().rank == 1:
+            if way == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if way == "mendable":
+                raise TrainingError("the loss is nan")
+            if way == "bug":
+                raise ZeroDivisionError("a bug")
+            os._exit(3)
+        gathered(1)
+
+
+def sleeps() -> None:
+    Path(f"pid{here().rank}").write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def ranks() -> list[int]:
+    with joined(torch.device("cpu")):
+        return gathered(here().rank)

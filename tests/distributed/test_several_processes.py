@@ -1,0 +1,174 @@
+"""Two processes, started for real: same steps, same results, one end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_compress.distributed.launcher import launch
+from recbole_compress.errors import ConfigError, TrainingError
+from recbole_compress.quick_start.quick_start import run_recbole_compress
+from recbole_compress.trainers.checkpoint import load_checkpoint
+from tests.conftest import write_interactions
+from tests.distributed import jobs
+
+TWO = {"nproc": 2, "world_size": None, "group_offset": 0, "ip": "localhost", "port": None}
+
+
+def test_two_processes_do_what_one_does(in_tmp):
+    path = write_interactions(in_tmp, "tiny", jobs.SEQUENCES)
+    launch(jobs.every_run, {"data_path": path}, TWO)
+    results, others = (json.loads(Path(f"results{rank}.json").read_text()) for rank in (0, 1))
+    weights, weights_of_other = (torch.load(f"weights{rank}.pt") for rank in (0, 1))
+
+    assert results == others  # cards and all
+    for name, tensors in weights.items():
+        for key, tensor in tensors.items():
+            assert tensor.equal(weights_of_other[name][key]), (name, key)
+
+    for name, (model, more) in jobs.RUNS.items():
+        settings = {**jobs.SETTINGS, **jobs.MODELS[model], **more, "data_path": path}
+        single, alone = jobs.run(model, dict(settings))
+        assert results[name]["card"]["training"]["processes"] == 2
+        assert single["card"]["training"]["processes"] == 1
+        for key, tensor in alone.items():
+            # Adam divides a gradient by its own size: what is all rounding moves by a whole step.
+            torch.testing.assert_close(weights[name][key], tensor, rtol=1e-3, atol=1e-4)
+
+        # Same weights, same metrics: the checkpoint of two processes, in one.
+        checkpoint = results[name]["checkpoint"]
+        again = run_recbole_compress(config_dict={**settings, "resume": checkpoint, "nproc": 1})
+        if "eval_args" not in more:  # a finished training does not draw what came before the test
+            assert again["test_result"] == results[name]["test_result"], name
+        assert load_checkpoint(checkpoint)["config"]["single_spec"] is True
+
+    # Each process goes on with its own dropout.
+    for key, tensor in weights["whole"].items():
+        assert tensor.equal(weights["resumed"][key]), key
+    assert results["resumed"]["test_result"] == results["whole"]["test_result"]
+
+    written = len(jobs.RUNS) + 2  # by the first process only
+    assert len(list(Path("saved").glob("*.card.json"))) == written + len(jobs.RUNS) * 1
+    assert len(list(Path("saved").glob("*.pth"))) <= written + 2 * len(jobs.RUNS)
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def pids() -> list[int]:
+    return [int(Path(f"pid{rank}").read_text()) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("way", "error", "message"),
+    [
+        ("killed", TrainingError, "process 1 of 2 was ended by SIGKILL"),
+        pytest.param("mendable", TrainingError, "^the loss is nan$", marks=pytest.mark.slow),
+        pytest.param("bug", RuntimeError, "ZeroDivisionError: a bug", marks=pytest.mark.slow),
+        pytest.param("silent", TrainingError, "exit code 3", marks=pytest.mark.slow),
+    ],
+)
+def test_one_that_dies_ends_all(in_tmp, way, error, message):
+    with pytest.raises(error, match=message) as caught:
+        launch(jobs.dies, {"way": way}, TWO)
+    assert way == "bug" or "\n" not in str(caught.value)
+    assert all(map(gone, pids()))
+
+
+def test_a_taken_port_is_refused_in_one_line(in_tmp):
+    store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    with pytest.raises(ConfigError, match=f"port={store.port}: it cannot be opened"):
+        launch(jobs.ranks, {}, {**TWO, "port": store.port})
+
+
+@pytest.mark.slow
+def test_two_machines_meet_at_the_first(in_tmp):
+    store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    port = store.port
+    del store
+    both = {"nproc": 1, "world_size": 2, "ip": "localhost", "port": port}
+    script = (
+        "from recbole_compress.distributed.launcher import launch\n"
+        "from tests.distributed import jobs\n"
+        "if __name__ == '__main__': print(launch(jobs.ranks, {{}}, {settings!r}))\n"
+    )
+
+    def machine(offset):
+        Path(f"machine{offset}.py").write_text(
+            script.format(settings={**both, "group_offset": offset})
+        )
+        return subprocess.check_output([sys.executable, f"machine{offset}.py"], text=True)
+
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(machine, (0, 1))) == ["[0, 1]\n", "[0, 1]\n"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_none_outlives_the_launcher(in_tmp, way):
+    Path("main.py").write_text(
+        "from recbole_compress.distributed.launcher import launch\n"
+        "from tests.distributed import jobs\n"
+        f"if __name__ == '__main__': launch(jobs.sleeps, {{}}, {TWO!r})\n"
+    )
+    launcher = subprocess.Popen([sys.executable, "main.py"], stderr=subprocess.DEVNULL)
+    wait_for(lambda: all(Path(f"pid{rank}").exists() for rank in (0, 1)))
+    time.sleep(0.5)
+    os.kill(launcher.pid, way)
+    assert launcher.wait(20) != 0
+    wait_for(lambda: all(map(gone, pids())))
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["", "--seed=x", "--resume=nothing.pth"])
+def test_torchrun(in_tmp, fault):
+    path = write_interactions(in_tmp, "tiny", jobs.SEQUENCES)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    command += ["-m", "recbole_compress", "run", "--model=SASRec", "--dataset=tiny", "--epochs=1"]
+    command += [f"--data_path={path}", "--card_path=card.json", *filter(None, [fault])]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    if fault:
+        assert ran.returncode != 0
+        assert len([line for line in ran.stderr.splitlines() if line.startswith("error:")]) == 1
+        return
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(Path("card.json").read_text())["training"]["processes"] == 2
+    assert ran.stderr.count("Saved saved/") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_gpus(in_tmp):
+    path = write_interactions(in_tmp, "tiny", jobs.SEQUENCES)
+    settings = {**jobs.SETTINGS, **jobs.MODELS["CpRecNextItNet"], "data_path": path}
+    single = run_recbole_compress("CpRecNextItNet", "tiny", config_dict=dict(settings))
+    several = run_recbole_compress("CpRecNextItNet", "tiny", config_dict={**settings, "nproc": 2})
+    assert several["card"]["training"]["processes"] == 2
+    ours, theirs = (load_checkpoint(r["checkpoint"])["state_dict"] for r in (several, single))
+    for key, tensor in theirs.items():
+        torch.testing.assert_close(ours[key], tensor, rtol=1e-2, atol=1e-3)
+    again = run_recbole_compress(
+        config_dict={**settings, "resume": several["checkpoint"], "nproc": 1}
+    )
+    assert again["test_result"] == several["test_result"]
