@@ -73,6 +73,8 @@ def launch(
         _end(processes)
         for name in quieter:
             del os.environ[name]
+    if not store.check([f"result/{plan.offset}"]):
+        raise TrainingError("the processes ended without a result: nothing was finished")
     result = json.loads(store.get(f"result/{plan.offset}"))
     _take_leave(store, plan)
     return result
@@ -143,6 +145,8 @@ def _wait(processes: list[Any], store: Any) -> None:
     running = {process.sentinel: process for process in processes}
     while running:
         ended = [running.pop(sentinel) for sentinel in connection.wait(list(running), timeout=1.0)]
+        for process in ended:
+            process.join()  # its end shows before its exit code does
         if any(process.exitcode for process in ended) or (not ended and store.add("errors", 0)):
             raise _failure(processes, store)
 

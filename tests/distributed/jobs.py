@@ -77,7 +77,7 @@ def every_run(data_path: str) -> None:
         results[name], weights[name] = run(model, settings)
     interrupted(data_path, results, weights)
     rank = here().rank
-    Path(f"results{rank}.json").write_text(json.dumps(results))
+    Path(f"results{rank}.json").write_text(json.dumps(results, default=float))
     torch.save(weights, f"weights{rank}.pt")
 
 
@@ -99,6 +99,7 @@ def interrupted(data_path: str, results: dict, weights: dict) -> None:
         run("CpRecNextItNet", settings)
     except Interrupted as error:
         path = str(error)
+        gathered(path)  # the first process has written it
     finally:
         SafeTrainer._train_epoch = train_epoch
     settings["resume"] = path
