@@ -36,10 +36,10 @@ class BatchShares:
     Example:
         >>> shares = BatchShares([[4, 5, 6], [7]], None, rank=0, world_size=2)
         >>> list(shares), list(shares.scales)
-        ([[4, 5], [7]], [1.3333333333333333, 2.0])
+        ([[4], [7]], [0.6666666666666666, 0.0])
         >>> shares = BatchShares([[4, 5, 6], [7]], None, rank=1, world_size=2)
         >>> list(shares), list(shares.scales)
-        ([[6], [7]], [0.6666666666666666, 0.0])
+        ([[5, 6], [7]], [1.3333333333333333, 2.0])
     """
 
     def __init__(self, batches: Any, targets: Tensor | None, rank: int, world_size: int) -> None:
