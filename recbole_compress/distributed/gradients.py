@@ -16,10 +16,10 @@ __all__ = ["SharedLoss", "batch_norm_over_all", "same_buffers"]
 
 
 # Torch is renaming this argument, and warns of the old name where it has the new one.
-_SYNC_BUFFERS = (
-    "forward_sync_buffers"
+_LEAVE_BUFFERS: dict[str, Any] = (
+    {"forward_sync_buffers": False}
     if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
-    else "broadcast_buffers"
+    else {"broadcast_buffers": False}
 )
 
 
@@ -53,7 +53,7 @@ class SharedLoss:
             # A batch may lack the targets of a tail: its tables have no part in the loss then.
             find_unused_parameters=True,
             # Item permutations are large and never change; see same_buffers for the others.
-            **{_SYNC_BUFFERS: False},
+            **_LEAVE_BUFFERS,
         )
         warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
 
