@@ -126,7 +126,7 @@ def _sampler_name(loader: DataLoader) -> tuple[str, Any]:
 
 def _with_batches(loader: DataLoader, batches: Any) -> DataLoader:
     kind = type(type(loader).__name__, (_Part, type(loader)), {})
-    part = object.__new__(kind)
+    part: Any = object.__new__(kind)
     vars(part).update(vars(loader))
     # Past DataLoader's guard against other batches while it is in use: this one is not yet.
     vars(part)[_sampler_name(loader)[0]] = batches
