@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,10 @@ from recbole_compress.config.given import config_file_names, read_command_line
 from recbole_compress.config.properties_folder import hyper_file
 from recbole_compress.config.schema import load_schema
 from recbole_compress.errors import CheckpointError, ConfigError, DataError, RecBoleCompressError
-from recbole_compress.quick_start.quick_start import run_recbole_compress
+from recbole_compress.quick_start.quick_start import (
+    ignore_warnings_of_recbole,
+    run_recbole_compress,
+)
 from recbole_compress.tuning.hyperopt_search import Search, require_hyperopt
 from recbole_compress.tuning.options import TRIALS, Options, near_option, split_arguments
 from recbole_compress.tuning.ray_search import points_to_try, require_ray, search_with_ray
@@ -64,7 +66,7 @@ class Trial:
         Raises:
             DataError, CheckpointError: What would fail in every trial.
         """
-        warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
+        ignore_warnings_of_recbole()
         start = time.perf_counter()
         record: dict[str, Any] = {"settings": dict(settings), "status": FAILED, "score": None}
         with tempfile.TemporaryDirectory(prefix="recbole-compress-trial-") as folder:
