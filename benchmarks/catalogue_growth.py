@@ -6,6 +6,8 @@
 CpRecNextItNet, width 64, lists of 50, on a synthetic catalogue with Zipf frequencies; 512 targets
 per step through ``CompressTrainer``'s own loop and optimizer, one sequence per request. Heads:
 ``untied`` and ``tied`` over dense tables, ``two_level`` and ``tied_two_level`` over blockwise ones.
+``untied_whole_logits`` is ``untied`` with the loss as RecBole's models compute it, which keeps the
+scores of all items for all targets.
 
 Drawn items do not depend on each other, so nothing can be learned but popularity: no item becomes
 as probable as a whole tail, and a two-level head's requests open every tail, which is their worst
@@ -16,11 +18,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
 from recbole.utils import get_model, init_seed
+from torch import Tensor
+from torch.nn import functional as F
 
 from benchmarks.fresh_process import require_memory
 from benchmarks.results_file import common_parser, measure_all
@@ -28,6 +33,7 @@ from benchmarks.synthetic import ZipfCatalogue
 from benchmarks.timed_batches import TimedBatches
 from recbole_compress.config import Config
 from recbole_compress.data.sequence_dataset import TARGET_LIST_PREFIX
+from recbole_compress.heads.base import ItemHead
 from recbole_compress.reports.environment import peak_rss_bytes
 from recbole_compress.reports.latency import request_latency
 from recbole_compress.trainers import CompressTrainer
@@ -36,11 +42,13 @@ N_ITEMS = (10_000, 100_000, 1_000_000)
 LENGTH, TARGETS, K = 50, 512, 10
 DENSE = {"item_embedding": "dense"}
 HEADS: dict[str, dict[str, Any]] = {
+    "untied_whole_logits": {**DENSE, "item_head": "untied"},
     "untied": {**DENSE, "item_head": "untied"},
     "tied": {**DENSE, "item_head": "tied"},
     "two_level": {"item_head": "two_level"},
     "tied_two_level": {"item_head": "tied_two_level"},
 }
+WHOLE_LOGITS = ("untied_whole_logits",)
 
 
 def entries(sample_seconds: float) -> Iterator[dict[str, Any]]:
@@ -72,11 +80,14 @@ def measure(
         },
     )
     init_seed(seed, config["reproducibility"])
-    tables = 2 if head == "untied" else 1
-    estimated = training_bytes(n_items, config["embedding_size"], tables)
+    tables = 2 if config["item_head"] == "untied" else 1
+    logits = 3 if head in WHOLE_LOGITS else 0
+    estimated = training_bytes(n_items, config["embedding_size"], tables, logits)
     require_memory(estimated)
     catalogue = ZipfCatalogue(n_items, exponent, seed=seed)
     model = get_model(config["model"])(config, catalogue)
+    if head in WHOLE_LOGITS:
+        model.item_head.loss = partial(whole_logits_loss, model.item_head)
     trainer = CompressTrainer(config, model)
     requests = catalogue.draw(200, LENGTH)
     built = peak_rss_bytes()
@@ -102,9 +113,14 @@ def measure(
     }
 
 
-def training_bytes(n_items: int, dim: int, tables: int) -> int:
+def training_bytes(n_items: int, dim: int, tables: int, logits: int) -> int:
     """An upper estimate: dense tables, their gradients twice, Adam's moments; the catalogue."""
-    return n_items * (tables * dim * 4 * 5 + 40) + 1_000_000_000
+    return n_items * (tables * dim * 4 * 5 + logits * TARGETS * 4 + 40) + 1_000_000_000
+
+
+def whole_logits_loss(head: ItemHead, hidden: Tensor, targets: Tensor) -> Tensor:
+    """The loss as RecBole's models compute it."""
+    return F.cross_entropy(head.scores(hidden), targets)
 
 
 class SyntheticBatches:
