@@ -5,8 +5,8 @@
 
 ``benchmarks/settings/<experiment>.yaml`` is the experiment; this runs it as ``recbole-compress
 compare`` does, in ``runs/compare/<experiment>`` (an interrupted benchmark goes on where it
-stopped), and copies what it found to ``docs/results/<experiment>/``: ``comparison.json``, ``.md``,
-``.csv`` and the plot.
+stopped, and behind the runs of ``docs/results/<experiment>/comparison.json``), and copies what it
+found to ``docs/results/<experiment>/``: ``comparison.json``, ``.md``, ``.csv`` and the plot.
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ RUNS = ROOT / "runs" / "compare"
 
 def run(name: str, options: list[str]) -> int:
     """Run what is missing of one experiment and copy its results; the command's exit status."""
+    earlier, folder = RESULTS / name / "comparison.json", RUNS / name
+    if earlier.exists() and not (folder / earlier.name).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(earlier, folder / earlier.name)
     status = recbole_compress(
-        ["compare", str(SETTINGS / f"{name}.yaml"), f"--output={RUNS / name}", *options]
+        ["compare", str(SETTINGS / f"{name}.yaml"), f"--output={folder}", *options]
     )
     if status in (0, 1):
         (RESULTS / name).mkdir(parents=True, exist_ok=True)
-        for made in sorted((RUNS / name).glob("comparison.*")):
+        for made in sorted(folder.glob("comparison.*")):
             shutil.copyfile(made, RESULTS / name / made.name)
     return status
 

@@ -20,8 +20,9 @@ standard deviation where there are several seeds. *Difference* is the relative d
 with its 95 % bootstrap interval; *p* is that of the paired t-test. *Head*, *torso* and *tail* are
 {metric} of the rows whose target is such an item: items ordered by how often the train split
 shows them, cut so that each group holds a third of the train interactions (items of equal
-frequency stay together). *x untied* and *x tied* say how many times smaller a model is than its
-uncompressed counterpart with two item tables or one. *p50* is the median time from an item
+frequency stay together). *x* says how many times smaller a model is than the reference, *own
+untied* and *own tied* how many times smaller than its uncompressed counterpart of its own width
+with two item tables or one. *p50* is the median time from an item
 sequence to its top items, one request at a time{turns}."""
 
 
@@ -73,7 +74,7 @@ def _dataset_parts(document: Mapping[str, Any], name: str, dataset: Mapping[str,
     missing = [each for each in document["missing"] if each["dataset"] == name]
     parts = []
     if dataset["entries"]:
-        parts += [_about_rows(dataset), _accuracy(document, dataset), _cost(dataset)]
+        parts += [_about_rows(dataset), _accuracy(document, dataset), _cost(document, dataset)]
     if missing:
         lines = [f"- {each['entry']}, seed {each['seed']}: {each['reason']}" for each in missing]
         parts.append("Missing:\n\n" + "\n".join(lines))
@@ -122,18 +123,23 @@ def _accuracy(document: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
     return markdown(header, rows)
 
 
-def _cost(dataset: Mapping[str, Any]) -> str:
+def _cost(document: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
+    reference = document["experiment"]["reference"]
+    by_reference = dataset["entries"].get(reference)
     header = ["run", "item embedding / backbone / sharing / head", "parameters", "size"]
-    header += ["x untied", "x tied", "epochs", "training s", "s/epoch", "peak memory", "p50 ms"]
+    header += [f"x {reference}"] if by_reference else []
+    header += ["own untied", "own tied"]
+    header += ["epochs", "training s", "s/epoch", "peak memory", "p50 ms"]
     rows = []
     for name, entry in dataset["entries"].items():
-        size, ratio, training = entry["size_bytes"], entry["compression_ratio"], entry["training"]
+        ratio, training = entry["compression_ratio"], entry["training"]
         rows.append(
             [
                 name,
                 chosen(entry["choices"]),
                 count(entry["parameters"]["total"]),
-                byte_count(size["file"] or size["total"]),
+                byte_count(_bytes(entry)),
+                *([_times_smaller(entry, by_reference)] if by_reference else []),
                 number(ratio["untied"], ".2f"),
                 number(ratio["tied"], ".2f"),
                 number(training["epochs"]["mean"], ".0f"),
@@ -144,6 +150,15 @@ def _cost(dataset: Mapping[str, Any]) -> str:
             ]
         )
     return markdown(header, rows, left=2)
+
+
+def _bytes(entry: Mapping[str, Any]) -> int | None:
+    return entry["size_bytes"]["file"] or entry["size_bytes"]["total"]
+
+
+def _times_smaller(entry: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
+    ours, theirs = _bytes(entry), _bytes(reference)
+    return number(theirs / ours, ".2f") if ours and theirs else UNKNOWN
 
 
 def median_latency(entry: Mapping[str, Any]) -> float | None:

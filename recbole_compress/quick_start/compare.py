@@ -13,6 +13,7 @@ from recbole_compress.comparison.experiment import (
     read_experiment,
 )
 from recbole_compress.comparison.latency import measure_in_turns
+from recbole_compress.comparison.restore import restore_runs
 from recbole_compress.comparison.runs import check_names, run_missing
 from recbole_compress.comparison.settings import checked_runs
 from recbole_compress.comparison.tables import csv_table, markdown_page
@@ -78,6 +79,8 @@ def compare_experiment(
     planned = experiment.planned()
     check_names(planned)
     runs = checked_runs(planned)
+    if restored := restore_runs(folder):
+        _say(f"{restored} runs taken from {folder / 'comparison.json'}, without their rows")
     failures: dict[Any, str] = run_missing(runs, folder, jobs, _say) if run else {}
     slow = measure_in_turns(runs, folder, _say) if latency else {}
     document = build_document(experiment, runs, folder, failures)

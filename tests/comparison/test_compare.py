@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -130,6 +131,8 @@ def test_an_experiment_from_yaml_to_tables(folder, started, capsys):
     assert f"{mean['mean']:.4f} ± {mean['std']:.4f}" in rows[0]
     assert "blockwise / gru4rec / none / two_level" in rows[1]
     assert f"{entries['ours, small']['parameters']['total']:,d}" in rows[1]
+    ratio = entries["gru"]["size_bytes"]["total"] / entries["ours, small"]["size_bytes"]["total"]
+    assert "| x gru |" in page and f"| {ratio:.2f} |" in rows[1]
     assert all(len(row) < 200 for row in rows)
     for fragment in ("difference from gru", "third of the train interactions", "Pop"):
         assert fragment in page.replace("\n", " ")
@@ -152,6 +155,24 @@ def test_an_experiment_from_yaml_to_tables(folder, started, capsys):
     missing = document_in(folder)["missing"]
     assert [(each["entry"], each["seed"]) for each in missing] == [("gru", 2)]
     assert "- gru, seed 2: not run yet" in capsys.readouterr().out
+
+
+def test_goes_on_from_the_results_file_alone(folder, started):
+    path = write_experiment(folder)
+    assert main(["compare", path, "--seeds=1"]) == 0
+    before = document_in(folder)
+    shutil.rmtree(folder / "runs/compare/exp/runs")
+    started.clear()
+    assert main(["compare", path]) == 0
+    assert started == ["ours-small-2", "gru-2"]
+    document = document_in(folder)
+    assert [run for run in document["runs"] if run["seed"] == 1] == before["runs"]
+    ours = document["datasets"]["tiny"]["entries"]["ours, small"]
+    assert ours["seeds"] == [1, 2] and ours["metrics"]["test"]["ndcg@10"]["std"] is not None
+    assert ours["against_reference"]["ndcg@10"]["users"] == len(SEQUENCES)  # of the second seed
+
+    (folder / "runs/compare/exp/comparison.json").write_text('{"runs": [{}]}')
+    assert main(["compare", path]) == 2
 
 
 def test_a_failing_run_does_not_stop_the_others(folder, capfd):
