@@ -42,7 +42,7 @@ MODELS = {
 }
 SAMPLED = {"eval_args": {"mode": "uni9", "order": "TO", "split": {"LS": "valid_and_test"}}}
 RUNS = {
-    "CpRecNextItNet": ("CpRecNextItNet", {}),
+    "CpRecNextItNet": ("CpRecNextItNet", {"ranks_path": "together.npz"}),
     "CpRecNextItNet, rows": ("CpRecNextItNet", {"training_targets": "last"}),
     "CpRecNextItNet, sampled evaluation": ("CpRecNextItNet", {"epochs": 1, **SAMPLED}),
     "SASRec": ("SASRec", {"metrics": ["NDCG", "GAUC"], "valid_metric": "NDCG@10", "epochs": 1}),
@@ -52,20 +52,20 @@ RUNS = {
 def run(model: str, settings: dict) -> tuple[dict, dict[str, torch.Tensor]]:
     """One run's results, and the weights that this process ends with."""
     made = []
-    get_model = quick_start.get_model
+    trainer_class = quick_start.trainer_class
 
-    def keep(name):
-        def make(config, data):
-            made.append(get_model(name)(config, data))
-            return made[-1]
+    def keep(config):
+        def make(config, network):
+            made.append(network)
+            return trainer_class(config)(config, network)
 
         return make
 
-    quick_start.get_model = keep
+    quick_start.trainer_class = keep
     try:
         result = run_recbole_compress(model, "tiny", config_dict=settings)
     finally:
-        quick_start.get_model = get_model
+        quick_start.trainer_class = trainer_class
     return result, made[-1].state_dict()
 
 

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from recbole_compress.distributed.launcher import launch
 from recbole_compress.errors import ConfigError, TrainingError
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.trainers.checkpoint import load_checkpoint
+from recbole_compress.trainers.ranks import read_ranks
 from tests.conftest import write_interactions
 from tests.distributed import jobs
 
@@ -37,7 +39,7 @@ def test_two_processes_do_what_one_does(in_tmp):
 
     for name, (model, more) in jobs.RUNS.items():
         settings = {**jobs.SETTINGS, **jobs.MODELS[model], **more, "data_path": path}
-        single, alone = jobs.run(model, dict(settings))
+        single, alone = jobs.run(model, {**settings, "ranks_path": None})
         assert results[name]["card"]["training"]["processes"] == 2
         assert single["card"]["training"]["processes"] == 1
         for key, tensor in alone.items():
@@ -46,10 +48,17 @@ def test_two_processes_do_what_one_does(in_tmp):
 
         # Same weights, same metrics: the checkpoint of two processes, in one.
         checkpoint = results[name]["checkpoint"]
-        again = run_recbole_compress(config_dict={**settings, "resume": checkpoint, "nproc": 1})
+        of_one = {"resume": checkpoint, "nproc": 1}
+        if "ranks_path" in more:
+            together = read_ranks(more["ranks_path"])
+            of_one["ranks_path"] = "alone.npz"
+        again = run_recbole_compress(config_dict={**settings, **of_one})
         if "eval_args" not in more:  # a finished training does not draw what came before the test
             assert again["test_result"] == results[name]["test_result"], name
         assert load_checkpoint(checkpoint)["config"]["single_spec"] is True
+
+    for ours, theirs in zip(together, read_ranks("alone.npz"), strict=True):
+        assert np.array_equal(ours, theirs)
 
     # Each process goes on with its own dropout.
     for key, tensor in weights["whole"].items():
