@@ -4,6 +4,8 @@
 - ``dense``: one full row per item, the uncompressed reference.
 - ``low_rank``: CpRec's B1, one factorisation for all items.
 - ``blockwise``: CpRec's Bi, width falling with popularity.
+- ``tensor_train``: OD-Rec's cores, plain or semi-tensor-train.
+- ``table_cache``: keeps a built table while what it was built from stays the same.
 - ``item_blocks``: the popularity partition that ``blockwise`` and the two-level head share.
 """
 
@@ -12,6 +14,7 @@ from recbole_compress.embeddings.blockwise import BlockwiseEmbedding
 from recbole_compress.embeddings.dense import DenseEmbedding
 from recbole_compress.embeddings.item_blocks import ItemBlocks
 from recbole_compress.embeddings.low_rank import LowRankEmbedding
+from recbole_compress.embeddings.tensor_train import TensorTrainEmbedding
 
 __all__ = [
     "BlockwiseEmbedding",
@@ -19,4 +22,5 @@ __all__ = [
     "ItemBlocks",
     "ItemEmbedding",
     "LowRankEmbedding",
+    "TensorTrainEmbedding",
 ]

@@ -6,6 +6,8 @@ import abc
 
 from torch import Tensor, nn
 
+from recbole_compress.functional.cross_entropy import linear_cross_entropy
+
 __all__ = ["ItemEmbedding"]
 
 
@@ -13,7 +15,9 @@ class ItemEmbedding(nn.Module, abc.ABC):
     """Item id -> vector. Id 0 is padding and reads as zeros.
 
     A new method needs ``forward`` and ``dense_weight``; the conformance suite in
-    ``tests/embeddings`` checks that the two say the same.
+    ``tests/embeddings`` checks that the two say the same. Where the table is built from factors,
+    ``scores``, ``scores_macs`` and ``cross_entropy`` are what a tied head asks for, and can mostly
+    be had for less than the table.
 
     Args:
         num_embeddings: Catalogue size including the padding id 0.
@@ -41,8 +45,36 @@ class ItemEmbedding(nn.Module, abc.ABC):
     def dense_weight(self) -> Tensor:
         """The table this embedding stands for, ``(num_embeddings, embedding_dim)``, row 0 zero.
 
-        Differentiable. May be slow and large: it is the truth for tests and for tied heads.
+        Differentiable. May be slow and large: it is the truth for tests.
         """
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """Products with the vectors of all items: ``(B, embedding_dim) -> (B, num_embeddings)``.
+
+        Equals ``hidden @ dense_weight().T``, but what stands in column 0, the padding id's, means
+        nothing. A fresh contiguous tensor that the caller may write into.
+        """
+        return hidden @ self.dense_weight().T
+
+    def scores_macs(self) -> int:
+        """Multiply-adds of :meth:`scores` for one hidden state."""
+        return self.num_embeddings * self.embedding_dim
+
+    def cross_entropy(
+        self, hidden: Tensor, targets: Tensor, chunk_size: int | None = None
+    ) -> Tensor:
+        """Mean cross-entropy over the real items of :meth:`scores`, in bounded memory.
+
+        Equals ``F.cross_entropy(hidden @ dense_weight()[1:].T, targets - 1)``.
+
+        Args:
+            hidden: ``(N, embedding_dim)``.
+            targets: ``(N,)``, ids from 1 to ``num_embeddings - 1``.
+            chunk_size: See :func:`~recbole_compress.functional.cross_entropy.linear_cross_entropy`.
+        """
+        return linear_cross_entropy(
+            hidden, self.dense_weight(), targets, first_class=1, chunk_size=chunk_size
+        )
 
     def extra_repr(self) -> str:
         return f"num_embeddings={self.num_embeddings}, embedding_dim={self.embedding_dim}"

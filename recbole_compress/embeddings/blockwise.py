@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from recbole_compress.embeddings.base import ItemEmbedding
 from recbole_compress.embeddings.item_blocks import ItemBlocks
 from recbole_compress.functional.blockwise import blockwise_lookup
+from recbole_compress.functional.cross_entropy import linear_cross_entropy
 
 __all__ = ["BlockwiseEmbedding"]
 
@@ -80,8 +81,28 @@ class BlockwiseEmbedding(ItemEmbedding):
     def forward(self, ids: Tensor) -> Tensor:
         return blockwise_lookup(self.item_blocks.rank_of_id[ids], *self._factors())
 
+    def scores(self, hidden: Tensor) -> Tensor:
+        by_block = []
+        for table, projection in zip(*self._factors(), strict=True):
+            narrow = hidden if projection is None else hidden @ projection.T
+            by_block.append(narrow @ table.T)
+        # Padding (rank -1) borrows rank 0's column, which means nothing.
+        return torch.cat(by_block, 1).index_select(1, self.item_blocks.rank_of_id.clamp(min=0))
+
+    def scores_macs(self) -> int:
+        return sum(factor.numel() for factor in self.parameters())
+
+    def cross_entropy(
+        self, hidden: Tensor, targets: Tensor, chunk_size: int | None = None
+    ) -> Tensor:
+        ranks = self.item_blocks.rank_of_id[targets].long()
+        return linear_cross_entropy(hidden, self._weight_by_rank(), ranks, chunk_size=chunk_size)
+
+    def _weight_by_rank(self) -> Tensor:
+        return torch.cat([self.block_weight(k) for k in range(len(self.dims))])
+
     def dense_weight(self) -> Tensor:
-        by_rank = torch.cat([self.block_weight(k) for k in range(len(self.dims))])
+        by_rank = self._weight_by_rank()
         padding = by_rank.new_zeros(1, self.embedding_dim)
         return torch.cat([padding, by_rank[self.item_blocks.rank_of_id[1:].long()]])
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_compress.embeddings.base import ItemEmbedding
+from recbole_compress.functional.cross_entropy import linear_cross_entropy
 
 __all__ = ["LowRankEmbedding"]
 
@@ -54,6 +55,21 @@ class LowRankEmbedding(ItemEmbedding):
     def dense_weight(self) -> Tensor:
         padding = self.table.new_zeros(1, self.embedding_dim)
         return torch.cat([padding, self.table @ self.projection])
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        return nn.functional.pad(self._narrow(hidden) @ self.table.T, (1, 0))
+
+    def scores_macs(self) -> int:
+        return self.projection.numel() + self.table.numel()
+
+    def cross_entropy(
+        self, hidden: Tensor, targets: Tensor, chunk_size: int | None = None
+    ) -> Tensor:
+        narrow = self._narrow(hidden)
+        return linear_cross_entropy(narrow, self.table, targets - 1, chunk_size=chunk_size)
+
+    def _narrow(self, hidden: Tensor) -> Tensor:
+        return hidden @ self.projection.T
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, rank={self.rank}"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from recbole_compress.functional.cross_entropy import linear_cross_entropy
 from recbole_compress.heads.base import ItemHead
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ class TiedHead(ItemHead):
     """Item scores by the input table: it adds no parameter.
 
     Equals ``hidden @ embedding.dense_weight().T`` with ``-inf`` for the padding id. Works for any
-    item embedding; where ``dense_weight`` is built from factors it is built once per call.
+    item embedding, and leaves it to that one whether a table is ever built.
 
     Args:
         embedding: The item embedding that the model reads its input with.
@@ -46,19 +45,16 @@ class TiedHead(ItemHead):
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         self._check_targets(targets)
-        table = self.embedding.dense_weight()
-        return linear_cross_entropy(
-            hidden, table, targets, first_class=1, chunk_size=self.chunk_size
-        )
+        return self.embedding.cross_entropy(hidden, targets, self.chunk_size)
 
     def scores(self, hidden: Tensor) -> Tensor:
-        logits = hidden @ self.embedding.dense_weight().T
+        logits = self.embedding.scores(hidden)
         logits[:, self.padding_idx] = -torch.inf
         return logits
 
     def forward(self, hidden: Tensor, ids: Tensor) -> Tensor:
-        # The lookup reads B rows where dense_weight() might build the whole table.
+        # The lookup reads B rows where scores() would read the whole table.
         return self._mask_padding((hidden * self.embedding(ids)).sum(-1), ids)
 
     def macs(self) -> int:
-        return self.num_embeddings * self.embedding_dim
+        return self.embedding.scores_macs()

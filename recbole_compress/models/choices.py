@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from recbole_compress.backbones import GRU4Rec, NextItNet, SASRec
@@ -19,9 +20,11 @@ from recbole_compress.embeddings import (
     ItemBlocks,
     ItemEmbedding,
     LowRankEmbedding,
+    TensorTrainEmbedding,
 )
 from recbole_compress.errors import ConfigError
 from recbole_compress.functional.item_blocks import attenuated_dims, block_sizes, rank_by_frequency
+from recbole_compress.functional.tensor_train_shapes import choose_shape
 from recbole_compress.heads import (
     ItemHead,
     LowRankHead,
@@ -70,6 +73,28 @@ class Assembly:
             self.config["item_block_dims"],
         )
 
+    def tensor_train(self, stp_factor: int) -> TensorTrainEmbedding:
+        """The table whose shape the config gives; a wanted size replaces the ranks."""
+        ratio, size_bytes = self.config["tt_ratio"], self.config["tt_bytes"]
+        if ratio is not None and size_bytes is not None:
+            raise ConfigError(f"tt_ratio={ratio}, tt_bytes={size_bytes}: give one of them")
+        if ratio is not None and ratio <= 0:
+            raise ConfigError(f"tt_ratio={ratio}: choose a number above 0, such as 30")
+        max_numbers = None if size_bytes is None else size_bytes / torch.float32.itemsize
+        if ratio is not None:
+            max_numbers = self.n_items * self.dim / ratio
+        shape = choose_shape(
+            self.n_items - 1,
+            self.dim,
+            ranks=self.config["tt_ranks"],
+            max_numbers=max_numbers,
+            row_shape=self.config["tt_row_shape"],
+            col_shape=self.config["tt_col_shape"],
+            n_cores=self.config["tt_cores"],
+            stp_factor=stp_factor,
+        )
+        return TensorTrainEmbedding(self.n_items, shape, self.init_std)
+
     @cached_property
     def item_embedding(self) -> ItemEmbedding:
         return self._choose("item_embedding", ITEM_EMBEDDINGS)
@@ -100,6 +125,8 @@ ITEM_EMBEDDINGS: dict[str, Callable[[Assembly], ItemEmbedding]] = {
     "blockwise": lambda a: BlockwiseEmbedding(
         a.item_blocks, a.dim, a.block_dims, a.config["head_block_projection"], a.init_std
     ),
+    "tensor_train": lambda a: a.tensor_train(stp_factor=1),
+    "semi_tensor_train": lambda a: a.tensor_train(a.config["stp_factor"]),
 }
 
 ITEM_HEADS: dict[str, Callable[[Assembly], ItemHead]] = {

@@ -16,7 +16,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from recbole_compress.backbones import CausalConvolution
-from recbole_compress.embeddings import BlockwiseEmbedding, DenseEmbedding, LowRankEmbedding
+from recbole_compress.embeddings import (
+    BlockwiseEmbedding,
+    DenseEmbedding,
+    LowRankEmbedding,
+    TensorTrainEmbedding,
+)
+from recbole_compress.functional.tensor_train_costs import row_costs
 from recbole_compress.heads import LowRankHead, TiedHead, TwoLevelHead, UntiedHead
 
 __all__ = ["COUNTERS", "register"]
@@ -40,6 +46,10 @@ def _blockwise_embedding(module: BlockwiseEmbedding, ids: Tensor) -> int:
         projected = str(k) in module.projections
         ops += asked * module.dims[k] * (1 + (module.embedding_dim if projected else 0))
     return ops
+
+
+def _tensor_train_embedding(module: TensorTrainEmbedding, ids: Tensor) -> int:
+    return ids.numel() * sum(row_costs(module.shape))
 
 
 def _dot_product(module: TiedHead | UntiedHead, hidden: Tensor, ids: Tensor) -> int:
@@ -72,6 +82,7 @@ COUNTERS: dict[type[nn.Module], Callable[..., int]] = {
     DenseEmbedding: _dense_embedding,
     LowRankEmbedding: _low_rank_embedding,
     BlockwiseEmbedding: _blockwise_embedding,
+    TensorTrainEmbedding: _tensor_train_embedding,
     TiedHead: _dot_product,
     UntiedHead: _dot_product,
     LowRankHead: _low_rank_head,

@@ -6,14 +6,17 @@ import copy
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from recbole_compress.embeddings import (
     BlockwiseEmbedding,
     DenseEmbedding,
     ItemBlocks,
     LowRankEmbedding,
+    TensorTrainEmbedding,
 )
 from recbole_compress.functional.item_blocks import rank_by_frequency
+from recbole_compress.functional.tensor_train_shapes import choose_shape
 
 N, DIM = 53, 8  # a prime number of ids, padding included
 
@@ -23,6 +26,10 @@ def item_blocks(sizes=(7, 15, 30)):
     return ItemBlocks(sizes, rank_by_frequency(counts))
 
 
+def tensor_train(**how):
+    return TensorTrainEmbedding(N, choose_shape(N - 1, DIM, **how))
+
+
 TABLES = {
     "dense": lambda: DenseEmbedding(N, DIM),
     "low_rank": lambda: LowRankEmbedding(N, DIM, rank=3),
@@ -30,6 +37,12 @@ TABLES = {
     "blockwise_narrow_head": lambda: BlockwiseEmbedding(item_blocks(), DIM, (4, 2, 1)),
     "blockwise_head_projection": lambda: BlockwiseEmbedding(item_blocks(), DIM, (8, 2, 1), True),
     "one_item_block": lambda: BlockwiseEmbedding(item_blocks((N - 1,)), DIM, (2,)),
+    # Slices of a few rows against the whole table: the first is looked up in cores, the second not.
+    "tensor_train": lambda: tensor_train(ranks=1, n_cores=4),
+    "tensor_train_from_its_table": lambda: tensor_train(ranks=6),
+    "tensor_train_3": lambda: tensor_train(ranks=2, n_cores=3),
+    "semi_tensor_train": lambda: tensor_train(ranks=2, stp_factor=2),
+    "semi_tensor_train_3": lambda: tensor_train(ranks=[2, 4], stp_factor=2),
 }
 
 
@@ -64,6 +77,45 @@ def test_padding_reads_as_zeros_and_learns_nothing(table):
 def test_all_padding_and_empty_batches(table):
     assert not table(torch.zeros(2, 3, dtype=torch.long)).any()
     assert table(torch.zeros(0, 3, dtype=torch.long)).shape == (0, 3, DIM)
+
+
+def test_scores_are_products_with_the_dense_table_in_value_and_gradient(table):
+    table.double()
+    dense_twin = copy.deepcopy(table)
+    for rows in (1, 40, 0):
+        hidden = torch.randn(rows, DIM, dtype=torch.float64, requires_grad=True)
+        upstream = torch.randn(rows, N - 1, dtype=torch.float64)
+        scores = table.scores(hidden)
+        expected = hidden @ dense_twin.dense_weight().T
+        assert scores.shape == (rows, N) and scores.is_contiguous()
+        torch.testing.assert_close(scores[:, 1:], expected[:, 1:], rtol=1e-10, atol=1e-12)
+        wrt = (hidden, *table.parameters())
+        mine = torch.autograd.grad((scores[:, 1:] * upstream).sum(), wrt)
+        wrt = (hidden, *dense_twin.parameters())
+        theirs = torch.autograd.grad((expected[:, 1:] * upstream).sum(), wrt)
+        for gradient, reference in zip(mine, theirs, strict=True):
+            torch.testing.assert_close(gradient, reference, rtol=1e-9, atol=1e-12)
+
+
+def test_scores_cost_what_is_promised(table):
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        table.scores(torch.randn(1, DIM))
+    assert table.scores_macs() == counter.get_total_flops() / 2
+
+
+def test_cross_entropy_is_over_the_real_items_only(table):
+    table.double()
+    dense_twin = copy.deepcopy(table)
+    hidden = torch.randn(9, DIM, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(1, N, (9,))
+    loss = table.cross_entropy(hidden, targets, chunk_size=4)
+    logits = hidden @ dense_twin.dense_weight()[1:].T
+    expected = torch.nn.functional.cross_entropy(logits, targets - 1)
+    torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-12)
+    mine = torch.autograd.grad(loss, (hidden, *table.parameters()))
+    theirs = torch.autograd.grad(expected, (hidden, *dense_twin.parameters()))
+    for gradient, reference in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=1e-9, atol=1e-12)
 
 
 def test_state_dict_round_trip(table):

@@ -12,6 +12,7 @@ from recbole.data.interaction import Interaction
 from recbole_compress import models
 from recbole_compress.data import SequenceDataset
 from recbole_compress.errors import ConfigError, DataError
+from recbole_compress.functional.tensor_train_shapes import TensorTrainShape
 from recbole_compress.models.choices import BACKBONES, ITEM_EMBEDDINGS, ITEM_HEADS
 from tests.conftest import write_interactions
 
@@ -116,6 +117,20 @@ def test_unseen_items_are_named(tmp_path, wrong):
         model.full_sort_predict(batch)
 
 
+def test_a_tensor_train_gets_the_shape_it_is_asked_for(tmp_path):
+    def shape_of(**settings):
+        model, *_ = build(tmp_path, "CpRecSASRec", item_head="tied", **settings)
+        return model.item_embedding.shape
+
+    semi = {"item_embedding": "semi_tensor_train", "stp_factor": 2}
+    by_hand = {"tt_row_shape": [6, 6], "tt_col_shape": [2, 4], "tt_ranks": [4]}
+    assert shape_of(**semi, **by_hand) == TensorTrainShape((6, 6), (4, 2), (2,))
+    assert shape_of(**semi, tt_ranks=2, tt_cores=3).n_cores == 3
+    plain = {"item_embedding": "tensor_train"}
+    assert shape_of(**plain, tt_bytes=400).n_numbers <= 100
+    assert 32 * 8 / shape_of(**plain, tt_ratio=2).n_numbers >= 2
+
+
 def test_items_that_training_never_showed_are_ranked_too(tmp_path):
     model, train, _ = build(tmp_path)
     counts = train.item_counts()
@@ -152,6 +167,17 @@ def test_receptive_field_warning(tmp_path, caplog):
         ({"item_block_dims": [8, 2, 0]}, "from 1 to 8"),
         ({"item_embedding": "low_rank", "low_rank_dim": 0}, "low_rank_dim=0"),
         ({"item_embedding": "dense", "item_head": "tied_two_level"}, "no item blocks"),
+        (
+            {"item_embedding": "semi_tensor_train", "stp_factor": 3},
+            "item_embedding=semi_tensor_train: stp_factor=3: choose a divisor of the .* size 8",
+        ),
+        ({"item_embedding": "tensor_train", "tt_ranks": 0}, r"tt_ranks=\[0\]"),
+        ({"item_embedding": "tensor_train", "tt_bytes": 16}, "room for 4 numbers"),
+        ({"item_embedding": "tensor_train", "tt_ratio": 0}, "tt_ratio=0: choose"),
+        (
+            {"item_embedding": "tensor_train", "tt_ratio": 2.0, "tt_bytes": 99},
+            "tt_ratio=2.0, tt_bytes=99: give one of them",
+        ),
         ({"loss_type": "BPR"}, "loss_type='BPR'"),
     ],
 )

@@ -8,6 +8,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
+from recbole_compress.models.choices import ITEM_EMBEDDINGS
 from recbole_compress.reports.macs import count_macs, macs_per_request
 from recbole_compress.reports.requests import full_length_request, request_interaction
 
@@ -79,9 +80,15 @@ def test_bringing_vectors_to_full_width_is_part_of_encoding(toy) -> None:
     assert macs_per_request(model, L)["encode"] == model.backbone.macs(L) + L * 2 * D
 
 
-def test_a_tied_table_in_factors_is_built_for_every_request(toy) -> None:
-    model = toy.ours(item_embedding="low_rank", item_head="tied")
-    assert macs_per_request(model, L)["score"] == N * D + (N - 1) * 2 * D
+@pytest.mark.parametrize("item_embedding", ITEM_EMBEDDINGS)
+def test_a_tied_table_in_factors_is_not_built_for_a_request(toy, item_embedding) -> None:
+    model = toy.ours(item_embedding=item_embedding, item_head="tied")
+    score = macs_per_request(model, L)["score"]
+    assert score == model.item_head.macs()
+    if item_embedding == "low_rank":
+        assert score == 2 * D + (N - 1) * 2
+    if item_embedding == "tensor_train":  # columns 4 x 2, rows 3 x 8, rank 2
+        assert score == D * 3 * 2 + 3 * 2 * 8 * 2
 
 
 def test_sharing_saves_no_arithmetic(toy) -> None:

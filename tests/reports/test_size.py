@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from recbole_compress.models.choices import ITEM_EMBEDDINGS
 from recbole_compress.reports.size import count_storage, item_tensors, reference_bytes
 
 D, N = 8, 23
@@ -17,7 +18,7 @@ def hand_count(model: nn.Module) -> tuple[int, int]:
     return numbers, sum(t.numel() * t.element_size() for t in model.state_dict().values())
 
 
-@pytest.mark.parametrize("item_embedding", ["dense", "low_rank", "blockwise"])
+@pytest.mark.parametrize("item_embedding", [*ITEM_EMBEDDINGS])
 @pytest.mark.parametrize("item_head", ["untied", "low_rank", "tied"])
 @pytest.mark.parametrize("backbone", ["nextitnet", "gru4rec", "sasrec"])
 def test_parts_add_up_to_the_state_dict(toy, item_embedding, item_head, backbone) -> None:
@@ -45,6 +46,17 @@ def test_an_index_is_bytes_but_no_parameters_and_belongs_to_the_input(toy) -> No
     assert size.size_bytes.item_output == 4 * size.parameters.item_output
     # The inverse permutation is not stored: it is derived when the model is loaded.
     assert "id_of_rank" not in "".join(model.state_dict())
+
+
+@pytest.mark.parametrize("item_embedding", ["tensor_train", "semi_tensor_train"])
+def test_a_tensor_train_weighs_its_cores_also_after_it_built_its_table(toy, item_embedding) -> None:
+    model = toy.ours(item_embedding=item_embedding, item_head="tied").eval()
+    numbers = model.item_embedding.shape.n_numbers
+    with torch.no_grad():
+        model.item_head.scores(torch.zeros(1000, D))
+    size = count_storage(model)
+    assert size.parameters.item_input * 4 == size.size_bytes.item_input == 4 * numbers
+    assert size.size_bytes.item_output == 0
 
 
 def test_shared_layers_are_counted_once(toy) -> None:

@@ -12,6 +12,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import get_flops
 from torch import nn
 
+from recbole_compress.models.choices import ITEM_EMBEDDINGS
 from recbole_compress.reports.thop_counters import COUNTERS, register
 
 D, N, L = 8, 23, 7
@@ -83,6 +84,8 @@ def test_a_whole_model(toy, layer_sharing) -> None:
         ({"item_embedding": "low_rank"}, L * (2 + 2 * D) + D),
         # Item 1 is in the head, 5 and 8 are in the first tail, the other four in the second.
         ({"item_embedding": "blockwise"}, D + 2 * (4 + 4 * D) + 4 * (2 + 2 * D) + D),
+        # Columns 4 x 2, rank 2: slices of 4 x 2 and 2 x 2 numbers, 4 x 2 x 2 multiply-adds.
+        ({"item_embedding": "tensor_train"}, L * (8 + 4 + 16) + D),
     ],
 )
 def test_items(toy, choices, items) -> None:
@@ -96,6 +99,11 @@ def test_items(toy, choices, items) -> None:
 def test_a_two_level_head_opens_the_tail_of_its_target(toy, target, tail) -> None:
     model = toy.ours(item_head="two_level")
     assert flops(model, target) == norms_and_convolutions(model) + L * D + (4 + 2) * D + tail
+
+
+def test_no_item_embedding_is_free(toy) -> None:
+    embeddings = {type(toy.ours(item_embedding=name).item_embedding) for name in ITEM_EMBEDDINGS}
+    assert embeddings <= set(COUNTERS)
 
 
 def test_stock_models_are_counted_as_without_us(toy, monkeypatch) -> None:

@@ -1,0 +1,59 @@
+"""Keeping a table that was built from factors, for as long as the factors stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["TableCache"]
+
+
+class TableCache:
+    """The last table built, and what it was built from.
+
+    It is no part of a model's state: never saved, copied, pickled or moved with it. A change in
+    place (an optimizer's step, loading) and a replaced parameter or storage are seen; writing
+    through ``parameter.data`` is the one change that torch does not tell.
+
+    Example:
+        >>> import torch
+        >>> weight, cache = torch.ones(2), TableCache()
+        >>> table = cache.get_or_build([weight], lambda: weight * 2)
+        >>> cache.get([weight]) is table, cache.get([weight.mul_(3)])
+        (True, None)
+    """
+
+    def __init__(self) -> None:
+        # The tensors themselves: held on to, their place in memory cannot become another's.
+        self._sources: list[Tensor] = []
+        self._states: list[tuple[int, int]] = []
+        self._table: Tensor | None = None
+
+    def get(self, sources: Iterable[Tensor]) -> Tensor | None:
+        """The table if it was built from these very tensors and they have not changed since."""
+        if self._table is None:
+            return None
+        now = list(sources)
+        same = [id(tensor) for tensor in now] == [id(tensor) for tensor in self._sources]
+        return self._table if same and _states(now) == self._states else None
+
+    def get_or_build(self, sources: Iterable[Tensor], build: Callable[[], Tensor]) -> Tensor:
+        sources = list(sources)
+        table = self.get(sources)
+        if table is None:
+            table = build()
+            if not any(tensor.is_inference() for tensor in sources):  # no record of changes
+                self._sources, self._states, self._table = sources, _states(sources), table
+        return table
+
+    def clear(self) -> None:
+        self._sources, self._states, self._table = [], [], None
+
+    def __reduce__(self) -> tuple[Any, tuple]:
+        return type(self), ()
+
+
+def _states(tensors: Iterable[Tensor]) -> list[tuple[int, int]]:
+    return [(tensor._version, tensor.data_ptr()) for tensor in tensors]

@@ -1,0 +1,165 @@
+"""A table in tensor-train form, plain or semi: a few small cores in place of a row per item."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recbole_compress.embeddings.base import ItemEmbedding
+from recbole_compress.embeddings.table_cache import TableCache
+from recbole_compress.functional.cross_entropy import linear_cross_entropy
+from recbole_compress.functional.tensor_train import (
+    merge_cores,
+    normal_cores,
+    tensor_train_rows,
+    tensor_train_scores,
+    tensor_train_table,
+)
+from recbole_compress.functional.tensor_train_costs import (
+    reads_whole_table,
+    scoring_macs,
+    scoring_plan,
+)
+from recbole_compress.functional.tensor_train_shapes import TensorTrainShape
+from recbole_compress.functional.tensor_train_svd import tensor_train_svd
+
+__all__ = ["TensorTrainEmbedding"]
+
+
+class TensorTrainEmbedding(ItemEmbedding):
+    """The vector of item ``i`` is ``G_1[i_1] @ ... @ G_d[i_d]``, with ``i`` in mixed radix.
+
+    Stores ``sum(R_{k-1} * J_k * I_k * R_k)`` numbers. The padding id is no row of the table, and
+    rows beyond the catalogue are no items: nobody reads, ranks or trains them. A *semi*-tensor
+    train is the plain one of another shape, see
+    :mod:`~recbole_compress.functional.semi_tensor_train`, so there is one class for both.
+
+    The table itself is built only where that is less work: for the loss over all items, and for
+    large batches. Out of training (``eval()``, no gradients) it is then kept, never saved, until
+    the cores change. One request is always scored from the cores.
+
+    Args:
+        num_embeddings: Catalogue size including the padding id 0.
+        shape: From :func:`~recbole_compress.functional.tensor_train_shapes.choose_shape`.
+        init_std: Root mean square of the table's entries at the start, met exactly.
+
+    Attributes:
+        cores: ``(R_{k-1}, J_k, I_k, R_k)`` each.
+
+    Raises:
+        ValueError: A shape with fewer rows than there are items.
+
+    Example:
+        >>> from recbole_compress.functional.tensor_train_shapes import choose_shape
+        >>> table = TensorTrainEmbedding(40_728, choose_shape(40_727, 128, ranks=60, stp_factor=2))
+        >>> table(torch.tensor([[0, 40_727]])).shape, sum(p.numel() for p in table.parameters())
+        (torch.Size([1, 2, 128]), 137040)
+
+    Reference:
+        OD-Rec: Xia et al., "On-Device Next-Item Recommendation with Self-Supervised Knowledge
+        Distillation", SIGIR 2022, arXiv:2204.11091; plain: Hrinchuk et al., arXiv:1901.10787.
+        Differs from OD-Rec's released code: all cores are trained, a row is the product of its
+        own cores for inputs and outputs alike, and any ``t`` is possible.
+    """
+
+    def __init__(
+        self, num_embeddings: int, shape: TensorTrainShape, init_std: float = 0.02
+    ) -> None:
+        super().__init__(num_embeddings, shape.dim)
+        if shape.n_rows < num_embeddings - 1:
+            raise ValueError(
+                f"tt_row_shape={list(shape.rows)}: {shape.n_rows} rows for "
+                f"{num_embeddings - 1} items; choose modes whose product is at least that"
+            )
+        self.shape = shape
+        self.cores = nn.ParameterList(normal_cores(shape, init_std))
+        self._cache = TableCache()
+
+    @classmethod
+    def from_dense(cls, table: Tensor, shape: TensorTrainShape) -> TensorTrainEmbedding:
+        """The tensor train of this shape closest to a dense table, by TT-SVD.
+
+        Args:
+            table: ``(num_embeddings, dim)``; row 0 is padding and does not count.
+            shape: Plain or semi, as for the constructor.
+
+        Raises:
+            ValueError: A table that does not fit the shape.
+
+        Example:
+            >>> dense = torch.randn(7, 4)
+            >>> full = TensorTrainShape(rows=(2, 3), cols=(2, 2), ranks=(4,))
+            >>> embedding = TensorTrainEmbedding.from_dense(dense, full)
+            >>> torch.allclose(embedding.dense_weight()[1:], dense[1:], atol=1e-5)
+            True
+        """
+        cores = tensor_train_svd(table.detach()[1:], shape)
+        embedding = cls(len(table), shape).to(cores[0])
+        with torch.no_grad():
+            for parameter, core in zip(embedding.cores, cores, strict=True):
+                parameter.copy_(core)
+        return embedding
+
+    def forward(self, ids: Tensor) -> Tensor:
+        distinct, place = torch.unique(ids, return_inverse=True)
+        rows = (distinct - 1).clamp(min=0)  # padding reads any row and is masked below
+        # By shapes alone: what one request costs must not depend on what was evaluated before.
+        if reads_whole_table(self.shape, len(rows)):
+            vectors = F.embedding(rows, self._table())
+        else:
+            vectors = tensor_train_rows(list(self.cores), rows)
+        return F.embedding(place, vectors * (distinct != 0).unsqueeze(-1))
+
+    def dense_weight(self) -> Tensor:
+        padding = self.cores[0].new_zeros(1, self.embedding_dim)
+        return torch.cat([padding, self._item_rows()])
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        plan = scoring_plan(self.shape, len(hidden), table_ready=self._kept_table() is not None)
+        if len(plan) == 1:
+            logits = hidden @ self._item_rows().T
+        else:
+            cores = iter(self.cores)
+            merged = [merge_cores(list(itertools.islice(cores, size))) for size in plan]
+            logits = tensor_train_scores(merged, hidden)[:, : self.num_embeddings - 1]
+        return F.pad(logits, (1, 0))
+
+    def scores_macs(self) -> int:
+        return scoring_macs(self.shape, 1, scoring_plan(self.shape, 1))
+
+    def cross_entropy(
+        self, hidden: Tensor, targets: Tensor, chunk_size: int | None = None
+    ) -> Tensor:
+        return linear_cross_entropy(hidden, self._item_rows(), targets - 1, chunk_size=chunk_size)
+
+    def train(self, mode: bool = True) -> TensorTrainEmbedding:
+        if mode:
+            self._cache.clear()
+        return super().train(mode)
+
+    def _item_rows(self) -> Tensor:
+        """The items' rows of the table, ``(num_embeddings - 1, dim)``."""
+        return self._table()[: self.num_embeddings - 1]
+
+    def _table(self) -> Tensor:
+        if self._may_keep():
+            return self._cache.get_or_build(self.cores, self._build)
+        return self._build()
+
+    def _kept_table(self) -> Tensor | None:
+        return self._cache.get(self.cores) if self._may_keep() else None
+
+    def _may_keep(self) -> bool:
+        return not self.training and not torch.is_grad_enabled()
+
+    def _build(self) -> Tensor:
+        cores = list(self.cores)
+        with torch.autocast(cores[0].device.type, enabled=False):  # the loss is exact, so is this
+            return tensor_train_table(cores)
+
+    def extra_repr(self) -> str:
+        shape = self.shape
+        return f"{super().extra_repr()}, rows={shape.rows}, cols={shape.cols}, ranks={shape.ranks}"

@@ -1,0 +1,126 @@
+"""What a tensor-train table costs to read and to score with, and the cheapest way to do it.
+
+Pure arithmetic on shapes: no tensor is touched. Scoring ``B`` rows with the built table takes
+``B * rows * dim`` multiply-adds after the table was built. Core by core it takes, of that,
+
+    rho = R / J_1 + R / I_2        with two cores,
+
+and the table pays only for more than ``R / (rho - 1)`` rows, and never while ``rho <= 1``. With
+more cores some neighbours may be worth merging first. All of these are one family: a way of
+*grouping* the cores, each group merged into one, the groups contracted one after the other. Core by
+core is a group per core, the table is a single group; the least sum wins.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+from recbole_compress.functional.tensor_train_shapes import TensorTrainShape
+
+__all__ = ["reads_whole_table", "row_costs", "scoring_macs", "scoring_plan"]
+
+Core = tuple[int, int, int, int]  # (R_{k-1}, J_k, I_k, R_k)
+
+
+@lru_cache(maxsize=1024)
+def scoring_plan(
+    shape: TensorTrainShape, batch: int, *, table_ready: bool = False
+) -> tuple[int, ...]:
+    """Numbers of neighbouring cores to merge before scoring, by the fewest multiply-adds.
+
+    A single row never asks for the table, whatever the count: reading it takes ``rows * dim``
+    numbers, the cores hold a fraction of that.
+
+    Args:
+        shape: The table's shape.
+        batch: Hidden states to score at once.
+        table_ready: The table is there already and costs nothing to build.
+
+    Returns:
+        Group sizes that sum to the number of cores: all 1 is core by core, a single number
+        the table.
+
+    Example:
+        >>> tmall = TensorTrainShape((169, 241), (32, 4), (30,))
+        >>> scoring_plan(tmall, 1), scoring_plan(tmall, 1024)
+        ((1, 1), (2,))
+    """
+    plans = sorted(_groupings(shape.n_cores), key=len, reverse=True)  # on a tie merge less
+    if batch <= 1:
+        plans = plans[:-1]
+    return min(plans, key=lambda plan: scoring_macs(shape, batch, plan, table_ready=table_ready))
+
+
+def scoring_macs(
+    shape: TensorTrainShape, batch: int, plan: Sequence[int], *, table_ready: bool = False
+) -> int:
+    """Multiply-adds of scoring ``batch`` rows with the cores grouped as in ``plan``.
+
+    Example:
+        >>> tmall = TensorTrainShape((169, 241), (32, 4), (30,))
+        >>> scoring_macs(tmall, 1, (1, 1)), scoring_macs(tmall, 1, (2,))
+        (5536440, 161612672)
+    """
+    merging, cores, start = 0, [], 0
+    for size in plan:
+        macs, merged = _merged(shape.core_shapes[start : start + size])
+        merging += macs
+        cores.append(merged)
+        start += size
+    if table_ready and len(plan) == 1:
+        merging = 0
+    return merging + batch * _contraction_macs(cores)
+
+
+def row_costs(shape: TensorTrainShape) -> tuple[int, int]:
+    """Numbers read and multiply-adds to look up one row.
+
+    Example:
+        >>> row_costs(TensorTrainShape((169, 241), (32, 4), (30,)))
+        (1080, 3840)
+    """
+    slices = [(r, j, 1, r_next) for r, j, _, r_next in shape.core_shapes]
+    return sum(math.prod(core) for core in slices), _merged(slices)[0]
+
+
+def reads_whole_table(shape: TensorTrainShape, n_rows: int) -> bool:
+    """Whether looking up so many different rows is better done in the built table.
+
+    With two cores the multiply-adds per row are the same, but the table is one large product, where
+    rows are many small ones: here it wins as soon as the cores' slices of the rows, which must
+    be gathered, hold more numbers than it.
+
+    Example:
+        >>> tmall = TensorTrainShape((169, 241), (32, 4), (30,))
+        >>> reads_whole_table(tmall, 50), reads_whole_table(tmall, 18_904)
+        (False, True)
+    """
+    return n_rows * row_costs(shape)[0] > shape.n_rows * shape.dim
+
+
+def _groupings(n_cores: int) -> Iterator[tuple[int, ...]]:
+    for cuts in itertools.product((False, True), repeat=n_cores - 1):
+        edges = [0, *(k + 1 for k, cut in enumerate(cuts) if cut), n_cores]
+        yield tuple(end - start for start, end in itertools.pairwise(edges))
+
+
+def _merged(cores: Sequence[Core]) -> tuple[int, Core]:
+    """Multiply-adds to merge neighbours from the first to the last, and what they become."""
+    macs, merged = 0, cores[0]
+    for core in cores[1:]:
+        (a, j1, i1, r), (_, j2, i2, b) = merged, core
+        macs += a * j1 * i1 * r * j2 * i2 * b
+        merged = (a, j1 * j2, i1 * i2, b)
+    return macs, merged
+
+
+def _contraction_macs(cores: Sequence[Core]) -> int:
+    macs, scored = 0, 1
+    to_come = math.prod(j for _, j, _, _ in cores)
+    for r, j, i, r_next in cores:
+        macs += scored * to_come * r * i * r_next
+        scored, to_come = scored * i, to_come // j
+    return macs

@@ -1,0 +1,161 @@
+"""What only a tensor-train table does: when it builds the table, and what it then keeps."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from recbole_compress.embeddings import TensorTrainEmbedding
+from recbole_compress.functional.tensor_train_shapes import TensorTrainShape, choose_shape
+from recbole_compress.heads import TiedHead
+
+# 1,199 items in 1,200 rows of 12. Its break-even batch, 6 / (6 / 4 + 6 / 40 - 1), is 9 rows.
+SHAPE = TensorTrainShape((30, 40), (4, 3), (6,))
+N, TABLE = 1_200, 1_200 * 12
+
+
+@pytest.fixture
+def table() -> TensorTrainEmbedding:
+    torch.manual_seed(1)
+    return TensorTrainEmbedding(N, SHAPE)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the largest tensor that any operator returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = [t for t in tree_flatten(result)[0] if isinstance(t, torch.Tensor)]
+        self.numel = max([self.numel, *(t.numel() for t in tensors)])
+        return result
+
+
+def largest_tensor(run) -> int:
+    with Largest() as largest:
+        run()
+    return largest.numel
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_one_request_never_builds_the_table(table, training):
+    head = TiedHead(table.train(training))
+    hidden, history = torch.randn(1, 12), torch.randint(1, N, (1, 50))
+    with torch.set_grad_enabled(training):
+        for run in (
+            lambda: head.scores(hidden),
+            lambda: head.topk(hidden, 5),
+            lambda: head(hidden, torch.tensor([3])),
+            lambda: table(history),
+        ):
+            assert largest_tensor(run) < TABLE / 2
+        assert largest_tensor(lambda: head.scores(torch.randn(10, 12))) >= TABLE  # it would show
+
+
+def test_a_repeated_id_is_looked_up_once(table):
+    ids = torch.tensor([3, 900]).repeat(500)
+    assert largest_tensor(lambda: table(ids)) == 1000 * 12
+
+
+def test_the_loss_keeps_neither_all_logits_nor_a_second_table(table):
+    hidden, targets = torch.randn(500, 12, requires_grad=True), torch.randint(1, N, (500,))
+    largest = largest_tensor(lambda: table.cross_entropy(hidden, targets, chunk_size=8).backward())
+    assert largest == TABLE
+
+
+def test_evaluation_builds_the_table_once_until_the_cores_change(table):
+    hidden = torch.randn(20, 12)
+
+    def expected() -> torch.Tensor:
+        return hidden @ table.dense_weight().detach().T[:, 1:]
+
+    table.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(table.scores(hidden)[:, 1:], expected())
+        kept = table._kept_table()
+        table.scores(hidden)
+        assert kept is not None and table._kept_table() is kept
+        table.cores[0].mul_(2.0)
+        assert table._kept_table() is None
+        torch.testing.assert_close(table.scores(hidden)[:, 1:], expected())
+        table.load_state_dict({key: v * 3 for key, v in table.state_dict().items()})
+        torch.testing.assert_close(table.scores(hidden)[:, 1:], expected())
+        table.cores[1].data = torch.randn_like(table.cores[1])
+        torch.testing.assert_close(table.scores(hidden)[:, 1:], expected())
+        table.double()
+        assert table.scores(hidden.double()).dtype == torch.float64
+    assert table.scores(hidden.double()).requires_grad  # with gradients nothing is kept
+    table.train().eval()
+    with torch.no_grad():
+        assert table._kept_table() is None
+
+
+def test_a_kept_table_is_no_part_of_the_state(table):
+    cores = {f"cores.{k}" for k in range(2)}
+    table.eval()
+    with torch.no_grad():
+        table.scores(torch.randn(20, 12))
+        assert table._kept_table() is not None
+        assert set(table.state_dict()) == cores and not list(table.buffers())
+        assert copy.deepcopy(table)._kept_table() is None
+        file = io.BytesIO()
+        torch.save(table, file)
+    assert file.tell() < 4 * TABLE < 4 * TABLE + sum(p.numel() for p in table.parameters())
+
+
+def test_inference_mode_answers_the_same(table):
+    hidden, ids = torch.randn(20, 12), torch.arange(N)
+    table.eval()
+    with torch.inference_mode():
+        scores, vectors = table.scores(hidden), table(ids)
+    with torch.no_grad():
+        torch.testing.assert_close(table.scores(hidden), scores)
+        torch.testing.assert_close(table(ids), vectors)
+
+
+def test_autocast_builds_the_table_in_full_precision(table):
+    table.eval()
+    with torch.no_grad():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            table.scores(torch.randn(20, 12))
+        assert table._kept_table().dtype == torch.float32
+
+
+def test_rows_beyond_the_catalogue_are_never_ranked():
+    shape = choose_shape(23, 4, ranks=3)
+    table = TensorTrainEmbedding(20, shape)
+    assert shape.n_rows > 19
+    values, ids = TiedHead(table).topk(torch.randn(50, 4), 19)
+    assert ids.sort(1).values.equal(torch.arange(1, 20).expand(50, -1)) and values.isfinite().all()
+
+
+@pytest.mark.parametrize("n_cores", [2, 3])
+def test_from_dense_at_full_ranks_is_the_dense_table(n_cores):
+    dense = torch.randn(24, 8)
+    for t in (1, 2):
+        shape = choose_shape(23, 8, ranks=10_000, n_cores=n_cores, stp_factor=t)
+        table = TensorTrainEmbedding.from_dense(dense, shape)
+        torch.testing.assert_close(table.dense_weight()[1:], dense[1:], rtol=1e-4, atol=1e-5)
+        assert all(isinstance(core, torch.nn.Parameter) for core in table.cores)
+    assert TensorTrainEmbedding.from_dense(dense.double(), shape).cores[0].dtype == torch.float64
+
+
+def test_every_core_learns(table):
+    optimizer = torch.optim.Adam(table.parameters(), lr=0.1)
+    before = [core.detach().clone() for core in table.cores]
+    table.cross_entropy(torch.randn(9, 12), torch.arange(1, 10)).backward()
+    optimizer.step()
+    assert all(not a.equal(b) for a, b in zip(before, table.cores, strict=True))
+
+
+def test_a_shape_that_is_too_small_is_refused():
+    with pytest.raises(ValueError, match=r"tt_row_shape=\[30, 40\]: 1200 rows for 1201 items"):
+        TensorTrainEmbedding(1_202, SHAPE)

@@ -1,0 +1,191 @@
+"""Tensor-train functions against the table they stand for, entry by entry."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from recbole_compress.functional.semi_tensor_train import effective_columns, effective_ranks
+from recbole_compress.functional.tensor_train import (
+    frobenius_norm,
+    merge_cores,
+    normal_cores,
+    tensor_train_rows,
+    tensor_train_scores,
+    tensor_train_table,
+)
+from recbole_compress.functional.tensor_train_shapes import TensorTrainShape
+from recbole_compress.functional.tensor_train_svd import tensor_train_svd
+
+SHAPES = {
+    "2": TensorTrainShape((4, 5), (3, 2), (3,)),
+    "3": TensorTrainShape((3, 2, 4), (2, 3, 2), (4, 3)),
+    "4": TensorTrainShape((2, 3, 1, 2), (2, 1, 3, 2), (2, 3, 2)),
+    "ranks-of-one": TensorTrainShape((3, 2, 2), (1, 2, 3), (1, 1)),
+}
+
+
+@pytest.fixture(params=SHAPES)
+def shape(request) -> TensorTrainShape:
+    return SHAPES[request.param]
+
+
+@pytest.fixture
+def cores(shape) -> list[Tensor]:
+    torch.manual_seed(2)
+    return [torch.randn(core, dtype=torch.float64).requires_grad_() for core in shape.core_shapes]
+
+
+def by_definition(shape: TensorTrainShape, cores: list[Tensor]) -> Tensor:
+    entries = []
+    for i in itertools.product(*map(range, shape.rows)):
+        for j in itertools.product(*map(range, shape.cols)):
+            slices = [core[:, b, a, :] for core, a, b in zip(cores, i, j, strict=True)]
+            product = slices[0]
+            for matrix in slices[1:]:
+                product = product @ matrix
+            entries.append(product.squeeze())
+    return torch.stack(entries).view(shape.n_rows, shape.dim)
+
+
+def assert_same(ours: Tensor, expected: Tensor, leaves: list[Tensor]) -> None:
+    """Equal values, and equal gradients of every leaf for any upstream gradient."""
+    assert_close(ours, expected, rtol=1e-10, atol=1e-12)
+    upstream = torch.randn_like(ours)
+    got = torch.autograd.grad((ours * upstream).sum(), leaves)
+    wanted = torch.autograd.grad((expected * upstream).sum(), leaves, retain_graph=True)
+    for gradient, reference in zip(got, wanted, strict=True):
+        assert_close(gradient, reference, rtol=1e-9, atol=1e-10)
+
+
+def test_the_table_is_the_definition(shape, cores):
+    assert_same(tensor_train_table(cores), by_definition(shape, cores), cores)
+
+
+def test_rows_are_those_of_the_table_repeats_included(shape, cores):
+    rows = torch.cat([torch.arange(shape.n_rows), torch.tensor([1, 1, 0])])
+    assert_same(tensor_train_rows(cores, rows), tensor_train_table(cores)[rows], cores)
+    assert tensor_train_rows(cores, rows[:0]).shape == (0, shape.dim)
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_scores_are_products_with_the_table_whatever_is_merged(shape, cores, batch):
+    hidden = torch.randn(batch, shape.dim, dtype=torch.float64, requires_grad=True)
+    expected = hidden @ tensor_train_table(cores).T
+    assert_same(tensor_train_scores(cores, hidden), expected, [hidden, *cores])
+    for cut in range(1, shape.n_cores):
+        merged = [merge_cores(cores[:cut]), merge_cores(cores[cut:])]
+        assert_same(tensor_train_scores(merged, hidden), expected, [hidden, *cores])
+    assert_same(tensor_train_scores([merge_cores(cores)], hidden), expected, [hidden, *cores])
+
+
+def test_the_norm_is_that_of_the_table(cores):
+    assert_close(frobenius_norm(cores), tensor_train_table(cores).norm())
+
+
+@pytest.mark.parametrize("n_cores", [2, 3, 4, 5])
+def test_the_initial_standard_deviation_is_the_promised_one(n_cores):
+    shape = TensorTrainShape((4,) * n_cores, (3,) * n_cores, (2,) * (n_cores - 1))
+    table = tensor_train_table(normal_cores(shape, 0.05))
+    assert table.square().mean().sqrt().item() == pytest.approx(0.05, rel=1e-3)
+    large = TensorTrainShape((8,) * n_cores, (2,) * n_cores, (8,) * (n_cores - 1))
+    for core in normal_cores(large, 0.05):  # and no core carries it alone
+        expected = (0.05**2 / 8 ** (n_cores - 1)) ** (1 / (2 * n_cores))
+        assert core.std().item() == pytest.approx(expected, rel=0.35)
+
+
+# -- semi-tensor train -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "ranks", "t"),
+    [
+        ((4, 5), (2, 6), (6,), 1),
+        ((4, 5), (2, 6), (6,), 2),
+        ((4, 5), (2, 6), (6,), 3),
+        ((4, 5), (2, 6), (6,), 6),
+        ((2, 3, 4), (2, 1, 4), (4, 4), 2),
+        ((2, 3, 4), (2, 3, 4), (4, 8), 4),
+        ((2, 3, 2, 2), (2, 1, 3, 2), (2, 4, 2), 2),
+    ],
+)
+def test_a_semi_tensor_train_is_a_tensor_train_of_another_shape(rows, cols, ranks, t):
+    """The paper's cores, joined by ``A (B ⊗ I_t)``, against ours with the same numbers."""
+    torch.manual_seed(0)
+    shape = TensorTrainShape(rows, effective_columns(cols, t), effective_ranks(ranks, t))
+    d, right_ranks = len(rows), (*shape.ranks[1:], 1)
+    first = torch.randn(rows[0] * cols[0], ranks[0], dtype=torch.float64)
+    others = [
+        torch.randn(shape.ranks[k], rows[k + 1] * shape.cols[k + 1] * right_ranks[k]).double()
+        for k in range(d - 1)
+    ]
+
+    joined = first
+    for rank, other in zip(ranks, others, strict=True):
+        joined = joined.reshape(-1, rank) @ torch.kron(other, torch.eye(t, dtype=torch.float64))
+    # Its axes: i_1, j_1, i_2, j_2, ... and at last s.
+    pairs = [size for k in range(d) for size in (rows[k], (*cols[:1], *shape.cols[1:])[k])]
+    axes = [*range(0, 2 * d, 2), *range(1, 2 * d, 2), 2 * d]
+    theirs = joined.reshape(*pairs, t).permute(axes).reshape(shape.n_rows, shape.dim)
+
+    ours = [first.view(rows[0], cols[0], shape.ranks[0], t).permute(1, 3, 0, 2)]
+    ours[0] = ours[0].reshape(shape.core_shapes[0])
+    for other, (r, j, i, r_next) in zip(others, shape.core_shapes[1:], strict=True):
+        ours.append(other.view(r, i, j, r_next).transpose(1, 2))
+    table = tensor_train_table(ours).reshape(-1, cols[0], t, shape.dim // cols[0] // t)
+    assert_close(table.transpose(2, 3).reshape(theirs.shape), theirs)
+    assert first.numel() + sum(other.numel() for other in others) == shape.n_numbers
+
+
+# -- from a dense table ----------------------------------------------------------------------------
+
+
+def test_full_ranks_hold_any_table():
+    table = torch.randn(19, 12, dtype=torch.float64)
+    for rows, cols, ranks in (
+        ((4, 5), (3, 4), (12,)),
+        ((2, 2, 5), (3, 2, 2), (6, 10)),
+    ):
+        shape = TensorTrainShape(rows, cols, ranks)
+        cores = tensor_train_svd(table, shape)
+        assert [core.shape for core in cores] == list(shape.core_shapes)
+        assert_close(tensor_train_table(cores)[:19], table)
+        sizes = torch.stack([core.square().mean() for core in cores])
+        assert_close(sizes, sizes[:1].expand_as(sizes))
+
+
+def test_two_cores_miss_the_table_by_the_singular_values_left_out():
+    table = torch.randn(20, 6, dtype=torch.float64)
+    shape = TensorTrainShape((4, 5), (3, 2), (5,))
+    unfolded = table.view(4, 5, 3, 2).permute(2, 0, 3, 1).reshape(12, 10)
+    left_out = torch.linalg.svdvals(unfolded)[5:]
+    error = (tensor_train_table(tensor_train_svd(table, shape)) - table).norm()
+    assert_close(error, left_out.norm())
+
+
+def test_three_cores_are_near_the_best_there_is():
+    table = torch.randn(12, 8, dtype=torch.float64)
+    shape = TensorTrainShape((2, 3, 2), (2, 2, 2), (2, 2))
+    by_bond = table.view(2, 3, 2, 2, 2, 2).permute(3, 0, 4, 1, 5, 2)
+    bounds = [
+        torch.linalg.svdvals(by_bond.reshape(math.prod(by_bond.shape[:cut]), -1))[2:].norm()
+        for cut in (2, 4)
+    ]
+    error = (tensor_train_table(tensor_train_svd(table, shape)) - table).norm()
+    assert max(bounds) <= error * (1 + 1e-9)
+    assert error <= math.hypot(*bounds) * (1 + 1e-9)
+
+
+def test_half_precision_and_zeros_and_misfits():
+    shape = TensorTrainShape((2, 3), (2, 2), (4,))
+    table = torch.randn(6, 4).half()
+    assert_close(tensor_train_table(tensor_train_svd(table, shape)), table.float())
+    assert not tensor_train_table(tensor_train_svd(torch.zeros(6, 4), shape)).any()
+    for misfit in (torch.zeros(7, 4), torch.zeros(6, 5), torch.zeros(6)):
+        with pytest.raises(ValueError, match="expected at most 6 rows of 4"):
+            tensor_train_svd(misfit, shape)
