@@ -41,7 +41,7 @@ def window_stride(max_length: int, stride: int | None, min_context: int | None) 
         max_length: Inputs per window (``MAX_ITEM_LIST_LENGTH``).
         stride: ``window_stride`` or None.
         min_context: ``window_min_context`` or None, which stands for a fifth of a window: what
-            measured best on ml-100k, see docs/results/main_job.md.
+            measured best on ml-100k, see docs/results/ml-100k.md.
 
     Raises:
         ConfigError: Values out of range or contradicting each other.

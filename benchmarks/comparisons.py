@@ -1,7 +1,7 @@
 """CpRec beside its uncompressed counterparts, and the choices within CpRec beside each other.
 
-    python -m benchmarks.main_job ml-100k
-    python -m benchmarks.main_job amazon-beauty retailrocket --data_path=dataset --latency
+    python -m benchmarks.comparisons ml-100k
+    python -m benchmarks.comparisons amazon-beauty retailrocket --data_path=dataset --latency
 
 ``benchmarks/settings/<experiment>.yaml`` is the experiment; this runs it as ``recbole-compress
 compare`` does, in ``runs/compare/<experiment>`` (an interrupted benchmark goes on where it
