@@ -6,34 +6,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["covered_item_counts", "train_item_counts"]
+__all__ = ["covered_positions", "train_item_counts"]
 
 
-def covered_item_counts(items: Tensor, starts: Tensor, ends: Tensor, n_items: int) -> Tensor:
-    """Count the interactions that some training row sees, each once.
+def covered_positions(n: int, starts: Tensor, ends: Tensor) -> Tensor:
+    """Which of ``n`` interactions some training row sees.
 
-    A row ``(start, end)`` sees ``items[start .. end]``: its history and its target. RecBole's own
-    ``item_counter`` counts targets only and so misses every user's first item.
+    A row ``(start, end)`` sees the positions ``start .. end``: its history and its target.
+    RecBole's own ``item_counter`` counts targets only and so misses every user's first item.
 
     Args:
-        items: All sequences end to end, ``(N,)``.
+        n: Length of all sequences end to end.
         starts: First position of every row's history, ``(rows,)``.
         ends: Position of every row's target, ``(rows,)``.
-        n_items: Catalogue size including the padding id.
 
     Returns:
-        int64 ``(n_items,)``.
+        bool ``(n,)``.
 
     Example:
-        >>> items = torch.tensor([1, 2, 2, 3])
-        >>> covered_item_counts(items, torch.tensor([0, 0]), torch.tensor([1, 2]), 4).tolist()
-        [0, 1, 2, 0]
+        >>> covered_positions(4, torch.tensor([0, 0]), torch.tensor([1, 2])).tolist()
+        [True, True, True, False]
     """
-    edges = torch.zeros(len(items) + 1, dtype=torch.long)
+    edges = torch.zeros(n + 1, dtype=torch.long)
     edges.index_add_(0, starts, torch.ones_like(starts))
     edges.index_add_(0, ends + 1, -torch.ones_like(ends))
-    covered = edges.cumsum(0)[:-1] > 0
-    return torch.bincount(items[covered], minlength=n_items)
+    return edges.cumsum(0)[:-1] > 0
 
 
 def train_item_counts(dataset) -> Tensor:

@@ -10,7 +10,7 @@ from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
 from recbole_compress.data.atomic_files import AtomicFiles
-from recbole_compress.data.item_counts import covered_item_counts
+from recbole_compress.data.item_counts import covered_positions
 from recbole_compress.data.prefix_rows import merge_prefix_rows
 from recbole_compress.data.windows import Windows, cut_windows, window_stride
 from recbole_compress.errors import DataError
@@ -216,6 +216,13 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
 
     def item_counts(self) -> Tensor:
         """How often the rows of this split show every item, ``(n_items,)``."""
+        _, items = self.shown_items()
+        return torch.bincount(items, minlength=self.item_num)
+
+    def shown_items(self) -> tuple[Tensor, Tensor]:
+        """Sequence and item id of every interaction that the rows of this split show, each once."""
         ends = self.inter_feat[END_FIELD]
-        lengths = self.inter_feat[self.item_list_length_field]
-        return covered_item_counts(self.items, ends - lengths, ends, self.item_num)
+        starts = ends - self.inter_feat[self.item_list_length_field]
+        shown = covered_positions(len(self.items), starts, ends).nonzero().squeeze(1)
+        sequences = torch.searchsorted(self.sequence_starts, shown, right=True) - 1
+        return sequences, self.items[shown]

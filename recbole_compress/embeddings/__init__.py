@@ -5,6 +5,7 @@
 - ``low_rank``: CpRec's B1, one factorisation for all items.
 - ``blockwise``: CpRec's Bi, width falling with popularity.
 - ``tensor_train``: OD-Rec's cores, plain or semi-tensor-train.
+- ``product_quantized``: RecJPQ's codes, a few bytes per item that choose among shared sub-vectors.
 - ``table_cache``: keeps a built table while what it was built from stays the same.
 - ``item_blocks``: the popularity partition that ``blockwise`` and the two-level head share.
 """
@@ -14,6 +15,7 @@ from recbole_compress.embeddings.blockwise import BlockwiseEmbedding
 from recbole_compress.embeddings.dense import DenseEmbedding
 from recbole_compress.embeddings.item_blocks import ItemBlocks
 from recbole_compress.embeddings.low_rank import LowRankEmbedding
+from recbole_compress.embeddings.product_quantized import ProductQuantizedEmbedding
 from recbole_compress.embeddings.tensor_train import TensorTrainEmbedding
 
 __all__ = [
@@ -22,5 +24,6 @@ __all__ = [
     "ItemBlocks",
     "ItemEmbedding",
     "LowRankEmbedding",
+    "ProductQuantizedEmbedding",
     "TensorTrainEmbedding",
 ]

@@ -6,11 +6,13 @@
 - ``low_rank``: CpRec's B1, one factorisation for all items.
 - ``two_level``: CpRec's Bo, an exact two-level softmax with cluster tokens.
 - ``tied_two_level``: the same over the blockwise embedding's own tables.
+- ``tied_codes``: a full output table from the product-quantized embedding's codes.
 """
 
 from recbole_compress.heads.base import ItemHead
 from recbole_compress.heads.low_rank import LowRankHead
 from recbole_compress.heads.tied import TiedHead
+from recbole_compress.heads.tied_codes import TiedCodesHead
 from recbole_compress.heads.tied_two_level import TiedTwoLevelHead
 from recbole_compress.heads.two_level import TwoLevelHead
 from recbole_compress.heads.untied import UntiedHead
@@ -18,6 +20,7 @@ from recbole_compress.heads.untied import UntiedHead
 __all__ = [
     "ItemHead",
     "LowRankHead",
+    "TiedCodesHead",
     "TiedHead",
     "TiedTwoLevelHead",
     "TwoLevelHead",

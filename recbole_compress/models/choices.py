@@ -20,14 +20,17 @@ from recbole_compress.embeddings import (
     ItemBlocks,
     ItemEmbedding,
     LowRankEmbedding,
+    ProductQuantizedEmbedding,
     TensorTrainEmbedding,
 )
 from recbole_compress.errors import ConfigError
 from recbole_compress.functional.item_blocks import attenuated_dims, block_sizes, rank_by_frequency
+from recbole_compress.functional.product_codes import quantile_codes
 from recbole_compress.functional.tensor_train_shapes import choose_shape
 from recbole_compress.heads import (
     ItemHead,
     LowRankHead,
+    TiedCodesHead,
     TiedHead,
     TiedTwoLevelHead,
     TwoLevelHead,
@@ -44,14 +47,22 @@ class Assembly:
     Args:
         config: Mapping with the keys of ``properties/model/<Model>.yaml``.
         item_counts: Train-split frequencies, ``(n_items,)``, id 0 is padding.
+        item_vectors: From a width to vectors ``(n_items - 1, width)`` that tell from the train
+            split which items are alike; asked only by what needs them.
 
     Raises:
         ConfigError: A name or a value that the axis does not have, from :meth:`build`.
     """
 
-    def __init__(self, config: Any, item_counts: Tensor) -> None:
+    def __init__(
+        self,
+        config: Any,
+        item_counts: Tensor,
+        item_vectors: Callable[[int], Tensor] | None = None,
+    ) -> None:
         self.config = config
         self.item_counts = item_counts
+        self.item_vectors = item_vectors
         self.n_items = len(item_counts)
         self.dim: int = config["embedding_size"]
         self.init_std: float = config["initializer_range"]
@@ -95,6 +106,13 @@ class Assembly:
         )
         return TensorTrainEmbedding(self.n_items, shape, self.init_std)
 
+    def product_quantized(self) -> ProductQuantizedEmbedding:
+        """The table whose codes the train split gives."""
+        assert self.item_vectors is not None
+        n_codes = self.config["pq_codes"]
+        codes = quantile_codes(self.item_vectors(self.config["pq_splits"]), n_codes)
+        return ProductQuantizedEmbedding(codes, n_codes, self.dim, self.init_std)
+
     @cached_property
     def item_embedding(self) -> ItemEmbedding:
         return self._choose("item_embedding", ITEM_EMBEDDINGS)
@@ -127,6 +145,7 @@ ITEM_EMBEDDINGS: dict[str, Callable[[Assembly], ItemEmbedding]] = {
     ),
     "tensor_train": lambda a: a.tensor_train(stp_factor=1),
     "semi_tensor_train": lambda a: a.tensor_train(a.config["stp_factor"]),
+    "product_quantized": lambda a: a.product_quantized(),
 }
 
 ITEM_HEADS: dict[str, Callable[[Assembly], ItemHead]] = {
@@ -145,6 +164,7 @@ ITEM_HEADS: dict[str, Callable[[Assembly], ItemHead]] = {
         a.item_blocks, a.dim, tail_dims=a.block_dims[1:], init_std=a.init_std
     ),
     "tied_two_level": lambda a: TiedTwoLevelHead(a.item_embedding, init_std=a.init_std),
+    "tied_codes": lambda a: TiedCodesHead(a.item_embedding, init_std=a.init_std),
 }
 
 BACKBONES: dict[str, Callable[[Assembly], Backbone]] = {

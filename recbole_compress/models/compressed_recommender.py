@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
 from recbole_compress.data.item_counts import train_item_counts
+from recbole_compress.data.item_vectors import train_item_vectors
 from recbole_compress.data.sequence_dataset import TARGET_LIST_PREFIX
 from recbole_compress.errors import ConfigError, DataError
 from recbole_compress.models.choices import Assembly
@@ -39,7 +42,8 @@ class CompressedRecommender(SequentialRecommender):
             )
         self.TARGET_LIST = TARGET_LIST_PREFIX + self.ITEM_SEQ
         self.choices = {axis: config[axis] for axis in CHOICES}
-        assembly = Assembly(config, train_item_counts(dataset))
+        item_vectors = partial(train_item_vectors, dataset)
+        assembly = Assembly(config, train_item_counts(dataset), item_vectors)
         self.item_embedding = assembly.item_embedding
         self.embedding_dropout = nn.Dropout(config["embedding_dropout_prob"] or 0.0)
         self.backbone = assembly.backbone

@@ -20,10 +20,17 @@ from recbole_compress.embeddings import (
     BlockwiseEmbedding,
     DenseEmbedding,
     LowRankEmbedding,
+    ProductQuantizedEmbedding,
     TensorTrainEmbedding,
 )
 from recbole_compress.functional.tensor_train_costs import row_costs
-from recbole_compress.heads import LowRankHead, TiedHead, TwoLevelHead, UntiedHead
+from recbole_compress.heads import (
+    LowRankHead,
+    TiedCodesHead,
+    TiedHead,
+    TwoLevelHead,
+    UntiedHead,
+)
 
 __all__ = ["COUNTERS", "register"]
 
@@ -52,7 +59,11 @@ def _tensor_train_embedding(module: TensorTrainEmbedding, ids: Tensor) -> int:
     return ids.numel() * sum(row_costs(module.shape))
 
 
-def _dot_product(module: TiedHead | UntiedHead, hidden: Tensor, ids: Tensor) -> int:
+def _product_quantized_embedding(module: ProductQuantizedEmbedding, ids: Tensor) -> int:
+    return ids.numel() * module.embedding_dim
+
+
+def _dot_product(module: TiedHead | TiedCodesHead | UntiedHead, hidden: Tensor, ids: Tensor) -> int:
     return hidden.numel()
 
 
@@ -83,6 +94,8 @@ COUNTERS: dict[type[nn.Module], Callable[..., int]] = {
     LowRankEmbedding: _low_rank_embedding,
     BlockwiseEmbedding: _blockwise_embedding,
     TensorTrainEmbedding: _tensor_train_embedding,
+    ProductQuantizedEmbedding: _product_quantized_embedding,
+    TiedCodesHead: _dot_product,
     TiedHead: _dot_product,
     UntiedHead: _dot_product,
     LowRankHead: _low_rank_head,

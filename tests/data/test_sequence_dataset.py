@@ -11,6 +11,7 @@ from recbole.config import Config
 from recbole.data.dataset import SequentialDataset
 
 from recbole_compress.data import SequenceDataset, train_item_counts
+from recbole_compress.data.item_vectors import train_item_vectors
 from recbole_compress.data.loaders import SimilarLengthSampler
 from recbole_compress.data.sequence_dataset import TARGET_LIST_PREFIX
 from recbole_compress.errors import DataError
@@ -51,6 +52,9 @@ def test_rows_equal_recboles(tmp_path, name):
     for our, their in zip(ours, theirs, strict=True):
         assert row_set(our, 4) == row_set(their, 4)
     assert train_item_counts(ours[0]).equal(train_item_counts(theirs[0]))
+    if name == "tiny":  # whole histories in both: RecBole cuts those of ml-100k
+        mine, their = (train_item_vectors(split[0], 3) for split in (ours, theirs))
+        torch.testing.assert_close(mine, their, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("split", [{"LS": "valid_and_test"}, {"RS": [0.6, 0.2, 0.2]}])

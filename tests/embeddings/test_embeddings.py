@@ -13,6 +13,7 @@ from recbole_compress.embeddings import (
     DenseEmbedding,
     ItemBlocks,
     LowRankEmbedding,
+    ProductQuantizedEmbedding,
     TensorTrainEmbedding,
 )
 from recbole_compress.functional.item_blocks import rank_by_frequency
@@ -30,6 +31,10 @@ def tensor_train(**how):
     return TensorTrainEmbedding(N, choose_shape(N - 1, DIM, **how))
 
 
+def codes(m):
+    return torch.randint(0, 5, (m, N - 1), generator=torch.Generator().manual_seed(2)).byte()
+
+
 TABLES = {
     "dense": lambda: DenseEmbedding(N, DIM),
     "low_rank": lambda: LowRankEmbedding(N, DIM, rank=3),
@@ -42,6 +47,8 @@ TABLES = {
     "tensor_train_from_its_table": lambda: tensor_train(ranks=6),
     "tensor_train_3": lambda: tensor_train(ranks=2, n_cores=3),
     "semi_tensor_train": lambda: tensor_train(ranks=2, stp_factor=2),
+    "product_quantized": lambda: ProductQuantizedEmbedding(codes(4), 5, DIM),
+    "one_code": lambda: ProductQuantizedEmbedding(codes(1) * 0, 1, DIM),
     "semi_tensor_train_3": lambda: tensor_train(ranks=[2, 4], stp_factor=2),
 }
 
@@ -134,6 +141,7 @@ def test_initial_standard_deviation_is_the_promised_one():
         DenseEmbedding(4001, 64, 0.05),
         LowRankEmbedding(4001, 64, 16, 0.05),
         BlockwiseEmbedding(blocks, 64, (64, 16), init_std=0.05),
+        ProductQuantizedEmbedding(torch.randint(0, 256, (8, 4000)).byte(), 256, 64, 0.05),
     ):
         rows = table.dense_weight()[1:]
         for half in (rows[:2000], rows[2000:]):
@@ -157,6 +165,8 @@ def test_loading_restores_the_inverse_permutation():
     ("make", "message"),
     [
         (lambda: LowRankEmbedding(N, DIM, 0), "low_rank_dim=0"),
+        (lambda: ProductQuantizedEmbedding(codes(3), 5, DIM), "pq_splits=3: choose a divisor"),
+        (lambda: ProductQuantizedEmbedding(codes(4), 4, DIM), "pq_codes=4: there is a code 4"),
         (lambda: LowRankEmbedding(N, DIM, 9), "low_rank_dim=9"),
         (lambda: BlockwiseEmbedding(item_blocks(), DIM, (8, 2)), "give 3 widths"),
         (lambda: BlockwiseEmbedding(item_blocks(), DIM, (8, 2, 0)), "give 3 widths"),

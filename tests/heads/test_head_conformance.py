@@ -16,12 +16,14 @@ from recbole_compress.embeddings import (
     DenseEmbedding,
     ItemBlocks,
     LowRankEmbedding,
+    ProductQuantizedEmbedding,
     TensorTrainEmbedding,
 )
 from recbole_compress.functional.tensor_train_shapes import choose_shape
 from recbole_compress.heads import (
     ItemHead,
     LowRankHead,
+    TiedCodesHead,
     TiedHead,
     TiedTwoLevelHead,
     TwoLevelHead,
@@ -91,6 +93,18 @@ def tied_two_level(*sizes: int, dims: tuple[int, ...]) -> tuple[ItemHead, Truth]
     return head, truth
 
 
+def tied_codes(n: int, m: int) -> tuple[ItemHead, Truth]:
+    known = torch.Generator().manual_seed(2)
+    codes = torch.stack([torch.randperm(n - 1, generator=known) for _ in range(m)]).byte()
+    head = TiedCodesHead(ProductQuantizedEmbedding(codes, 23, DIM).double())
+
+    def truth(hidden: Tensor) -> Tensor:
+        parts = [head.centroids[j, codes[j].long()] for j in range(m)]
+        return with_padding(hidden @ torch.cat(parts, 1).T)
+
+    return head, truth
+
+
 def two_level_truth(hidden, blocks, head_weight, projections, weights) -> Tensor:
     n_head = blocks.sizes[0]
     first_level = (hidden @ head_weight.T).softmax(1)
@@ -116,6 +130,10 @@ CASES: dict[str, Callable[[], tuple[ItemHead, Truth]]] = {
     "tied-semi_tensor_train": lambda: tied(
         TensorTrainEmbedding(24, choose_shape(23, DIM, ranks=4, n_cores=3, stp_factor=2))
     ),
+    "tied-product_quantized": lambda: tied(
+        ProductQuantizedEmbedding(torch.arange(44).view(2, 22).byte() % 23, 23, DIM)
+    ),
+    "tied_codes": lambda: tied_codes(24, m=3),
     "two_level-no-tail": lambda: two_level(22, tail_dims=()),
     "two_level-one-tail": lambda: two_level(5, 17, tail_dims=(3,)),
     "two_level-three-tails": lambda: two_level(4, 7, 8, 3, tail_dims=(3, 2, 1)),

@@ -39,10 +39,12 @@ def build(folder, model="CpRecNextItNet", **settings):
     return getattr(models, model)(config, train), train, test
 
 
+# Heads that share something which one item embedding has.
+NEEDS = {"tied_two_level": "blockwise", "tied_codes": "product_quantized"}
 COMBINATIONS = [
     (backbone, embedding, head)
     for backbone, embedding, head in itertools.product(BACKBONES, ITEM_EMBEDDINGS, ITEM_HEADS)
-    if head != "tied_two_level" or embedding == "blockwise"
+    if NEEDS.get(head, embedding) == embedding
 ]
 
 
@@ -178,6 +180,9 @@ def test_receptive_field_warning(tmp_path, caplog):
             {"item_embedding": "tensor_train", "tt_ratio": 2.0, "tt_bytes": 99},
             "tt_ratio=2.0, tt_bytes=99: give one of them",
         ),
+        ({"item_embedding": "product_quantized", "pq_splits": 3}, "pq_splits=3: choose a divisor"),
+        ({"item_embedding": "product_quantized", "pq_codes": 300}, "pq_codes=300: choose 1 .. 256"),
+        ({"item_head": "tied_codes"}, "BlockwiseEmbedding has no codes"),
         ({"loss_type": "BPR"}, "loss_type='BPR'"),
     ],
 )

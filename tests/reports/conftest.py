@@ -25,7 +25,7 @@ class Data:
     """As much of a train split as a model's constructor asks for."""
 
     def __init__(self, n_items: int) -> None:
-        self.n_items = n_items
+        self.n_items = self.item_num = n_items
 
     def num(self, field: str) -> int:
         return {"item_id": self.n_items, "user_id": 5}[field]
@@ -34,6 +34,10 @@ class Data:
         counts = torch.arange(self.n_items).flip(0)
         counts[0] = 0
         return counts
+
+    def shown_items(self) -> tuple[torch.Tensor, torch.Tensor]:
+        items = torch.arange(1, self.n_items)
+        return items % 5, items
 
 
 RECBOLE = {
@@ -59,6 +63,8 @@ OURS = {
     "tt_ranks": 2,
     "tt_cores": 2,
     "stp_factor": 2,
+    "pq_splits": 4,
+    "pq_codes": 5,
     "head_block_projection": False,
     "output_bias": False,
     "training_targets": "all",

@@ -59,6 +59,14 @@ def test_a_tensor_train_weighs_its_cores_also_after_it_built_its_table(toy, item
     assert size.size_bytes.item_output == 0
 
 
+def test_codes_are_counted_once_as_bytes(toy) -> None:
+    pq = {"item_embedding": "product_quantized", "pq_splits": 4, "pq_codes": 5}
+    size = count_storage(toy.ours(item_head="tied_codes", **pq))
+    assert size.parameters.item_input == size.parameters.item_output == 5 * D
+    assert size.size_bytes.item_input == 4 * 5 * D + 4 * (N - 1)
+    assert size.size_bytes.item_output == 4 * 5 * D
+
+
 def test_shared_layers_are_counted_once(toy) -> None:
     separate, shared = (
         count_storage(toy.ours(layer_sharing=scheme)).parameters.backbone

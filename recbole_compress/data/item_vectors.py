@@ -1,0 +1,54 @@
+"""What the train split alone says about which items are alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from sklearn.utils.extmath import randomized_svd
+from torch import Tensor
+
+__all__ = ["train_item_vectors"]
+
+
+def train_item_vectors(dataset, dim: int, seed: int = 0) -> Tensor:
+    """Item factors of the sequence-by-item matrix of a built train split, by truncated SVD.
+
+    Items that occur in the same sequences get similar vectors. Items that the train split never
+    shows get zeros, and so does whatever exceeds the rank of the matrix.
+
+    Args:
+        dataset: Ours or RecBole's own ``SequentialDataset``.
+        dim: Width of the vectors.
+        seed: Of the randomised SVD.
+
+    Returns:
+        float32 ``(n_items - 1, dim)``: item id ``i`` has row ``i - 1``.
+    """
+    sequences, items = _shown(dataset)
+    ones = np.ones(len(items), dtype=np.float32)
+    matrix = csr_matrix(
+        (ones, (sequences, items - 1)), shape=(sequences.max() + 1, dataset.item_num - 1)
+    )
+    matrix.data[:] = 1.0  # once is enough
+    # An item in every sequence would otherwise make the first factors its own.
+    counts = np.asarray(matrix.sum(axis=0)).ravel()
+    matrix = matrix.multiply(1 / np.sqrt(np.maximum(counts, 1))).tocsr()
+    rank = min(dim, *matrix.shape)
+    _, _, factors = randomized_svd(matrix, n_components=rank, random_state=seed)
+    vectors = np.zeros((matrix.shape[1], dim), dtype=np.float32)
+    vectors[:, :rank] = factors.T
+    return torch.from_numpy(vectors)
+
+
+def _shown(dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Sequence and item id of everything that the train split shows."""
+    if hasattr(dataset, "shown_items"):
+        sequences, items = dataset.shown_items()
+        return sequences.numpy(), items.numpy()
+    # RecBole's rows hold the history itself.
+    feat = dataset.inter_feat
+    histories = feat[dataset.item_id_list_field]
+    rows = torch.cat([histories, feat[dataset.iid_field].unsqueeze(1)], dim=1)
+    users = feat[dataset.uid_field].unsqueeze(1).expand_as(rows)
+    return users[rows > 0].numpy(), rows[rows > 0].numpy()
