@@ -1,0 +1,160 @@
+"""Puts the tables of the results pages in place, from the JSON files that they quote.
+
+    python -m benchmarks.pages
+
+A page in ``docs/results`` is written by hand but for what stands between ``<!-- table NAME -->``
+and ``<!-- end -->``: that is made here, by the function of that name, from the JSON file of its
+benchmark. A test sees that no page differs from its files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.fresh_process import ROOT
+from recbole_compress.files import replacing
+from recbole_compress.reports.readable import UNKNOWN, byte_count, count, markdown, number
+
+__all__ = ["TABLES", "filled", "pages"]
+
+RESULTS = ROOT / "docs" / "results"
+PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def pages() -> list[Path]:
+    """The pages that have tables to fill."""
+    return [path for path in sorted(RESULTS.glob("*.md")) if PLACE.search(path.read_text())]
+
+
+def filled(page: str) -> str:
+    """A page's text with its tables made anew.
+
+    Raises:
+        KeyError: A name that is no table.
+    """
+    return PLACE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", page)
+
+
+def _runs(name: str, **wanted: Any) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Entry and result of every run of a file whose entry has these values."""
+    for run in json.loads((RESULTS / f"{name}.json").read_text())["runs"]:
+        if all(run["entry"].get(key) == value for key, value in wanted.items()):
+            yield run["entry"], run["result"]
+
+
+def _source(name: str) -> str:
+    """Where the numbers of a file come from, in one line."""
+    made = [run["provenance"] for run in json.loads((RESULTS / f"{name}.json").read_text())["runs"]]
+    known = [each for each in made if each]
+    commits = ", ".join(dict.fromkeys(f"`{str(each['commit'])[:10]}`" for each in known))
+    first = known[0]
+    threads = ", ".join(dict.fromkeys(str(each["threads"]) for each in known))
+    return (
+        f"Source: [`{name}.json`]({name}.json); torch {first['torch']}, threads: {threads}, "
+        f"{first['cpu']}, commit {commits}."
+    )
+
+
+# -- training speed --------------------------------------------------------------------------
+
+
+def epochs() -> str:
+    variants = ("as_shipped", "anomaly_off", "untied", "tied", "cprec")
+    header = ["data set", "backbone", "RecBole, as shipped", "RecBole, anomaly mode off"]
+    header += ["untied", "tied", "CpRec", "as shipped / untied", "as shipped / CpRec"]
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for entry, result in _runs("training_speed", compare="epochs"):
+        times = found.setdefault((entry["dataset"], entry["backbone"]), {})
+        times[entry["variant"]] = result.get("seconds_per_epoch")
+    rows = []
+    for names, times in found.items():
+        row = [*names, *(_seconds(times.get(variant)) for variant in variants)]
+        shipped = times.get("as_shipped")
+        for ours in ("untied", "cprec"):
+            whole = shipped and times.get(ours)
+            row.append(f"{shipped / times[ours]:.1f}x" if whole else UNKNOWN)
+        rows.append(row)
+    return markdown(header, rows, left=2) + "\n\n" + _source("training_speed")
+
+
+def _seconds(value: float | None) -> str:
+    return number(value, ",.0f" if value and value >= 99.5 else ".3g")
+
+
+def phases() -> str:
+    rows, header = [], ["data set", "model", "step ms"]
+    for entry, result in _runs("training_speed", compare="phases"):
+        shares = {name.replace("_", " "): share for name, share in result["share"].items()}
+        header = [*header[:3], *shares]
+        row = [entry["dataset"], entry["variant"], number(result["median_step_ms"], ".1f")]
+        rows.append([*row, *(f"{share:.0%}" for share in shares.values())])
+    return markdown(header, rows, left=2)
+
+
+def equal_time() -> str:
+    header = ["model", "training s", "epochs", "NDCG@10 valid", "NDCG@10 test"]
+    rows = [
+        [
+            entry["variant"].replace("_", " "),
+            number(result["train_seconds"], ".0f"),
+            count(result["epochs"]),
+            number(result["valid_ndcg@10"], ".4f"),
+            number(result["test_ndcg@10"], ".4f"),
+        ]
+        for entry, result in _runs("training_speed", compare="equal_time")
+    ]
+    return markdown(header, rows)
+
+
+# -- scale -----------------------------------------------------------------------------------
+
+
+def growth() -> str:
+    header = ["items", "head", "parameters", "step ms", "peak memory", "request ms", "exact top 10"]
+    rows = []
+    for entry, result in _runs("catalogue_growth"):
+        row = [count(entry["n_items"]), entry["head"]]
+        if "out_of_memory" in result:
+            rows.append([*row, *[UNKNOWN] * 2, "out of memory", *[UNKNOWN] * 2])
+            continue
+        row += [byte_count(result["parameter_bytes"]), number(result["step_ms"], ",.0f")]
+        row += [byte_count(result["peak_rss_bytes"]), number(result["request_ms"]["p50"], ".3g")]
+        rows.append([*row, "yes" if result["topk_is_exact"] else "no"])
+    return markdown(header, rows, left=2) + "\n\n" + _source("catalogue_growth")
+
+
+def evaluation() -> str:
+    header = ["items", "rows", "path", "seconds", "peak memory"]
+    rows = []
+    for entry, result in _runs("evaluation"):
+        row = [count(entry["n_items"]), count(entry["n_users"]), entry["path"].replace("_", " ")]
+        if "out_of_memory" in result:
+            rows.append([*row, UNKNOWN, "out of memory"])
+        else:
+            seconds = number(result["seconds"], ".1f")
+            rows.append([*row, seconds, byte_count(result["peak_rss_bytes"])])
+    return markdown(header, rows, left=3) + "\n\n" + _source("evaluation")
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "epochs": epochs,
+    "phases": phases,
+    "equal_time": equal_time,
+    "growth": growth,
+    "evaluation": evaluation,
+}
+
+
+def main() -> None:
+    for path in pages():
+        with replacing(str(path)) as file:
+            file.write(filled(path.read_text()))
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
