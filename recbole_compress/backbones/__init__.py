@@ -5,6 +5,7 @@
   ``residual_block`` (types a and b) and ``causal_convolution``.
 - ``gru4rec``: a gated recurrent network.
 - ``sasrec``: causal self-attention.
+- ``readout``: which vector of a sequence's states items are scored with.
 - ``layer_sharing``: which layers use the same weights, as plain numbers.
 """
 
@@ -13,6 +14,7 @@ from recbole_compress.backbones.causal_convolution import CausalConvolution
 from recbole_compress.backbones.gru4rec import GRU4Rec
 from recbole_compress.backbones.layer_sharing import SHARING_SCHEMES, SharingPlan, sharing_plan
 from recbole_compress.backbones.nextitnet import NextItNet
+from recbole_compress.backbones.readout import LastPosition, Readout, SoftAttentionReadout
 from recbole_compress.backbones.residual_block import RESIDUAL_BLOCKS
 from recbole_compress.backbones.sasrec import SASRec
 
@@ -22,8 +24,11 @@ __all__ = [
     "Backbone",
     "CausalConvolution",
     "GRU4Rec",
+    "LastPosition",
     "NextItNet",
+    "Readout",
     "SASRec",
     "SharingPlan",
+    "SoftAttentionReadout",
     "sharing_plan",
 ]

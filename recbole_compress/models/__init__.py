@@ -2,7 +2,7 @@
 
 - ``choices``: every choice on every axis, by name; ``Assembly`` builds the parts.
 - ``compressed_recommender``: the recommender they are put together in.
-- ``cprecnextitnet``, ``cprecgru4rec``, ``cprecsasrec``: the presets.
+- ``cprecnextitnet``, ``cprecgru4rec``, ``cprecsasrec``, ``ttsasrec``: the presets.
 - ``popularity``: the baseline that needs no training, under RecBole's name for it.
 """
 
@@ -10,5 +10,6 @@ from recbole_compress.models.compressed_recommender import CompressedRecommender
 from recbole_compress.models.cprecgru4rec import CpRecGRU4Rec
 from recbole_compress.models.cprecnextitnet import CpRecNextItNet
 from recbole_compress.models.cprecsasrec import CpRecSASRec
+from recbole_compress.models.ttsasrec import TTSASRec
 
-__all__ = ["CompressedRecommender", "CpRecGRU4Rec", "CpRecNextItNet", "CpRecSASRec"]
+__all__ = ["CompressedRecommender", "CpRecGRU4Rec", "CpRecNextItNet", "CpRecSASRec", "TTSASRec"]

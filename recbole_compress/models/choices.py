@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recbole_compress.backbones import GRU4Rec, NextItNet, SASRec
 from recbole_compress.backbones.base import Backbone
+from recbole_compress.backbones.readout import LastPosition, Readout, SoftAttentionReadout
 from recbole_compress.embeddings import (
     BlockwiseEmbedding,
     DenseEmbedding,
@@ -38,7 +39,7 @@ from recbole_compress.heads import (
 )
 from recbole_compress.near_names import did_you_mean
 
-__all__ = ["BACKBONES", "ITEM_EMBEDDINGS", "ITEM_HEADS", "Assembly"]
+__all__ = ["BACKBONES", "ITEM_EMBEDDINGS", "ITEM_HEADS", "READOUTS", "Assembly"]
 
 
 class Assembly:
@@ -125,6 +126,10 @@ class Assembly:
     def backbone(self) -> Backbone:
         return self._choose("backbone", BACKBONES)
 
+    @cached_property
+    def readout(self) -> Readout:
+        return self._choose("readout", READOUTS)
+
     def _choose(self, axis: str, builders: dict[str, Callable[[Assembly], Any]]) -> Any:
         name = self.config[axis]
         if name not in builders:
@@ -191,4 +196,9 @@ BACKBONES: dict[str, Callable[[Assembly], Backbone]] = {
         hidden_dropout=a.config["hidden_dropout_prob"],
         attention_dropout=a.config["attn_dropout_prob"],
     ),
+}
+
+READOUTS: dict[str, Callable[[Assembly], Readout]] = {
+    "last": lambda a: LastPosition(),
+    "soft_attention": lambda a: SoftAttentionReadout(a.dim),
 }

@@ -1,4 +1,4 @@
-"""The one recommender that all models of this package are: embedding, backbone, head."""
+"""The one recommender that all models of this package are: embedding, backbone, readout, head."""
 
 from __future__ import annotations
 
@@ -16,13 +16,20 @@ from recbole_compress.models.choices import Assembly
 
 __all__ = ["CompressedRecommender"]
 
-CHOICES = ("item_embedding", "backbone", "layer_sharing", "item_head", "training_targets")
+CHOICES = (
+    "item_embedding",
+    "backbone",
+    "readout",
+    "layer_sharing",
+    "item_head",
+    "training_targets",
+)
 
 
 class CompressedRecommender(SequentialRecommender):
     """A next-item recommender put together from one choice per axis.
 
-    ``item ids -> item_embedding -> backbone -> hidden at the last real item -> item_head``
+    ``item ids -> item_embedding -> backbone -> readout -> item_head``
 
     Subclasses are presets: a name and a yaml file in ``properties/model``. All positions of a
     window are trained when the batch brings a target per position (``training_targets: all``),
@@ -47,6 +54,7 @@ class CompressedRecommender(SequentialRecommender):
         self.item_embedding = assembly.item_embedding
         self.embedding_dropout = nn.Dropout(config["embedding_dropout_prob"] or 0.0)
         self.backbone = assembly.backbone
+        self.readout = assembly.readout
         self.item_head = assembly.item_head
         self._warn_of_short_sight()
 
@@ -61,11 +69,14 @@ class CompressedRecommender(SequentialRecommender):
     # -- from item ids to hidden states, plain tensors only ----------------------------------
 
     def hidden_states(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        """Hidden state at every position, ``(B, L, embedding_size)``; right-padded sequences.
+        """Hidden state after every position, ``(B, L, embedding_size)``; right-padded sequences.
 
         Raises:
             DataError: An item id outside the catalogue.
         """
+        return self.readout(self._backbone_states(item_seq, item_seq_len))
+
+    def _backbone_states(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         if item_seq.numel() and not 0 <= int(item_seq.min()) <= int(item_seq.max()) < self.n_items:
             wrong = item_seq[(item_seq < 0) | (item_seq >= self.n_items)][0]
             raise DataError(
@@ -76,7 +87,7 @@ class CompressedRecommender(SequentialRecommender):
         return self.backbone(embedded, item_seq_len)
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        """Hidden state after the last real item, ``(B, embedding_size)``.
+        """Hidden state after the whole sequence, ``(B, embedding_size)``.
 
         An empty sequence reads the state after one padding item: the same answer for everybody.
         """
@@ -85,8 +96,8 @@ class CompressedRecommender(SequentialRecommender):
         column = torch.arange(item_seq.shape[1], device=item_seq.device)
         # What stands behind a sequence's end is not part of it, whatever it is.
         item_seq = item_seq * (column < item_seq_len.unsqueeze(1))
-        states = self.hidden_states(item_seq, item_seq_len)
-        return self.gather_indexes(states, (item_seq_len - 1).clamp(min=0))
+        states = self._backbone_states(item_seq, item_seq_len)
+        return self.readout.last(states, item_seq_len)
 
     def score(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Scores of all items, ``(B, n_items)``, from tensors alone."""

@@ -144,7 +144,8 @@ class _WithoutSharing:
 def _uncompressed_backbone_bytes(n_items: int, config: Any) -> int:
     with torch.device("meta"):  # shapes only: no memory, no random numbers
         assembly = Assembly(_WithoutSharing(config), torch.empty(n_items))
-        return _extent(_stored_tensors(assembly.backbone), in_bytes=True)
+        stored = [*_stored_tensors(assembly.backbone), *_stored_tensors(assembly.readout)]
+        return _extent(stored, in_bytes=True)
 
 
 def _stored_tensors(module: nn.Module) -> list[Tensor]:

@@ -10,10 +10,11 @@ from recbole.config import Config
 from recbole.data.interaction import Interaction
 
 from recbole_compress import models
+from recbole_compress.backbones import SoftAttentionReadout
 from recbole_compress.data import SequenceDataset
 from recbole_compress.errors import ConfigError, DataError
 from recbole_compress.functional.tensor_train_shapes import TensorTrainShape
-from recbole_compress.models.choices import BACKBONES, ITEM_EMBEDDINGS, ITEM_HEADS
+from recbole_compress.models.choices import BACKBONES, ITEM_EMBEDDINGS, ITEM_HEADS, READOUTS
 from tests.conftest import write_interactions
 
 SEQUENCES = [[f"i{(u * 5 + s * s) % 31}" for s in range(3 + u % 8)] for u in range(60)]
@@ -50,7 +51,15 @@ COMBINATIONS = [
 
 @pytest.mark.parametrize(("backbone", "embedding", "head"), COMBINATIONS)
 def test_every_combination_trains_and_ranks(tmp_path, backbone, embedding, head):
-    model, train, test = build(tmp_path, NAMES[backbone], item_embedding=embedding, item_head=head)
+    trains_and_ranks(*build(tmp_path, NAMES[backbone], item_embedding=embedding, item_head=head))
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_trains_and_ranks_behind_soft_attention(tmp_path, backbone):
+    trains_and_ranks(*build(tmp_path, NAMES[backbone], readout="soft_attention"))
+
+
+def trains_and_ranks(model, train, test):
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     batch = train[list(range(len(train)))]
     model.train()
@@ -77,8 +86,9 @@ def test_every_combination_trains_and_ranks(tmp_path, backbone, embedding, head)
         torch.testing.assert_close(model.predict(rows), own, rtol=1e-4, atol=1e-4)
 
 
-def test_all_positions_loss_equals_the_mean_over_prefixes(tmp_path):
-    model, train, _ = build(tmp_path, window_min_context=6)
+@pytest.mark.parametrize("readout", READOUTS)
+def test_all_positions_loss_equals_the_mean_over_prefixes(tmp_path, readout):
+    model, train, _ = build(tmp_path, window_min_context=6, readout=readout)
     model.eval()
     by_window = model.calculate_loss(train[list(range(len(train)))])
     train.windows = None
@@ -88,8 +98,9 @@ def test_all_positions_loss_equals_the_mean_over_prefixes(tmp_path):
 
 
 @pytest.mark.parametrize("backbone", NAMES)
-def test_padding_and_other_rows_change_nothing(tmp_path, backbone):
-    model, *_ = build(tmp_path, NAMES[backbone])
+@pytest.mark.parametrize("readout", READOUTS)
+def test_padding_and_other_rows_change_nothing(tmp_path, backbone, readout):
+    model, *_ = build(tmp_path, NAMES[backbone], readout=readout)
     model.eval()
     one = model.score(torch.tensor([[3, 7]]), torch.tensor([2]))
     padded = torch.tensor([[3, 7, 9, 30, 4], [5, 5, 5, 5, 5]])  # rubbish behind the end
@@ -133,6 +144,26 @@ def test_a_tensor_train_gets_the_shape_it_is_asked_for(tmp_path):
     assert 32 * 8 / shape_of(**plain, tt_ratio=2).n_numbers >= 2
 
 
+def test_the_papers_model_has_the_papers_form_and_recboles_is_a_few_keys(tmp_path):
+    """One layer, one head, soft attention; every core, and every weight besides, is trained."""
+    small = {"MAX_ITEM_LIST_LENGTH": 6, "inner_size": 8, "tt_ranks": 4}
+    model, train, _ = build(tmp_path, "TTSASRec", **small)
+    assert len(model.backbone.layers) == model.backbone.layers[0].num_heads == 1
+    assert isinstance(model.readout, SoftAttentionReadout)
+    assert model.item_head.embedding is model.item_embedding  # one table, read and scored with
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    model.calculate_loss(train[list(range(len(train)))]).backward()
+    optimizer.step()
+    assert {name.split(".")[0] for name in before} >= {"item_embedding", "backbone", "readout"}
+    unchanged = [n for n, w in model.named_parameters() if torch.equal(w, before[n])]
+    assert unchanged == []
+    recboles, *_ = build(
+        tmp_path, "TTSASRec", **small, readout="last", n_layers=2, n_heads=2, item_head="tied"
+    )
+    assert len(recboles.backbone.layers) == 2 and not list(recboles.readout.parameters())
+
+
 def test_items_that_training_never_showed_are_ranked_too(tmp_path):
     model, train, _ = build(tmp_path)
     counts = train.item_counts()
@@ -163,6 +194,7 @@ def test_receptive_field_warning(tmp_path, caplog):
         ({"item_head": "tide"}, "item_head='tide'.*did you mean 'tied'"),
         ({"item_embedding": "blokwise"}, "item_embedding='blokwise'.*'blockwise'"),
         ({"layer_sharing": "cross"}, "cross_"),
+        ({"readout": "first"}, "readout='first'"),
         ({"item_block_cutoffs": [12, 5]}, "must ascend"),
         ({"item_block_cutoffs": [5, 400]}, "leave items on both sides"),
         ({"item_block_cutoffs": "auto", "n_item_blocks": 99}, "n_item_blocks=99"),

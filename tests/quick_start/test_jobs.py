@@ -28,7 +28,8 @@ def arguments(in_tmp):
 
 
 @pytest.mark.parametrize(
-    "model", ["CpRecNextItNet", "CpRecGRU4Rec", "CpRecSASRec", "SASRec", "GRU4Rec", "NextItNet"]
+    "model",
+    ["CpRecNextItNet", "CpRecGRU4Rec", "CpRecSASRec", "TTSASRec", "SASRec", "GRU4Rec", "NextItNet"],
 )
 def test_ours_and_stock_models_give_the_same_report(arguments, model, capsys):
     assert main([f"--model={model}", *arguments, "--card_path=card.json"]) == 0

@@ -121,6 +121,7 @@ class Toy:
             "item_embedding": "dense",
             "item_head": "untied",
             "backbone": "nextitnet",
+            "readout": "last",
             "layer_sharing": "none",
         }
         return Settings(RECBOLE, **OURS | given | choices)

@@ -61,6 +61,7 @@ def test_the_schema_is_the_agreed_one(card) -> None:
     assert card["choices"] == {
         "item_embedding": "blockwise",
         "backbone": "nextitnet",
+        "readout": "last",
         "layer_sharing": "cross_block",
         "item_head": "two_level",
         "weight_bits": 32,

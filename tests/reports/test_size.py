@@ -163,6 +163,14 @@ def test_the_reference_undoes_compression_and_leaves_chance_alone(toy) -> None:
     assert settings["layer_sharing"] == "cross_block"
 
 
+def test_a_readout_is_part_of_the_backbone_on_both_sides(toy) -> None:
+    model, settings = toy.ours(readout="soft_attention"), toy.settings(readout="soft_attention")
+    own = sum(p.numel() for p in model.readout.parameters())
+    backbone = count_storage(toy.ours()).parameters.backbone
+    assert count_storage(model).parameters.backbone == backbone + own > backbone
+    assert reference_bytes(model, settings)["untied"] == count_storage(model).size_bytes.total
+
+
 def test_stock_models_are_their_own_reference(toy, stock_name) -> None:
     model = toy.stock(stock_name)
     size, table = count_storage(model).size_bytes, 4 * N * D
