@@ -15,7 +15,7 @@ FLOORS = [
     {"functional"},
     {"embeddings"},
     {"heads", "backbones"},
-    {"data"},
+    {"data", "distillation"},
     {"models"},
     {"trainers"},
     {"config"},
@@ -45,7 +45,7 @@ ROOT_MAY_IMPORT = GROUND | {"config"}
 ROOT = "recbole_compress"
 
 # These speak of tensors only, so that they can be used, and read, without RecBole.
-WITHOUT_RECBOLE = {"functional", "embeddings", "heads", "backbones"}
+WITHOUT_RECBOLE = {"functional", "embeddings", "heads", "backbones", "distillation"}
 
 
 def imported_names(source: str, package: str) -> Iterator[tuple[int, str]]:

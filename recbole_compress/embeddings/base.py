@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -55,6 +56,15 @@ class ItemEmbedding(nn.Module, abc.ABC):
         nothing. A fresh contiguous tensor that the caller may write into.
         """
         return hidden @ self.dense_weight().T
+
+    def scorer(self) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, ...]]:
+        """:meth:`scores` for several calls in one training step, and what they are functions of.
+
+        Returns:
+            The function, and the tensors besides ``hidden`` that its gradients end in; what is
+            built from parameters once for all calls is one of them.
+        """
+        return self.scores, tuple(self.parameters())
 
     def scores_macs(self) -> int:
         """Multiply-adds of :meth:`scores` for one hidden state."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -126,6 +127,10 @@ class TensorTrainEmbedding(ItemEmbedding):
             merged = [merge_cores(list(itertools.islice(cores, size))) for size in plan]
             logits = tensor_train_scores(merged, hidden)[:, : self.num_embeddings - 1]
         return F.pad(logits, (1, 0))
+
+    def scorer(self) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, ...]]:
+        rows = self._item_rows()
+        return (lambda hidden: F.pad(hidden @ rows.T, (1, 0))), (rows,)
 
     def scores_macs(self) -> int:
         return scoring_macs(self.shape, 1, scoring_plan(self.shape, 1))

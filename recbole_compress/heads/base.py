@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,16 @@ class ItemHead(nn.Module, abc.ABC):
         A fresh contiguous tensor that the caller may write into. Its softmax is the model's
         distribution: logits, or log-probabilities where the head has them anyway.
         """
+
+    def scorer(self) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, ...]]:
+        """:meth:`scores` for several calls in one training step, and what they are functions of.
+
+        What stands in column 0 of these scores means nothing.
+
+        Returns:
+            The function, and the tensors besides ``hidden`` that its gradients end in.
+        """
+        return self.scores, tuple(self.parameters())
 
     @abc.abstractmethod
     def forward(self, hidden: Tensor, ids: Tensor) -> Tensor:

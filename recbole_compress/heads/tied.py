@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -51,6 +52,9 @@ class TiedHead(ItemHead):
         logits = self.embedding.scores(hidden)
         logits[:, self.padding_idx] = -torch.inf
         return logits
+
+    def scorer(self) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, ...]]:
+        return self.embedding.scorer()
 
     def forward(self, hidden: Tensor, ids: Tensor) -> Tensor:
         # The lookup reads B rows where scores() would read the whole table.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -63,6 +65,10 @@ class TiedTwoLevelHead(TwoLevelHead):
             nn.Parameter(embedding.projection_of(k + 1).detach().clone())
             for k in range(len(self.tail_dims))
         )
+
+    def scorer(self) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, ...]]:
+        own, embedding = self.parameters(), self._embedding[0].parameters()
+        return self.scores, tuple(dict.fromkeys([*own, *embedding]))
 
     def _factors(self) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         embedding = self._embedding[0]

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
+from recbole_compress.distillation import soft_target_loss
 from recbole_compress.embeddings import (
     BlockwiseEmbedding,
     DenseEmbedding,
@@ -217,6 +218,25 @@ class TestItemHeadContract:
         loss = head.loss(hidden_states(0), torch.zeros(0, dtype=torch.long))
         assert loss == 0
         assert all(not g.any() for g in torch.autograd.grad(loss, list(head.parameters())))
+
+    def test_learning_anothers_distribution_is_learning_the_truths(self, case):
+        head, truth = case
+        hidden = hidden_states(7)
+        wanted = torch.randn(7, head.num_embeddings, dtype=torch.float64)
+        leaves = [hidden, *head.parameters()]
+        score, tensors = head.scorer()
+        ours = soft_target_loss(
+            hidden, score, tensors, wanted.__getitem__, head.num_embeddings, 2.0, chunk_size=3
+        )
+        told = (truth(hidden)[:, 1:] / 2).log_softmax(1)
+        p = (wanted[:, 1:] / 2).softmax(1)
+        expected = 4 * (p * (p.log() - told)).sum(1).mean()
+        assert_close(ours, expected, rtol=1e-10, atol=1e-10)
+        found = torch.autograd.grad(2 * ours, leaves)
+        for gradient, reference in zip(
+            found, torch.autograd.grad(2 * expected, leaves), strict=True
+        ):
+            assert_close(gradient, reference, rtol=1e-8, atol=1e-9)
 
     def test_gradients_of_scores_are_those_of_the_truth(self, case):
         head, truth = case
