@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from recbole_compress.config.properties_folder import properties_folder
 from recbole_compress.config.values import PlainLoader, parse_value
 from recbole_compress.errors import ConfigError
 
@@ -65,13 +66,13 @@ def config_file_names(value: Any) -> list[str]:
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
-    """The settings in a yaml file.
+    """The settings in a yaml file; ``properties/...`` may also be one of those that come with us.
 
     Raises:
         ConfigError: It cannot be read, is not yaml, or is something else than ``key: value`` lines.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = _own_or_ours(Path(path)).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"config file {path}: there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -87,6 +88,12 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     if "config_files" in settings:
         raise ConfigError(f"config file {path}: config_files belongs on the command line")
     return settings
+
+
+def _own_or_ours(path: Path) -> Path:
+    if path.parts[:1] == ("properties",) and not path.exists():
+        return properties_folder().joinpath(*path.parts[1:])
+    return path
 
 
 def _place(error: Exception) -> str:

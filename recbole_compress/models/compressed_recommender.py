@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
@@ -14,7 +15,7 @@ from recbole_compress.data.sequence_dataset import TARGET_LIST_PREFIX
 from recbole_compress.errors import ConfigError, DataError
 from recbole_compress.models.choices import Assembly
 
-__all__ = ["CompressedRecommender"]
+__all__ = ["CompressedRecommender", "TrainingRows"]
 
 CHOICES = (
     "item_embedding",
@@ -24,6 +25,23 @@ CHOICES = (
     "item_head",
     "training_targets",
 )
+
+
+class TrainingRows(NamedTuple):
+    """A training batch as plain tensors: ``N`` targets after ``B`` sequences or their prefixes.
+
+    Attributes:
+        item_seq: Right-padded item ids, ``(B, L)``.
+        lengths: ``(B,)``.
+        targets: Item ids, ``(N,)``.
+        trained: The positions that have a target, bool ``(B, L)`` with ``N`` True, in the order of
+            ``targets``; None for one target after each whole sequence.
+    """
+
+    item_seq: Tensor
+    lengths: Tensor
+    targets: Tensor
+    trained: Tensor | None
 
 
 class CompressedRecommender(SequentialRecommender):
@@ -103,15 +121,25 @@ class CompressedRecommender(SequentialRecommender):
         """Scores of all items, ``(B, n_items)``, from tensors alone."""
         return self.item_head.scores(self.forward(item_seq, item_seq_len))
 
+    def training_rows(self, interaction) -> TrainingRows:
+        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        if self.TARGET_LIST not in interaction:
+            return TrainingRows(item_seq, lengths, interaction[self.ITEM_ID], None)
+        targets = interaction[self.TARGET_LIST]
+        trained = targets > 0
+        return TrainingRows(item_seq, lengths, targets[trained], trained)
+
+    def training_states(self, rows: TrainingRows) -> Tensor:
+        """Hidden state that each target is predicted from, ``(N, embedding_size)``."""
+        if rows.trained is None:
+            return self.forward(rows.item_seq, rows.lengths)
+        return self.hidden_states(rows.item_seq, rows.lengths)[rows.trained]
+
     # -- RecBole's interface ------------------------------------------------------------------
 
     def calculate_loss(self, interaction) -> Tensor:
-        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        if self.TARGET_LIST not in interaction:
-            return self.item_head.loss(self.forward(item_seq, lengths), interaction[self.ITEM_ID])
-        targets = interaction[self.TARGET_LIST]
-        trained = targets > 0
-        return self.item_head.loss(self.hidden_states(item_seq, lengths)[trained], targets[trained])
+        rows = self.training_rows(interaction)
+        return self.item_head.loss(self.training_states(rows), rows.targets)
 
     def predict(self, interaction) -> Tensor:
         hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])

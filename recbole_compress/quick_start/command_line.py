@@ -17,7 +17,7 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
 
   recbole-compress [run] --model=CpRecNextItNet --dataset=ml-100k
                          [--config_files="a.yaml b.yaml"] [--key=value ...]
-                         [--nproc=2]
+                         [--nproc=2] [--recipe=distillation [--teacher_path=FILE.pth]]
   recbole-compress [run] --resume=saved/NAME.pth
   recbole-compress tune --model=NAME --dataset=NAME [--params_file=FILE.hyper]
                         [--algo=bayes|random|exhaustive] [--max_evals=30] [--early_stop=10]

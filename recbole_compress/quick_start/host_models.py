@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import recbole.data.dataset
 from recbole.data.dataset import SequentialDataset
@@ -12,6 +13,7 @@ from recbole_compress.config.model_names import is_stock
 from recbole_compress.data import AtomicFiles, SequenceDataset
 from recbole_compress.errors import ConfigError
 from recbole_compress.trainers import SafeTrainer
+from recbole_compress.trainers.recipes import trainer_for
 
 __all__ = ["dataset_class", "trainer_class"]
 
@@ -28,9 +30,14 @@ def dataset_class(config) -> type:
     return _with(AtomicFiles, chosen)
 
 
-def trainer_class(config) -> type:
-    """The class RecBole would choose, with safe checkpoints and bounded evaluation."""
-    return _with(SafeTrainer, get_trainer(config["MODEL_TYPE"], config["model"]))
+def trainer_class(config) -> type[Any]:
+    """The class RecBole would choose, with safe checkpoints, or that of the recipe.
+
+    Raises:
+        ConfigError: A recipe that there is not, or not for this model.
+    """
+    usual = get_trainer(config["MODEL_TYPE"], config["model"])
+    return _with(SafeTrainer, trainer_for(config, usual))
 
 
 @functools.cache

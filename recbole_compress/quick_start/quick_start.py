@@ -22,6 +22,7 @@ from recbole_compress.distributed.settings import starts_processes, threads_per_
 from recbole_compress.quick_start.host_models import dataset_class, trainer_class
 from recbole_compress.quick_start.resumption import settings_of
 from recbole_compress.quick_start.sample_requests import sample_requests
+from recbole_compress.quick_start.teacher import check_teacher, load_teacher, train_teacher
 from recbole_compress.reports.card import build_card, card_path_for, write_card
 from recbole_compress.reports.environment import peak_rss_bytes
 from recbole_compress.reports.latency import request_latency
@@ -50,7 +51,7 @@ def run_recbole_compress(
         config_file_list: yaml files, weakest.
         config_dict: Settings, stronger.
         command_line: ``--key=value`` arguments, strongest; parsed, never evaluated.
-        saved: Write checkpoint and card.
+        saved: Write checkpoint and card; those of a teacher trained first are always written.
         after_evaluation: Is told epoch and validation score after every evaluation.
 
     Returns:
@@ -71,6 +72,7 @@ def run_recbole_compress(
     config = Config(**arguments)
     if config["ranks_path"]:
         refuse_ranks(config)
+    check_teacher(config)
     if starts_processes(config.final_config_dict):
         arguments |= {"saved": saved, "after_evaluation": after_evaluation}
         return launch(_one_of_several, arguments, config.final_config_dict)
@@ -91,6 +93,7 @@ def ignore_warnings_of_recbole() -> None:
 def _train_and_report(
     config: Config, saved: bool, after_evaluation: Callable[[int, float], None] | None
 ) -> dict[str, Any]:
+    train_teacher(config, lambda of_teacher: _train_and_report(of_teacher, True, None))
     place = here()
     if config["threads"] or not place.is_alone:
         torch.set_num_threads(config["threads"] or threads_per_process(place.local_world_size))
@@ -102,6 +105,7 @@ def _train_and_report(
     logger.info(data)
     train_data, valid_data, test_data = prepare_data(config, data)
 
+    teacher = load_teacher(config, train_data._dataset)
     init_seed(config["seed"], config["reproducibility"])
     network = config.model_class(config, train_data._dataset).to(config["device"])
     logger.info(network)
@@ -111,6 +115,8 @@ def _train_and_report(
         logger.info(f"FLOPs of one prediction (RecBole's count): {flops}")
 
     trainer = trainer_class(config)(config, network)
+    if teacher is not None:
+        trainer.learn_from(teacher, train_data._dataset)
     if not place.is_first:  # one model at the start, but dropout of one's own
         init_seed(config["seed"] + place.rank, config["reproducibility"])
     best_valid_score, best_valid_result = trainer.fit(
@@ -145,7 +151,7 @@ def _train_and_report(
                 "processes": place.world_size,
             },
             latency_ms=request_latency(network, *sample_requests(test_data._dataset)),
-            files={"checkpoint": checkpoint, "artifact": None},
+            files={"checkpoint": checkpoint, "artifact": None, **_teachers_file(config)},
         )
         card_path = config["card_path"] or (checkpoint and card_path_for(checkpoint))
         if card_path:
@@ -163,6 +169,10 @@ def _train_and_report(
         "card_path": card_path,
         "checkpoint": checkpoint,
     }
+
+
+def _teachers_file(config: Config) -> dict[str, str]:
+    return {"teacher": config["teacher_path"]} if config["teacher_path"] else {}
 
 
 def prepare_data(config, dataset):

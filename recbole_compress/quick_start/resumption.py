@@ -8,7 +8,7 @@ from recbole_compress.distributed.place import started_by_torchrun
 from recbole_compress.distributed.settings import KEYS_OF_A_LAUNCH
 from recbole_compress.trainers.checkpoint import load_checkpoint
 
-__all__ = ["settings_of"]
+__all__ = ["given_to", "is_a_teachers", "settings_of"]
 
 
 def settings_of(
@@ -26,11 +26,32 @@ def settings_of(
     if not path:
         return {}
     config = load_checkpoint(str(path))["config"]
-    given = dict(config.external_config_dict)
+    if is_a_teachers(config):  # the run to go on with is the one that the teacher is for
+        student = config["student"]
+        return {**_relaunched(student), "model": student["model"], "dataset": student["dataset"]}
+    return given_to(config)
+
+
+def is_a_teachers(config: Any) -> bool:
+    """Whether a checkpoint's config is that of a teacher, trained first in another model's run."""
+    return bool(config["student"])
+
+
+def given_to(config: Any) -> dict[str, Any]:
+    """The settings that make a checkpoint's config again."""
+    return {
+        **_relaunched(config.external_config_dict),
+        "model": config["model"],
+        "dataset": config["dataset"],
+    }
+
+
+def _relaunched(settings: dict[str, Any]) -> dict[str, Any]:
+    given = dict(settings)
     given.pop("config_files", None)  # what the files said is in there already
     # As many processes as before, but not where they were; torchrun says both itself.
     if started_by_torchrun() or "world_size" in given:
         given.pop("nproc", None)
     for key in KEYS_OF_A_LAUNCH:
         given.pop(key, None)
-    return {**given, "model": config["model"], "dataset": config["dataset"]}
+    return given

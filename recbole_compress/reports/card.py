@@ -159,7 +159,7 @@ def _choices(model: SequentialRecommender, config: Any) -> dict[str, Any]:
     if isinstance(model, CompressedRecommender):
         chosen = dict(model.choices)
         chosen["layer_sharing"] = chosen.get("layer_sharing") or "none"
-        return {**chosen, **full_precision, "recipe": "cross_entropy"}
+        return {**chosen, **full_precision, "recipe": config["recipe"] or "cross_entropy"}
     tables, output = item_tensors(model)
     # A bias per item leaves the head tied; a table of its own does not.
     own_table = any(tensor.dim() > 1 for tensor in output)

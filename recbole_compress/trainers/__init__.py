@@ -2,6 +2,9 @@
 
 - ``safe_trainer``: what every run gets, stock models included.
 - ``compress_trainer``: the trainer of this package's models.
+- ``recipes``: training recipes by name.
+- ``distillation_trainer``: learning from a teacher; with its ``distillation_settings`` and
+  ``teacher``, any trained model asked the same way.
 - ``checkpoint``: writing and reading files that hold data only.
 - ``collector``: evaluation without a catalogue-wide integer matrix.
 - ``ranks``: where every test row's target stood, written as arrays.

@@ -6,6 +6,7 @@ import torch
 from recbole.trainer import Trainer
 
 from recbole_compress.data.loaders import training_loader
+from recbole_compress.errors import ConfigError
 from recbole_compress.trainers.collector import TopItems
 from recbole_compress.trainers.safe_trainer import SafeTrainer
 
@@ -15,7 +16,24 @@ FUSED = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 class CompressTrainer(SafeTrainer, Trainer):
-    """RecBole's ``Trainer`` on batches of similar length, with one-pass optimizer steps."""
+    """RecBole's ``Trainer`` on batches of similar length, with one-pass optimizer steps.
+
+    Attributes:
+        recipe: The value of the key ``recipe`` that this class carries out.
+
+    Raises:
+        ConfigError: The config asks for another recipe, which RecBole's own functions cannot know.
+    """
+
+    recipe = "cross_entropy"
+
+    def __init__(self, config, model):
+        if (config["recipe"] or "cross_entropy") != self.recipe:
+            raise ConfigError(
+                f"recipe={config['recipe']}: RecBole's own functions train with cross_entropy "
+                "only; use recbole-compress or run_recbole_compress"
+            )
+        super().__init__(config, model)
 
     def fit(self, train_data, *args, **kwargs):
         generator = torch.Generator().manual_seed(self.config["seed"])

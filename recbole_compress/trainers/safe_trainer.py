@@ -55,6 +55,12 @@ class SafeTrainer:
     optimizer need, so a resumed training ends where an uninterrupted one would.
     """
 
+    needs_teacher = False
+
+    @classmethod
+    def check_settings(cls, config):
+        """Refuse what this trainer could not carry out, before anything is done."""
+
     def __init__(self, config, model):
         if not here().is_alone and config["device"].type == "cuda":
             model = batch_norm_over_all(model)
@@ -107,7 +113,7 @@ class SafeTrainer:
         if not here().is_alone:
             train_data = training_share(train_data, here().rank, here().world_size)
             shares = train_data.batch_sampler or train_data.sampler
-            self._shared_loss = SharedLoss(self.model, shares.scales)
+            self._shared_loss = SharedLoss(self._trained_modules(), shares.scales)
         try:
             best = super().fit(
                 train_data,
@@ -128,6 +134,10 @@ class SafeTrainer:
         if saved:
             self._discard(resume_file(self.saved_model_file))
         return best
+
+    def _trained_modules(self):
+        """The module that holds every weight the loss depends on."""
+        return self.model
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         limit = self.config["train_time_limit"]
@@ -180,7 +190,15 @@ class SafeTrainer:
             "random_states_of_others": of_others,
             "item_map_sha256": self.fingerprint,
             "seconds": self.seconds,
+            **self._more_state(),
         }
+
+    def _more_state(self):
+        """What training needs besides the model, under keys that RecBole does not know."""
+        return {}
+
+    def _load_more_state(self, state, path):
+        """Put back what :meth:`_more_state` gave."""
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         path = kwargs.pop("saved_model_file", self.saved_model_file)
@@ -216,6 +234,7 @@ class SafeTrainer:
         state = self._checked(from_first(lambda: latest if os.path.exists(latest) else best))
         self.saved_model_file = best
         self._load_weights(state, best)
+        self._load_more_state(state, best)
         try:
             self.optimizer.load_state_dict(state["optimizer"])
         except (KeyError, ValueError) as error:

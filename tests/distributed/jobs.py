@@ -39,12 +39,22 @@ MODELS = {
         "hidden_dropout_prob": 0.0,
         "attn_dropout_prob": 0.0,
     },
+    "TTSASRec": {
+        "embedding_size": 8,
+        "inner_size": 8,
+        "tt_ranks": 4,
+        "hidden_dropout_prob": 0.0,
+        "attn_dropout_prob": 0.0,
+    },
 }
+# The contrastive task compares the rows of a batch, of which each process has a part.
+DISTILLED = {"recipe": "distillation", "kd_contrastive_weight": 0.0, "epochs": 1}
 SAMPLED = {"eval_args": {"mode": "uni9", "order": "TO", "split": {"LS": "valid_and_test"}}}
 RUNS = {
     "CpRecNextItNet": ("CpRecNextItNet", {"ranks_path": "together.npz"}),
     "CpRecNextItNet, rows": ("CpRecNextItNet", {"training_targets": "last"}),
     "CpRecNextItNet, sampled evaluation": ("CpRecNextItNet", {"epochs": 1, **SAMPLED}),
+    "TTSASRec, distilled": ("TTSASRec", DISTILLED),
     "SASRec": ("SASRec", {"metrics": ["NDCG", "GAUC"], "valid_metric": "NDCG@10", "epochs": 1}),
 }
 

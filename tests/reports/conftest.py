@@ -68,6 +68,7 @@ OURS = {
     "head_block_projection": False,
     "output_bias": False,
     "training_targets": "all",
+    "recipe": "cross_entropy",
     "dilations": [1, 4, 1, 4],
     "kernel_size": 3,
     "residual_block": "b",

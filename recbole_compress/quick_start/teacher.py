@@ -1,0 +1,171 @@
+"""The teacher of a run: trained first or read from a checkpoint, never of other items."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from recbole_compress.config import Config
+from recbole_compress.config.model_names import find_model
+from recbole_compress.config.properties_folder import RECBOLE_PROPERTIES
+from recbole_compress.config.schema import declared_in, load_schema
+from recbole_compress.distributed.group import from_first
+from recbole_compress.distributed.place import here
+from recbole_compress.distributed.settings import KEYS_OF_A_LAUNCH
+from recbole_compress.errors import CheckpointError, ConfigError
+from recbole_compress.quick_start.host_models import trainer_class
+from recbole_compress.quick_start.resumption import given_to, is_a_teachers
+from recbole_compress.trainers.checkpoint import item_map_fingerprint, load_checkpoint
+
+__all__ = ["check_teacher", "load_teacher", "train_teacher"]
+
+# What a teacher is unless its settings say otherwise: the uncompressed counterpart.
+UNCOMPRESSED = {"item_embedding": "dense", "item_head": "tied", "layer_sharing": "none"}
+# Of the student's run alone.
+_NOT_SHARED = {
+    *("model", "dataset", "resume", "checkpoint_dir", "card_path", "ranks_path", "config_files"),
+    *("recipe", "teacher", "teacher_path", "student"),
+}
+_LONGEST = "MAX_ITEM_LIST_LENGTH"
+# Of this launch rather than of the run that made the checkpoint.
+_OF_A_LAUNCH = ("nproc", *KEYS_OF_A_LAUNCH, "use_gpu", "gpu_id", "threads", "state")
+
+
+def check_teacher(config: Config) -> None:
+    """Refuse, before anything is trained, a teacher that cannot be had or is not asked for.
+
+    Raises:
+        ConfigError: Settings that contradict each other or that the teacher's model does not know.
+        CheckpointError: ``teacher_path`` cannot be read.
+    """
+    path, settings = config["teacher_path"], config["teacher"]
+    trainer = trainer_class(config)
+    trainer.check_settings(config)
+    if not trainer.needs_teacher:
+        for key in ("teacher_path", "teacher"):
+            if config[key] is not None:
+                raise ConfigError(
+                    f"{key}={config[key]}: recipe={config['recipe']} has no teacher; add "
+                    "--recipe=distillation, or leave it out"
+                )
+        return
+    if path is not None and settings is not None and not config["resume"]:
+        raise ConfigError(f"teacher_path={path}, teacher={settings}: give one of them")
+    if path is None:
+        _check_fit("teacher", teacher_config(config), config)
+    elif here().is_first:  # the file may lie on its machine only
+        load_checkpoint(str(path))
+
+
+def teacher_config(config: Config, resume: str | None = None) -> Config:
+    """The settings of a teacher that is trained in the run of ``config``.
+
+    The teacher takes every key given to the student that its own model knows, is uncompressed, and
+    has what ``teacher`` says on top of that.
+
+    Raises:
+        ConfigError: What ``teacher`` says cannot be used.
+    """
+    given = config.external_config_dict
+    wanted = dict(config["teacher"] or {})
+    model, dataset = wanted.pop("model", config["model"]), config["dataset"]
+    shared = {k: v for k, v in given.items() if k not in _NOT_SHARED and not k.startswith("kd_")}
+    of_the_data = set(declared_in(RECBOLE_PROPERTIES / "dataset" / "sample.yaml")) - {_LONGEST}
+    for key in sorted({*_NOT_SHARED, *of_the_data, "eval_args", "data_path"} & set(wanted)):
+        raise ConfigError(f"teacher: {key}={wanted[key]!r} belongs to the run, not to its teacher")
+    try:
+        known = load_schema(model, dataset, find_model(model))
+        inherited = {k: v for k, v in {**shared, **UNCOMPRESSED}.items() if k in known}
+        of_the_run = {
+            "resume": resume,
+            "checkpoint_dir": os.path.join(config["checkpoint_dir"], "teacher"),
+            "student": {**given, "model": config["model"], "dataset": dataset, "resume": None},
+        }
+        return Config(model, dataset, config_dict={**inherited, **wanted, **of_the_run})
+    except ConfigError as error:
+        raise ConfigError(f"teacher: {error}") from error
+
+
+def train_teacher(config: Config, train: Callable[[Config], dict[str, Any]]) -> None:
+    """See to it that ``config["teacher_path"]`` is a finished teacher, where a teacher is needed.
+
+    A resumed run goes on in the phase that its checkpoint is of.
+
+    Args:
+        config: Of the student; changed.
+        train: Trains what a config says and returns the result, with its ``checkpoint``.
+    """
+    if not trainer_class(config).needs_teacher:
+        return
+    resume = config["resume"]
+    if resume and from_first(lambda: is_a_teachers(load_checkpoint(resume)["config"])):
+        path = train(teacher_config(config, resume))["checkpoint"]
+        resume = None
+    elif config["teacher_path"] is None:
+        path = train(teacher_config(config))["checkpoint"]
+    else:
+        return
+    # The student's checkpoint is to know its teacher.
+    for settings in (config.final_config_dict, config.external_config_dict):
+        settings.update({"teacher_path": path, "teacher": None, "resume": resume})
+
+
+def load_teacher(config: Config, train_split: Any) -> Any:
+    """The teacher's model with its best weights, or None where none is needed.
+
+    Args:
+        config: Of the student.
+        train_split: The student's.
+
+    Raises:
+        CheckpointError: A teacher of other items, or one that cannot be made from its checkpoint.
+        ConfigError: A teacher that reads shorter sequences than the student, or of another split.
+    """
+    if not trainer_class(config).needs_teacher:
+        return None
+    path = str(config["teacher_path"])
+    state = from_first(lambda: load_checkpoint(path))
+    if state.get("item_map_sha256") != item_map_fingerprint(train_split):
+        raise CheckpointError(
+            f"teacher_path={path}: knows the items of data set {state['config']['dataset']!r}, not "
+            f"those of {config['dataset']!r} as loaded here; train a teacher on the same data set "
+            "with the same filters"
+        )
+    not_its_own = {*_OF_A_LAUNCH, "resume", "student"}
+    settings = {k: v for k, v in given_to(state["config"]).items() if k not in not_its_own}
+    given = config.external_config_dict
+    settings |= {key: given[key] for key in _OF_A_LAUNCH if key in given}
+    settings |= {"dataset": config["dataset"], "data_path": config["data_path"]}
+    its_config = Config(config_dict=settings)
+    _check_fit(f"teacher_path={path}", its_config, config)
+    try:
+        model = its_config.model_class(its_config, train_split)
+        model.load_state_dict(state["state_dict"])
+    except (KeyError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise CheckpointError(
+            f"teacher_path={path}: {its_config['model']} cannot be made from it ({reason})"
+        ) from error
+    model.load_other_parameter(state.get("other_parameter"))
+    return model
+
+
+def _check_fit(name: str, its_config: Config, config: Config) -> None:
+    """Refuse a teacher that reads less than the student, or has seen what that is tested on."""
+    if its_config[_LONGEST] < config[_LONGEST]:
+        raise ConfigError(
+            f"{name}: reads sequences of {its_config[_LONGEST]} items, the student "
+            f"{config[_LONGEST]}; take --{_LONGEST}={its_config[_LONGEST]}, or another teacher"
+        )
+    if _split(its_config) != _split(config):
+        raise ConfigError(
+            f"{name}: trained on another split ({_split(its_config)}, not {_split(config)}), which "
+            "may hold what the student is tested on; train it with the same eval_args"
+        )
+
+
+def _split(config: Config) -> dict[str, Any]:
+    arguments = config["eval_args"]
+    split = {key: arguments[key] for key in ("split", "group_by", "order")}
+    return {**split, "seed": config["seed"]} if split["order"] == "RO" else split

@@ -1,0 +1,70 @@
+"""The keys of the distillation recipe, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from recbole_compress.distributed.place import here
+from recbole_compress.distributed.settings import world_size_of
+from recbole_compress.errors import ConfigError
+
+__all__ = ["DistillationSettings"]
+
+_WEIGHTS = ("kd_soft_target_weight", "kd_contrastive_weight", "kd_predictive_weight")
+_TEMPERATURES = ("kd_temperature", "kd_contrastive_temperature")
+
+
+@dataclass(frozen=True)
+class DistillationSettings:
+    """How much of what goes into the loss.
+
+    ``(1 - soft_target) * cross_entropy + soft_target * divergence + contrastive * info_nce +
+    predictive * cross_entropies of the views``
+    """
+
+    soft_target: float
+    contrastive: float
+    predictive: float
+    temperature: float
+    contrastive_temperature: float
+    hot_fraction: float
+    reduction: str
+
+    @classmethod
+    def of(cls, config: Any) -> DistillationSettings:
+        """Read a config.
+
+        Raises:
+            ConfigError: A weight, temperature or fraction outside its range, or sums asked for in
+                a run of several processes.
+        """
+        for key in _WEIGHTS:
+            if config[key] < 0:
+                raise ConfigError(f"{key}={config[key]}: choose 0 or more; 0 switches it off")
+        for key in _TEMPERATURES:
+            if config[key] <= 0:
+                raise ConfigError(f"{key}={config[key]}: choose a number above 0, such as 1.0")
+        for key in ("kd_soft_target_weight", "kd_hot_fraction"):
+            if not 0 <= config[key] <= 1:
+                raise ConfigError(f"{key}={config[key]}: choose a number from 0 to 1")
+        settings = config.final_config_dict
+        if config["kd_reduction"] == "sum" and max(here().world_size, world_size_of(settings)) > 1:
+            raise ConfigError(
+                "kd_reduction=sum: every process has a part of the batch only, and its sum is "
+                "another loss; take kd_reduction=mean, or one process"
+            )
+        return cls(
+            soft_target=config["kd_soft_target_weight"],
+            contrastive=config["kd_contrastive_weight"],
+            predictive=config["kd_predictive_weight"],
+            temperature=config["kd_temperature"],
+            contrastive_temperature=config["kd_contrastive_temperature"],
+            hot_fraction=config["kd_hot_fraction"],
+            reduction=config["kd_reduction"],
+        )
+
+    @property
+    def recombines(self) -> bool:
+        """Whether any loss needs recombined sessions."""
+        return self.contrastive > 0 or self.predictive > 0

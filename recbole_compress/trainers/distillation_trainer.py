@@ -1,0 +1,150 @@
+"""Training a small model on the data and on what a large one says of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from recbole_compress.data.item_counts import train_item_counts
+from recbole_compress.distillation import (
+    Recombination,
+    Side,
+    hot_items,
+    info_nce,
+    predictive_loss,
+    soft_target_loss,
+)
+from recbole_compress.errors import CheckpointError, ConfigError
+from recbole_compress.models.compressed_recommender import TrainingRows
+from recbole_compress.trainers.compress_trainer import CompressTrainer
+from recbole_compress.trainers.distillation_settings import DistillationSettings
+from recbole_compress.trainers.teacher import Teacher, as_teacher
+
+__all__ = ["DistillationTrainer"]
+
+
+class DistillationTrainer(CompressTrainer):
+    """OD-Rec's recipe: cross-entropy, soft targets, contrastive and predictive distillation.
+
+    The teacher and the weights that serve training only live here, outside the student: its
+    checkpoint, size and card are those of the student alone. The training-only weights are kept
+    in the checkpoint under a key of their own, for resumption.
+
+    Attributes:
+        teacher: Given by :meth:`learn_from`, before ``fit``.
+        recombination: Maps and readouts of the recombined views; None where no loss needs them.
+    """
+
+    recipe = "distillation"
+    needs_teacher = True
+
+    @classmethod
+    def check_settings(cls, config):
+        DistillationSettings.of(config)
+
+    def __init__(self, config, model):
+        self.settings = DistillationSettings.of(config)
+        self.teacher: Teacher | None = None
+        self.recombination: Recombination | None = None
+        super().__init__(config, model)
+
+    def learn_from(self, model: Any, train_split: Any) -> None:
+        """Take a trained model as the teacher.
+
+        Args:
+            model: One of this package's models or a sequential one of RecBole, on the same items.
+            train_split: The student's train split: what is popular is counted there.
+        """
+        self.teacher = as_teacher(model.to(self.device))
+        if self.settings.recombines:
+            hot = hot_items(train_item_counts(train_split), self.settings.hot_fraction)
+            self.recombination = Recombination(
+                hot,
+                self.model.item_embedding.embedding_dim,
+                self.teacher.dim,
+                contrastive=self.settings.contrastive > 0,
+                predictive=self.settings.predictive > 0,
+            ).to(self.device)
+            trained = [*self.model.parameters(), *self.recombination.parameters()]
+            self.optimizer = self._build_optimizer(params=trained)
+
+    def _trained_modules(self):
+        parts = [self.model] if self.recombination is None else [self.model, self.recombination]
+        return nn.ModuleList(parts)
+
+    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+        return super()._train_epoch(
+            train_data, epoch_idx, loss_func or self.distillation_loss, show_progress
+        )
+
+    def distillation_loss(self, interaction) -> tuple[Tensor, ...]:
+        """The weighted parts of the loss, without those of weight 0; RecBole adds and logs them."""
+        if self.teacher is None:
+            raise ConfigError("recipe=distillation: no teacher; give it by learn_from before fit")
+        model, settings = self.model, self.settings
+        rows = model.training_rows(interaction)
+        hidden = model.training_states(rows)
+        teacher_scores, teacher_side = self.teacher.answer(rows, settings.recombines)
+        parts = []
+        if settings.soft_target < 1:
+            cross_entropy = model.item_head.loss(hidden, rows.targets)
+            parts.append((1 - settings.soft_target) * cross_entropy)
+        if settings.soft_target > 0:
+            student_scores, student_tensors = model.item_head.scorer()
+            divergence = soft_target_loss(
+                hidden,
+                student_scores,
+                student_tensors,
+                teacher_scores,
+                model.n_items,
+                settings.temperature,
+                settings.reduction,
+            )
+            parts.append(settings.soft_target * divergence)
+        if teacher_side is not None:
+            parts += self._self_supervised(rows, hidden, teacher_side)
+        return tuple(parts)
+
+    def _self_supervised(self, rows: TrainingRows, hidden: Tensor, teacher: Side) -> list[Tensor]:
+        assert self.recombination is not None and self.teacher is not None
+        settings, model = self.settings, self.model
+        student = Side(model.item_embedding(rows.item_seq), hidden)
+        kept, contrastive, predictive = self.recombination(
+            rows.item_seq, rows.lengths, rows.trained, student, teacher
+        )
+        parts = []
+        if contrastive is not None:
+            # Prefixes of one sequence are no opposites of each other.
+            groups = None if rows.trained is None else rows.trained.nonzero()[:, 0][kept]
+            alike = info_nce(
+                contrastive.first,
+                contrastive.second,
+                settings.contrastive_temperature,
+                groups,
+                settings.reduction,
+            )
+            parts.append(settings.contrastive * alike)
+        if predictive is not None:
+            told = predictive_loss(
+                predictive, rows.targets[kept], model.item_head.loss, self.teacher.loss
+            )
+            parts.append(settings.predictive * told)
+        return parts
+
+    # -- checkpoints -------------------------------------------------------------------------
+
+    def _more_state(self):
+        weights = None if self.recombination is None else self.recombination.state_dict()
+        return {"training_only": weights}
+
+    def _load_more_state(self, state, path):
+        if self.recombination is None:
+            return
+        try:
+            self.recombination.load_state_dict(state.get("training_only") or {})
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"{path}: its training-only weights do not fit; resume with the teacher and the "
+                "kd_ settings that it was trained with"
+            ) from error

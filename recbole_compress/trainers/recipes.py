@@ -1,0 +1,40 @@
+"""Training recipes by the name they have in the config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole_compress.errors import ConfigError
+from recbole_compress.models import CompressedRecommender
+from recbole_compress.near_names import did_you_mean
+from recbole_compress.trainers.compress_trainer import CompressTrainer
+from recbole_compress.trainers.distillation_trainer import DistillationTrainer
+
+__all__ = ["RECIPES", "trainer_for"]
+
+RECIPES: dict[str, type] = {
+    trainer.recipe: trainer for trainer in (CompressTrainer, DistillationTrainer)
+}
+
+
+def trainer_for(config: Any, usual: type) -> type:
+    """The trainer that carries out the config's recipe.
+
+    Args:
+        config: Its ``recipe`` and ``model_class`` are read.
+        usual: The trainer that belongs to the model, which trains on the data alone.
+
+    Raises:
+        ConfigError: An unknown recipe, or one that this model cannot be trained with.
+    """
+    recipe = config["recipe"] or CompressTrainer.recipe
+    if recipe not in RECIPES:
+        raise ConfigError(f"recipe={recipe!r}: {did_you_mean(str(recipe), RECIPES)}")
+    if recipe == CompressTrainer.recipe:
+        return usual
+    if not issubclass(config.model_class, CompressedRecommender):
+        raise ConfigError(
+            f"recipe={recipe}: is for the models of this package; {config['model']} can be its "
+            f"teacher: --model=TTSASRec --recipe={recipe} --teacher={{model: {config['model']}}}"
+        )
+    return RECIPES[recipe]
