@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import shutil
 import sys
-from pathlib import Path
 
+from benchmarks.fresh_process import ROOT
 from recbole_compress.quick_start.command_line import main as recbole_compress
 
-ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = ROOT / "benchmarks" / "settings"
 RESULTS = ROOT / "docs" / "results"
 RUNS = ROOT / "runs" / "compare"

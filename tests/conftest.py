@@ -14,6 +14,9 @@ import recbole_compress  # noqa: F401  (applies the work-arounds before RecBole 
 settings.register_profile("laws", deadline=None, derandomize=True)
 settings.load_profile("laws")
 
+# A few short sequences of 37 items, for runs whose accuracy does not matter.
+SEQUENCES = [[f"i{(u * 7 + s * s + u * s) % 37}" for s in range(4 + u % 9)] for u in range(80)]
+
 
 def write_interactions(folder, name, sequences, extra_rows=(), times=True):
     """Write ``NAME.inter`` with one user per sequence of item tokens; returns the data path."""

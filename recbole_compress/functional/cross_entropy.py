@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recbole_compress.functional.saved_gradients import scaled_gradients
+
 __all__ = ["default_chunk_size", "linear_cross_entropy"]
 
 # 6 MiB of float32. Measured on cores with 1 and 2 MiB of L2: flat within 10 % from half to twice
@@ -119,14 +121,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # create_graph=True: the saved gradients would be constants
-            raise RuntimeError(
-                "linear_cross_entropy has no second derivative: leave create_graph=True out, "
-                "or use F.cross_entropy(hidden @ weight.T, targets)"
-            )
-        # Out of place: the saved gradients must survive a second backward pass.
-        scaled = (None if g is None else g * grad_output for g in ctx.saved_tensors)
-        return *scaled, None, None, None
+        refusal = (
+            "linear_cross_entropy has no second derivative: leave create_graph=True out, "
+            "or use F.cross_entropy(hidden @ weight.T, targets)"
+        )
+        return *scaled_gradients(ctx.saved_tensors, grad_output, refusal), None, None, None
 
 
 def _loss_and_gradients(

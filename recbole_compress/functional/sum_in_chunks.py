@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recbole_compress.functional.saved_gradients import scaled_gradients
+
 __all__ = ["sum_in_chunks"]
 
 
@@ -70,13 +72,8 @@ class _SumInChunks(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # create_graph=True: the saved gradients would be constants
-            raise RuntimeError(
-                "sum_in_chunks has no second derivative: leave create_graph=True out"
-            )
-        # Out of place: the saved gradients must survive a second backward pass.
-        scaled = (None if g is None else g * grad_output for g in ctx.saved_tensors)
-        return None, None, None, *scaled
+        refusal = "sum_in_chunks has no second derivative: leave create_graph=True out"
+        return None, None, None, *scaled_gradients(ctx.saved_tensors, grad_output, refusal)
 
 
 def _sum_and_gradients(

@@ -39,7 +39,7 @@ def _causal_convolution(module: CausalConvolution, x: Tensor, *_) -> int:
     return x.shape[0] * module.macs(x.shape[1])
 
 
-def _dense_embedding(module: DenseEmbedding, ids: Tensor) -> int:
+def _full_rows(module: DenseEmbedding | ProductQuantizedEmbedding, ids: Tensor) -> int:
     return ids.numel() * module.embedding_dim
 
 
@@ -57,10 +57,6 @@ def _blockwise_embedding(module: BlockwiseEmbedding, ids: Tensor) -> int:
 
 def _tensor_train_embedding(module: TensorTrainEmbedding, ids: Tensor) -> int:
     return ids.numel() * sum(row_costs(module.shape))
-
-
-def _product_quantized_embedding(module: ProductQuantizedEmbedding, ids: Tensor) -> int:
-    return ids.numel() * module.embedding_dim
 
 
 def _dot_product(module: TiedHead | TiedCodesHead | UntiedHead, hidden: Tensor, ids: Tensor) -> int:
@@ -90,11 +86,11 @@ def _ids_per_item_block(item_blocks, ids: Tensor) -> list[int]:
 
 COUNTERS: dict[type[nn.Module], Callable[..., int]] = {
     CausalConvolution: _causal_convolution,
-    DenseEmbedding: _dense_embedding,
+    DenseEmbedding: _full_rows,
     LowRankEmbedding: _low_rank_embedding,
     BlockwiseEmbedding: _blockwise_embedding,
     TensorTrainEmbedding: _tensor_train_embedding,
-    ProductQuantizedEmbedding: _product_quantized_embedding,
+    ProductQuantizedEmbedding: _full_rows,
     TiedCodesHead: _dot_product,
     TiedHead: _dot_product,
     UntiedHead: _dot_product,

@@ -16,9 +16,8 @@ import yaml
 from recbole_compress.comparison import runs
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.trainers.checkpoint import load_checkpoint
-from tests.conftest import write_interactions
+from tests.conftest import SEQUENCES, write_interactions
 
-SEQUENCES = [[f"i{(u * 7 + s * s + u * s) % 37}" for s in range(4 + u % 9)] for u in range(80)]
 SHARED = {
     "epochs": 1,
     "MAX_ITEM_LIST_LENGTH": 6,

@@ -17,7 +17,6 @@ from recbole_compress.quick_start import quick_start
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.trainers import SafeTrainer
 
-SEQUENCES = [[f"i{(u * 7 + s * s + u * s) % 37}" for s in range(4 + u % 9)] for u in range(80)]
 SETTINGS = {
     "epochs": 2,
     "stopping_step": 10,

@@ -20,14 +20,14 @@ from recbole_compress.errors import ConfigError, TrainingError
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.ranks import read_ranks
-from tests.conftest import write_interactions
+from tests.conftest import SEQUENCES, write_interactions
 from tests.distributed import jobs
 
 TWO = {"nproc": 2, "world_size": None, "group_offset": 0, "ip": "localhost", "port": None}
 
 
 def test_two_processes_do_what_one_does(in_tmp):
-    path = write_interactions(in_tmp, "tiny", jobs.SEQUENCES)
+    path = write_interactions(in_tmp, "tiny", SEQUENCES)
     launch(jobs.every_run, {"data_path": path}, TWO)
     results, others = (json.loads(Path(f"results{rank}.json").read_text()) for rank in (0, 1))
     weights, weights_of_other = (torch.load(f"weights{rank}.pt") for rank in (0, 1))
@@ -151,7 +151,7 @@ def wait_for(condition, seconds=60):
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["", "--seed=x", "--resume=nothing.pth"])
 def test_torchrun(in_tmp, fault):
-    path = write_interactions(in_tmp, "tiny", jobs.SEQUENCES)
+    path = write_interactions(in_tmp, "tiny", SEQUENCES)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     command += ["-m", "recbole_compress", "run", "--model=SASRec", "--dataset=tiny", "--epochs=1"]
     command += [f"--data_path={path}", "--card_path=card.json", *filter(None, [fault])]
@@ -169,7 +169,7 @@ def test_torchrun(in_tmp, fault):
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 def test_two_gpus(in_tmp):
-    path = write_interactions(in_tmp, "tiny", jobs.SEQUENCES)
+    path = write_interactions(in_tmp, "tiny", SEQUENCES)
     settings = {**jobs.SETTINGS, **jobs.MODELS["CpRecNextItNet"], "data_path": path}
     single = run_recbole_compress("CpRecNextItNet", "tiny", config_dict=dict(settings))
     several = run_recbole_compress("CpRecNextItNet", "tiny", config_dict={**settings, "nproc": 2})

@@ -12,9 +12,8 @@ import torch
 from recbole_compress.errors import ConfigError, DataError
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.trainers.ranks import RankRecorder, read_ranks
-from tests.conftest import write_interactions
+from tests.conftest import SEQUENCES, write_interactions
 
-SEQUENCES = [[f"i{(u * 7 + s * s + u * s) % 37}" for s in range(4 + u % 9)] for u in range(80)]
 TOPK = [1, 3, 5, 10]
 
 

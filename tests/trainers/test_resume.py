@@ -14,9 +14,8 @@ import torch
 from recbole_compress.errors import CheckpointError, TrainingError
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.trainers.checkpoint import load_checkpoint
-from tests.conftest import write_interactions
+from tests.conftest import SEQUENCES, write_interactions
 
-SEQUENCES = [[f"i{(u * 7 + s * s + u * s) % 37}" for s in range(4 + u % 9)] for u in range(80)]
 SETTINGS = {
     "epochs": 4,
     "stopping_step": 10,
