@@ -16,7 +16,7 @@ from recbole_compress.near_names import did_you_mean
 __all__ = ["Experiment", "Planned", "experiment_of_models", "names_among", "read_experiment"]
 
 KEYS = ("about", "shared", "datasets", "seeds", "runs", "reference")
-OF_AN_ENTRY = ("datasets", "seeds")
+OF_AN_ENTRY = ("datasets", "seeds", "checkpoints")
 SEED = 2020  # RecBole's default
 
 
@@ -32,6 +32,8 @@ class Planned:
             for those.
         own: The entry's own settings, ``model`` among them; every key must be known.
         common: What the command line says for all runs; a key may be for other runs here too.
+        checkpoints: Keys that take the checkpoint of another entry's run, of the same data set and
+            seed, and the names of those entries.
     """
 
     dataset: str
@@ -40,10 +42,15 @@ class Planned:
     shared: Mapping[str, Any]
     own: Mapping[str, Any]
     common: Mapping[str, Any]
+    checkpoints: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str, int]:
         return self.dataset, self.entry, self.seed
+
+    def key_of(self, entry: str) -> tuple[str, str, int]:
+        """The run of another entry, of the same data set and seed."""
+        return self.dataset, entry, self.seed
 
     def __str__(self) -> str:
         return f"{self.dataset}, {self.entry}, seed {self.seed}"
@@ -72,6 +79,7 @@ class Experiment:
                 shared={**self.shared, **self.datasets[dataset]},
                 own={key: value for key, value in own.items() if key not in OF_AN_ENTRY},
                 common=self.common,
+                checkpoints=own.get("checkpoints", {}),
             )
             for dataset, seed in itertools.product(self.datasets, self.seeds)
             for entry, own in self.runs.items()
@@ -91,7 +99,8 @@ class Experiment:
         Args:
             datasets: Names, comma-separated; the experiment's, or further ones.
             seeds: Numbers, comma-separated.
-            only: Names of entries, comma-separated; the reference stays in.
+            only: Names of entries, comma-separated; the reference stays in, and so do entries
+                whose checkpoints they take.
             reference: Entry to test against.
             common: Settings for all runs, stronger than the experiment's.
 
@@ -111,6 +120,8 @@ class Experiment:
             chosen._check_reference("--reference")
         if only is not None:
             kept = [*names_among(only, self.runs, "--only"), chosen.reference]
+            for name in kept:  # it grows
+                kept += self.runs[name].get("checkpoints", {}).values() if name else []
             chosen = dataclasses.replace(
                 chosen, runs={name: own for name, own in self.runs.items() if name in kept}
             )
@@ -159,9 +170,10 @@ def read_experiment(path: str | Path) -> Experiment:
 
     ``about`` (a sentence), ``shared`` (settings of all runs), ``datasets`` (names, or a mapping
     from name to the settings of that data set), ``seeds``, ``runs`` (a mapping from entry to
-    settings, ``model`` among them, and if wanted ``datasets`` and ``seeds`` that restrict the
-    entry) and ``reference`` (the entry that the others are tested against). ``dataset`` among the
-    shared settings stands for ``datasets`` of one.
+    settings, ``model`` among them, if wanted ``datasets`` and ``seeds`` that restrict the entry,
+    and ``checkpoints``, a mapping such as ``{teacher_path: NAME}`` to an entry above it) and
+    ``reference`` (the entry that the others are tested against). ``dataset`` among the shared
+    settings stands for ``datasets`` of one.
 
     Raises:
         ConfigError: Not yaml, or not of that form; says where.
@@ -190,6 +202,13 @@ def read_experiment(path: str | Path) -> Experiment:
                 if not isinstance(wanted, list) or value not in known:
                     known_ones = ", ".join(map(str, known))
                     raise ConfigError(f"{place}: {key}: {value!r} is none of [{known_ones}]")
+        checkpoints = _mapping(own.get("checkpoints") or {}, f"{place}: checkpoints")
+        for key, other in checkpoints.items():
+            if other not in entries:
+                raise ConfigError(
+                    f"{place}: checkpoints: {key}: {other!r} is no entry above this one; "
+                    f"{did_you_mean(str(other), entries)}"
+                )
         entries[entry] = own
     experiment = Experiment(
         name=Path(path).stem,

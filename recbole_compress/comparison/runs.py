@@ -14,7 +14,7 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,17 @@ class RunFiles:
 
     @classmethod
     def of(cls, folder: Path, run: Planned) -> RunFiles:
-        stem = f"{safe_name(run.entry)}-{run.seed}"
-        return cls(folder / "runs" / safe_name(run.dataset) / stem)
+        return cls.of_key(folder, run.key)
+
+    @classmethod
+    def of_key(cls, folder: Path, key: tuple[str, str, int]) -> RunFiles:
+        dataset, entry, seed = key
+        return cls(folder / "runs" / safe_name(dataset) / f"{safe_name(entry)}-{seed}")
+
+    @property
+    def folder(self) -> Path:
+        """Of the whole comparison."""
+        return self.stem.parents[2]
 
     def _with(self, ending: str) -> Path:
         return self.stem.parent / (self.stem.name + ending)
@@ -140,9 +149,14 @@ def run_missing(
         report(f"{len(runs) - len(missing)} of {len(runs)} runs are there already")
     failures: dict[int, str] = {}
     children = _Children()
+    number_of = {run.planned.key: number for number, run in enumerate(missing)}
+    futures: list[Future] = []
 
     def one(number: int) -> None:
         run = missing[number]
+        for other in run.planned.checkpoints.values():  # it stands above, so it was begun before
+            if (needed := number_of.get(run.planned.key_of(other))) is not None:
+                futures[needed].result()
         line = _run(run, RunFiles.of(folder, run.planned), children)
         state = line or _summary(run, folder)
         if line:
@@ -150,7 +164,8 @@ def run_missing(
         report(f"[{number + 1}/{len(missing)}] {run.planned}: {state}")
 
     with _in_use(folder), children, ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(one, number) for number in range(len(missing))]
+        for number in range(len(missing)):
+            futures.append(pool.submit(one, number))
         try:
             for future in futures:
                 future.result()
@@ -166,6 +181,13 @@ def _run(run: CheckedRun, files: RunFiles, children: _Children) -> str | None:
     if _settings_in(files) != run.settings:
         files.discard()
     files.card.unlink(missing_ok=True)  # unreadable, or it would have been taken
+    taken: dict[str, Path] = {}
+    for key, other in run.planned.checkpoints.items():
+        others = RunFiles.of_key(files.folder, run.planned.key_of(other))
+        path = others.checkpoint() if others.card.exists() else None
+        if path is None:
+            return f"not run: {key} needs the checkpoint of {other!r}, which is not there; run it"
+        taken[key] = path
     checkpoint = files.checkpoint()
     with replacing(str(files.settings)) as file:
         yaml.safe_dump(run.settings, file, allow_unicode=True)
@@ -175,6 +197,7 @@ def _run(run: CheckedRun, files: RunFiles, children: _Children) -> str | None:
         "card_path": files.card,
         **({"ranks_path": files.ranks} if run.ranked else {}),
         **({"resume": checkpoint} if checkpoint else {}),
+        **taken,
         **run.places,
         "show_progress": False,
     }

@@ -33,7 +33,8 @@ class CheckedRun:
     Attributes:
         planned: Where it belongs.
         settings: What its config file says, ``model``, ``dataset`` and ``seed`` included: two runs
-            of equal settings are the same run.
+            of equal settings are the same run. A checkpoint of another run is given here by
+            that run's name, and by its path on the command line.
         places: Settings that only say where something lies.
         valid_metric: Lower case.
         ranked: Whether the test split is ranked in full, so that ranks can be had.
@@ -92,6 +93,11 @@ def _checked(run: Planned, known: dict[str, Any]) -> CheckedRun:
         return {key: value for key, value in settings.items() if key in schema}
 
     merged = {**for_this_model(run.shared), **run.own, **for_this_model(run.common)}
+    for key in run.checkpoints:
+        if key in merged:
+            raise ConfigError(f"{key}={merged[key]!r}: given beside 'checkpoints'; keep one")
+        if key not in schema:
+            raise ConfigError(f"checkpoints: {key}: unknown key; {did_you_mean(key, schema)}")
     config = Config(config_dict={**merged, "dataset": run.dataset, "seed": run.seed})
     if config["MODEL_TYPE"].name != "SEQUENTIAL":
         raise ConfigError(
@@ -101,7 +107,10 @@ def _checked(run: Planned, known: dict[str, Any]) -> CheckedRun:
     settings = dict(config.external_config_dict)
     return CheckedRun(
         planned=run,
-        settings={key: value for key, value in settings.items() if key not in PLACES},
+        settings={
+            **{key: value for key, value in settings.items() if key not in PLACES},
+            **{key: f"the checkpoint of {other}" for key, other in run.checkpoints.items()},
+        },
         places={key: settings[key] for key in PLACES if key in settings},
         valid_metric=str(config["valid_metric"]).lower(),
         ranked=config["eval_args"]["mode"]["test"] == "full",

@@ -222,6 +222,37 @@ def test_a_killed_run_is_resumed_not_begun_anew(folder, monkeypatch):
         torch.testing.assert_close(cut_end["state_dict"][name], weight, rtol=0, atol=0)
 
 
+def test_a_run_takes_the_checkpoint_of_another(folder, started, capsys):
+    small = {"embedding_size": 8, "hidden_size": 8}
+    entries = {
+        "gru": {"model": "CpRecGRU4Rec", "item_embedding": "dense", "item_head": "tied", **small},
+        "student": {
+            "model": "CpRecGRU4Rec",
+            **small,
+            "recipe": "distillation",
+            "checkpoints": {"teacher_path": "gru"},
+        },
+        "Pop": {"model": "Pop"},
+    }
+    path = write_experiment(folder, runs=entries)
+    assert main(["compare", path, "--only=student", "--jobs=2"]) == 0
+    assert started.index("gru-1") < started.index("student-1")
+    for run in document_in(folder)["runs"]:
+        if run["entry"] == "student":
+            assert run["settings"]["teacher_path"] == "the checkpoint of gru"
+            teacher = run["card"]["files"]["teacher"]
+            assert f"gru-{run['seed']}/" in teacher
+    started.clear()
+    assert main(["compare", path, "--only=student"]) == 0
+    assert started == []
+
+    shutil.rmtree(folder / "runs/compare/exp/runs/tiny/gru-1")
+    (folder / "runs/compare/exp/runs/tiny/student-1.card.json").unlink()
+    (folder / "runs/compare/exp/comparison.json").unlink()
+    assert main(["compare", path, "--only=student"]) == 1
+    assert "needs the checkpoint of 'gru', which is not there" in capsys.readouterr().out
+
+
 def test_latency_in_turns(folder, started):
     path = write_experiment(folder)
     assert main(["compare", path, "--seeds=1", "--latency"]) == 0
@@ -272,6 +303,14 @@ def test_bad_input_is_one_line_before_anything_is_run(folder, started, capsys, a
         ({"runs": {"a": {"epochs": 3}}}, "runs: a: no model"),
         ({"runs": {"gru": {"model": "Pop", "epoch": 3}}}, "did you mean 'epochs'"),
         ({"runs": {"a": {"model": "Pop", "seeds": [7]}}}, "7 is none of [1, 2]"),
+        (
+            {"runs": {"gru": {"model": "Pop", "checkpoints": {"teacher_path": "Pop"}}}},
+            "'Pop' is no entry above this one",
+        ),
+        (
+            {"runs": {"gru": RUNS["gru"], "a": {"model": "Pop", "checkpoints": {"x": "gru"}}}},
+            "checkpoints: x: unknown key",
+        ),
         ({"seed": [1]}, "unknown key 'seed'; did you mean 'seeds'"),
         ({"runs": {"a b": {"model": "Pop"}, "a/b": {"model": "Pop"}}, "reference": None}, "rename"),
         ({"shared": {"lerning_rate": 0.1}}, "learning_rate"),
