@@ -6,9 +6,11 @@
 - ``gru4rec``: a gated recurrent network.
 - ``sasrec``: causal self-attention.
 - ``readout``: which vector of a sequence's states items are scored with.
+- ``adapter``: small networks that fine-tuning trains inside a frozen backbone.
 - ``layer_sharing``: which layers use the same weights, as plain numbers.
 """
 
+from recbole_compress.backbones.adapter import Adapter
 from recbole_compress.backbones.base import Backbone
 from recbole_compress.backbones.causal_convolution import CausalConvolution
 from recbole_compress.backbones.gru4rec import GRU4Rec
@@ -21,6 +23,7 @@ from recbole_compress.backbones.sasrec import SASRec
 __all__ = [
     "RESIDUAL_BLOCKS",
     "SHARING_SCHEMES",
+    "Adapter",
     "Backbone",
     "CausalConvolution",
     "GRU4Rec",

@@ -6,6 +6,8 @@ import abc
 
 from torch import Tensor, nn
 
+from recbole_compress.backbones.adapter import Adapter
+
 __all__ = ["Backbone"]
 
 
@@ -26,6 +28,8 @@ class Backbone(nn.Module, abc.ABC):
 
     Attributes:
         embedding_dim: As above.
+        adapters: One per place that :meth:`adapter_widths` names; empty until
+            :meth:`add_adapters`.
         receptive_field: How many positions, its own included, a hidden state can depend on;
             ``None`` when there is no limit.
     """
@@ -37,6 +41,31 @@ class Backbone(nn.Module, abc.ABC):
         if embedding_dim < 1:
             raise ValueError(f"embedding_dim={embedding_dim}: a vector needs a width of 1 or more")
         self.embedding_dim = embedding_dim
+        self.adapters = nn.ModuleList()
+
+    def adapter_widths(self) -> tuple[int, ...]:
+        """Width of the states at every place where an adapter can stand, in order of use."""
+        return ()
+
+    def add_adapters(self, size: int) -> None:
+        """Put an adapter of bottleneck ``size`` at every place there is; nothing changes yet.
+
+        They are never shared, whatever the layers around them are.
+
+        Raises:
+            ValueError: A backbone without such places, one that has adapters, or a size below 1.
+        """
+        if self.adapters or not self.adapter_widths():
+            why = "has adapters already" if self.adapters else "has no place for adapters"
+            raise ValueError(f"{type(self).__name__} {why}; fine-tune all weights instead")
+        self.adapters.extend(Adapter(width, size) for width in self.adapter_widths())
+
+    def _adapted(self, place: int, states: Tensor) -> Tensor:
+        """What goes on from a place: ``states``, through its adapter where there is one."""
+        return self.adapters[place](states) if self.adapters else states
+
+    def _adapter_macs(self, length: int) -> int:
+        return sum(adapter.macs(length) for adapter in self.adapters)
 
     @abc.abstractmethod
     def forward(self, embedded: Tensor, lengths: Tensor) -> Tensor:

@@ -58,11 +58,15 @@ class GRU4Rec(Backbone):
     def forward(self, embedded: Tensor, lengths: Tensor) -> Tensor:
         # No packing by length: the recurrence is causal, so padding after the real positions
         # cannot reach them, and packed sequences do not export.
-        hidden, _ = self.gru(self.dropout(embedded))
-        return self.dense(hidden)
+        hidden, _ = self.gru(self._adapted(0, self.dropout(embedded)))
+        return self.dense(self._adapted(1, hidden))
+
+    def adapter_widths(self) -> tuple[int, ...]:
+        """On the input and on the recurrent state."""
+        return self.embedding_dim, self.gru.hidden_size
 
     def macs(self, length: int) -> int:
         # Three gates per layer, each reading the input and the previous state; weights hold all.
         return length * (
             sum(weight.numel() for weight in self.gru.parameters()) + self.dense.weight.numel()
-        )
+        ) + self._adapter_macs(length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 from torch import Tensor, nn
@@ -99,13 +100,20 @@ class NextItNet(Backbone):
 
     def forward(self, embedded: Tensor, lengths: Tensor) -> Tensor:
         hidden = embedded
-        for residual_block, row in zip(self.residual_blocks, self.plan, strict=True):
-            hidden = residual_block(hidden, self._convolutions_of(row))
+        for i, (residual_block, row) in enumerate(
+            zip(self.residual_blocks, self.plan, strict=True)
+        ):
+            hidden = residual_block(hidden, self._convolutions_of(row), partial(self._adapted, i))
         return hidden
+
+    def adapter_widths(self) -> tuple[int, ...]:
+        """At the end of every residual branch, before it is added."""
+        return (self.embedding_dim,) * len(self.residual_blocks)
 
     def macs(self, length: int) -> int:
         # Per use, not per stored kernel: sharing saves weights, never arithmetic.
-        return sum(conv.macs(length) for row in self.plan for conv in self._convolutions_of(row))
+        convolutions = [conv for row in self.plan for conv in self._convolutions_of(row)]
+        return sum(conv.macs(length) for conv in convolutions) + self._adapter_macs(length)
 
     def _convolutions_of(self, row: Sequence[int]) -> list[CausalConvolution]:
         return [cast(CausalConvolution, self.convolutions[index]) for index in row]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -64,8 +64,13 @@ class ResidualBlock(nn.Module, abc.ABC):
         """Dilation of each of those convolutions."""
 
     @abc.abstractmethod
-    def forward(self, x: Tensor, convolutions: Sequence[CausalConvolution]) -> Tensor:
-        """``(B, L, dim) -> (B, L, dim)``."""
+    def forward(
+        self,
+        x: Tensor,
+        convolutions: Sequence[CausalConvolution],
+        adapted: Callable[[Tensor], Tensor] = lambda branch: branch,
+    ) -> Tensor:
+        """``(B, L, dim) -> (B, L, dim)``; ``adapted`` changes the branch before it is added."""
 
 
 class ResidualBlockA(ResidualBlock):
@@ -91,12 +96,17 @@ class ResidualBlockA(ResidualBlock):
     def convolution_dilations(dilation: int) -> tuple[int, ...]:
         return (1, dilation, 1)
 
-    def forward(self, x: Tensor, convolutions: Sequence[CausalConvolution]) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        convolutions: Sequence[CausalConvolution],
+        adapted: Callable[[Tensor], Tensor] = lambda branch: branch,
+    ) -> Tensor:
         y = x
         dilations = self.convolution_dilations(self.dilation)
         for norm, convolution, dilation in zip(self.norms, convolutions, dilations, strict=True):
             y = convolution(F.relu(norm(y)), dilation)
-        return x + self.dropout(y)
+        return x + adapted(self.dropout(y))
 
 
 class ResidualBlockB(ResidualBlock):
@@ -117,12 +127,17 @@ class ResidualBlockB(ResidualBlock):
     def convolution_dilations(dilation: int) -> tuple[int, ...]:
         return (dilation, 2 * dilation)
 
-    def forward(self, x: Tensor, convolutions: Sequence[CausalConvolution]) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        convolutions: Sequence[CausalConvolution],
+        adapted: Callable[[Tensor], Tensor] = lambda branch: branch,
+    ) -> Tensor:
         y = x
         dilations = self.convolution_dilations(self.dilation)
         for norm, convolution, dilation in zip(self.norms, convolutions, dilations, strict=True):
             y = F.relu(norm(convolution(y, dilation)))
-        return x + self.dropout(y)
+        return x + adapted(self.dropout(y))
 
 
 RESIDUAL_BLOCKS: dict[str, type[ResidualBlock]] = {"a": ResidualBlockA, "b": ResidualBlockB}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import torch
@@ -61,8 +62,12 @@ class TransformerLayer(nn.Module):
         self.inner_norm = nn.LayerNorm(dim, eps=layer_norm_eps)
         self.dropout = nn.Dropout(hidden_dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, L, dim) -> (B, L, dim)``."""
+    def forward(
+        self,
+        x: Tensor,
+        adapted: Callable[[int, Tensor], Tensor] = lambda half, branch: branch,
+    ) -> Tensor:
+        """``(B, L, dim) -> (B, L, dim)``; ``adapted`` changes what each half adds."""
         heads = self.query_key_value(x).unflatten(-1, (3, self.num_heads, -1))
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (B, num_heads, L, dim_of_head)
         context = F.scaled_dot_product_attention(
@@ -73,9 +78,9 @@ class TransformerLayer(nn.Module):
             dropout_p=self.attention_dropout if self.training else 0.0,
         )
         context = self.attention_out(context.transpose(1, 2).flatten(2))
-        x = self.attention_norm(x + self.dropout(context))
+        x = self.attention_norm(x + adapted(0, self.dropout(context)))
         inner = self.inner_out(self.activation(self.inner(x)))
-        return self.inner_norm(x + self.dropout(inner))
+        return self.inner_norm(x + adapted(1, self.dropout(inner)))
 
     def macs(self, length: int) -> int:
         """Multiply-adds for one sequence; attention counted over the full square."""
@@ -187,12 +192,20 @@ class SASRec(Backbone):
                 "learned: shorten the sequences or raise max_length and train again"
             )
         hidden = self.dropout(self.norm(embedded + self.position_embedding.weight[:length]))
-        for layer in self._layers_in_order():
-            hidden = layer(hidden)
+        for i, layer in enumerate(self._layers_in_order()):
+            hidden = layer(hidden, partial(self._adapted_half, i))
         return hidden
 
+    def adapter_widths(self) -> tuple[int, ...]:
+        """Two per layer: on what attention adds, and on what the feed-forward net adds."""
+        return (self.embedding_dim,) * (2 * len(self.plan))
+
+    def _adapted_half(self, layer: int, half: int, branch: Tensor) -> Tensor:
+        return self._adapted(2 * layer + half, branch)
+
     def macs(self, length: int) -> int:
-        return sum(layer.macs(length) for layer in self._layers_in_order())
+        layers = sum(layer.macs(length) for layer in self._layers_in_order())
+        return layers + self._adapter_macs(length)
 
     def _layers_in_order(self) -> list[TransformerLayer]:
         return [cast(TransformerLayer, self.layers[index]) for (index,) in self.plan]

@@ -12,6 +12,7 @@ from recbole_compress.config.properties_folder import (
     model_yaml,
     overall_yaml,
     recbole_yaml,
+    recipe_yaml,
 )
 from recbole_compress.config.split_files import settle_interaction_files
 from recbole_compress.config.values import PlainLoader
@@ -22,8 +23,8 @@ __all__ = ["internal_defaults"]
 def internal_defaults(config: Any, model: str, dataset: str) -> None:
     """Add our defaults to a RecBole ``Config`` that has just read its own.
 
-    In order: ``overall.yaml``, ``dataset/<dataset>.yaml`` and the files that data set has, then
-    ``model/<model>.yaml``. Does nothing for RecBole's models in RecBole's own ``Config``: importing
+    In order: ``overall.yaml``, ``recipe/<recipe>.yaml``, ``dataset/<dataset>.yaml`` and the files
+    that data set has, then ``model/<model>.yaml``. Does nothing for RecBole's models in RecBole's own ``Config``: importing
     this package changes no run that does not use it.
 
     Args:
@@ -36,6 +37,7 @@ def internal_defaults(config: Any, model: str, dataset: str) -> None:
         return
     internal = config.internal_config_dict
     internal.update(_settings(overall_yaml()))
+    internal.update(_settings(recipe_yaml(str(config.external_config_dict.get("recipe")))))
     if recbole_yaml(f"dataset/{dataset}") is None:
         of_dataset = _settings(dataset_yaml(dataset))
         if set(internal["load_col"] or {}) != {"inter"}:

@@ -15,6 +15,7 @@ __all__ = [
     "overall_yaml",
     "properties_folder",
     "recbole_yaml",
+    "recipe_yaml",
     "tune_yaml",
 ]
 
@@ -52,6 +53,11 @@ def model_yaml(name: str) -> Path | None:
 def dataset_yaml(name: str) -> Path | None:
     """Our settings for the data set ``name``, or None."""
     return _existing(properties_folder() / "dataset" / f"{name}.yaml")
+
+
+def recipe_yaml(name: str) -> Path | None:
+    """Defaults of the training recipe ``name``, or None where it has none of its own."""
+    return _existing(properties_folder() / "recipe" / f"{name}.yaml")
 
 
 def hyper_file(name: str) -> Path | None:

@@ -35,6 +35,8 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
     Attributes:
         items: Item ids of all sequences end to end, int64 ``(N,)``; shared by all splits.
         sequence_starts: Position of every sequence's first item, ascending; shared by all splits.
+        sequence_users: User id of every sequence; not known of split files.
+        times: When every item of ``items`` was met; not known of split files.
         windows: What an example is in this split: windows, or None for rows.
         row_width: Length that a row's history is padded to, or None for the batch's own longest.
     """
@@ -85,6 +87,7 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
         is_first = torch.ones(len(users), dtype=torch.bool)
         is_first[1:] = users[1:] != users[:-1]
         self.sequence_starts = is_first.nonzero().squeeze(1)
+        self.sequence_users, self.times = users[is_first], self.inter_feat[self.time_field]
         ends = (~is_first).nonzero().squeeze(1)
         if len(ends) == 0:
             raise DataError(
@@ -137,12 +140,15 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
             if self.config["eval_args"]["mode"][phase] != "full":
                 # RecBole's sampled evaluation puts batches of one user each together.
                 split.row_width = self.max_item_list_len
-            # Rows of similar length meet in a batch, which is padded to its own longest.
-            order = torch.argsort(split.inter_feat[self.item_list_length_field], stable=True)
-            split.inter_feat = Interaction(
-                {field: split.inter_feat[field][order] for field in split.inter_feat}
-            )
+            split._shortest_first()
         return [train, *evaluation]
+
+    def _shortest_first(self):
+        """Rows of similar length meet in a batch, which is padded to its own longest."""
+        order = torch.argsort(self.inter_feat[self.item_list_length_field], stable=True)
+        self.inter_feat = Interaction(
+            {field: self.inter_feat[field][order] for field in self.inter_feat}
+        )
 
     def _cut_windows(self) -> Windows:
         ends = self.inter_feat[END_FIELD]

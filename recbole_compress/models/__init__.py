@@ -3,6 +3,7 @@
 - ``choices``: every choice on every axis, by name; ``Assembly`` builds the parts.
 - ``compressed_recommender``: the recommender they are put together in.
 - ``cprecnextitnet``, ``cprecgru4rec``, ``cprecsasrec``, ``ttsasrec``: the presets.
+- ``transfer``: going on with another catalogue to recommend from.
 - ``popularity``: the baseline that needs no training, under RecBole's name for it.
 """
 

@@ -56,7 +56,12 @@ class CompressedRecommender(SequentialRecommender):
     Args:
         config: RecBole's ``Config`` (or ours).
         dataset: The train split; item frequencies are read from it and from nothing else.
+
+    Attributes:
+        one_catalogue: Whether the items it reads are those it recommends; see ``models/transfer``.
     """
+
+    one_catalogue = True
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -95,10 +100,11 @@ class CompressedRecommender(SequentialRecommender):
         return self.readout(self._backbone_states(item_seq, item_seq_len))
 
     def _backbone_states(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        if item_seq.numel() and not 0 <= int(item_seq.min()) <= int(item_seq.max()) < self.n_items:
-            wrong = item_seq[(item_seq < 0) | (item_seq >= self.n_items)][0]
+        known = self.item_embedding.num_embeddings
+        if item_seq.numel() and not 0 <= int(item_seq.min()) <= int(item_seq.max()) < known:
+            wrong = item_seq[(item_seq < 0) | (item_seq >= known)][0]
             raise DataError(
-                f"item id {int(wrong)}: this model knows the ids 1 .. {self.n_items - 1} of the "
+                f"item id {int(wrong)}: this model knows the ids 1 .. {known - 1} of the "
                 "data set it was trained on (0 is padding); leave unseen items out of the sequence"
             )
         embedded = self.embedding_dropout(self.item_embedding(item_seq))

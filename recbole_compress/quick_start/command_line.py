@@ -18,6 +18,8 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
   recbole-compress [run] --model=CpRecNextItNet --dataset=ml-100k
                          [--config_files="a.yaml b.yaml"] [--key=value ...]
                          [--nproc=2] [--recipe=distillation [--teacher_path=FILE.pth]]
+  recbole-compress [run] --model=NAME --dataset=TARGET --recipe=transfer
+                         --source_dataset=SOURCE | --pretrained=FILE.pth
   recbole-compress [run] --resume=saved/NAME.pth
   recbole-compress tune --model=NAME --dataset=NAME [--params_file=FILE.hyper]
                         [--algo=bayes|random|exhaustive] [--max_evals=30] [--early_stop=10]
@@ -26,6 +28,9 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
                            [--seeds=2020,2021] [--key=value ... for all runs]
   recbole-compress compare EXPERIMENT.yaml [--only=ENTRY,ENTRY] [--datasets=...] [--seeds=...]
       both: [--reference=ENTRY] [--output=FOLDER] [--jobs=N] [--latency] [--table]
+  recbole-compress split-domains NAME.inter [--by=popularity|id] [--share=0.5] [--output=dataset]
+  recbole-compress pair-domains SOURCE.inter TARGET.inter [--output=FOLDER]
+      both: [--min_source=1] [--min_target=1] [--user=user_id] [--item=item_id] [--time=timestamp]
 
 Models: those of this package and RecBole's sequential ones. Keys: RecBole's own and those of
 properties/model/<Model>.yaml; an unknown key stops the run and names the nearest known one.
@@ -60,9 +65,25 @@ def compare(arguments: list[str]) -> int:
     return compare(arguments)
 
 
+def split_domains(arguments: list[str]) -> None:
+    """Make a source and a target data set out of one."""
+    from recbole_compress.quick_start.domains import split_domains
+
+    split_domains(arguments)
+
+
+def pair_domains(arguments: list[str]) -> None:
+    """Look at the users that two data sets share, or cut both to them."""
+    from recbole_compress.quick_start.domains import pair_domains
+
+    pair_domains(arguments)
+
+
 COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "run": run,
     "compare": compare,
+    "pair-domains": pair_domains,
+    "split-domains": split_domains,
     "tune": tune,
 }
 

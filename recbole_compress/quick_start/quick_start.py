@@ -19,7 +19,14 @@ from recbole_compress.distributed.launcher import launch
 from recbole_compress.distributed.place import here
 from recbole_compress.distributed.quiet import quiet_logger
 from recbole_compress.distributed.settings import starts_processes, threads_per_process
-from recbole_compress.quick_start.host_models import dataset_class, trainer_class
+from recbole_compress.quick_start.host_models import trainer_class
+from recbole_compress.quick_start.pretraining import (
+    check_pretraining,
+    load_data,
+    load_pretrained,
+    pretrain,
+    pretraining_report,
+)
 from recbole_compress.quick_start.resumption import settings_of
 from recbole_compress.quick_start.sample_requests import sample_requests
 from recbole_compress.quick_start.teacher import check_teacher, load_teacher, train_teacher
@@ -73,6 +80,7 @@ def run_recbole_compress(
     if config["ranks_path"]:
         refuse_ranks(config)
     check_teacher(config)
+    check_pretraining(config)
     if starts_processes(config.final_config_dict):
         arguments |= {"saved": saved, "after_evaluation": after_evaluation}
         return launch(_one_of_several, arguments, config.final_config_dict)
@@ -93,7 +101,8 @@ def ignore_warnings_of_recbole() -> None:
 def _train_and_report(
     config: Config, saved: bool, after_evaluation: Callable[[int, float], None] | None
 ) -> dict[str, Any]:
-    train_teacher(config, lambda of_teacher: _train_and_report(of_teacher, True, None))
+    for first_phase in (train_teacher, pretrain):
+        first_phase(config, lambda its_config: _train_and_report(its_config, True, None))
     place = here()
     if config["threads"] or not place.is_alone:
         torch.set_num_threads(config["threads"] or threads_per_process(place.local_world_size))
@@ -101,22 +110,25 @@ def _train_and_report(
     logger = _fresh_logger(config)
     logger.info(config)
 
-    data = dataset_class(config)(config)
+    data = load_data(config)
     logger.info(data)
     train_data, valid_data, test_data = prepare_data(config, data)
 
-    teacher = load_teacher(config, train_data._dataset)
+    first = load_teacher(config, train_data._dataset) or load_pretrained(
+        config, train_data._dataset
+    )
     init_seed(config["seed"], config["reproducibility"])
-    network = config.model_class(config, train_data._dataset).to(config["device"])
+    make_trainer = trainer_class(config)
+    network = make_trainer.build_model(config, train_data._dataset).to(config["device"])
     logger.info(network)
     if place.is_first:
         register_thop_counters()
         flops = get_flops(network, data, config["device"], logger, construct_transform(config))
         logger.info(f"FLOPs of one prediction (RecBole's count): {flops}")
 
-    trainer = trainer_class(config)(config, network)
-    if teacher is not None:
-        trainer.learn_from(teacher, train_data._dataset)
+    trainer = make_trainer(config, network)
+    if first is not None:
+        trainer.learn_from(first, train_data._dataset)
     if not place.is_first:  # one model at the start, but dropout of one's own
         init_seed(config["seed"] + place.rank, config["reproducibility"])
     best_valid_score, best_valid_result = trainer.fit(
@@ -134,6 +146,8 @@ def _train_and_report(
     if recorder is not None:
         records = recorder.records(train_data._dataset, test_data._dataset)
         from_first(lambda: write_ranks(records, config["ranks_path"]))
+        trainer.eval_collector.recorder = None
+    further = trainer.further_results(valid_data, test_data, load_best_model=saved)
 
     checkpoint = trainer.saved_model_file if saved else None
     peak_bytes = sum(gathered(peak_rss_bytes()))
@@ -142,7 +156,7 @@ def _train_and_report(
         card = build_card(
             network,
             config,
-            metrics={"valid": best_valid_result, "test": test_result},
+            metrics={"valid": best_valid_result, "test": test_result, **further},
             training={
                 "seconds": trainer.seconds,
                 "epochs": trainer.epochs_done,
@@ -151,7 +165,9 @@ def _train_and_report(
                 "processes": place.world_size,
             },
             latency_ms=request_latency(network, *sample_requests(test_data._dataset)),
-            files={"checkpoint": checkpoint, "artifact": None, **_teachers_file(config)},
+            files={"checkpoint": checkpoint, "artifact": None, **_first_phase_file(config)},
+            pretraining=pretraining_report(config, train_data._dataset),
+            choices=make_trainer.choices(config),
         )
         card_path = config["card_path"] or (checkpoint and card_path_for(checkpoint))
         if card_path:
@@ -171,8 +187,9 @@ def _train_and_report(
     }
 
 
-def _teachers_file(config: Config) -> dict[str, str]:
-    return {"teacher": config["teacher_path"]} if config["teacher_path"] else {}
+def _first_phase_file(config: Config) -> dict[str, str]:
+    paths = {"teacher": config["teacher_path"], "pretrained": config["pretrained"]}
+    return {name: path for name, path in paths.items() if path}
 
 
 def prepare_data(config, dataset):

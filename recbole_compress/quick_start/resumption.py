@@ -8,7 +8,7 @@ from recbole_compress.distributed.place import started_by_torchrun
 from recbole_compress.distributed.settings import KEYS_OF_A_LAUNCH
 from recbole_compress.trainers.checkpoint import load_checkpoint
 
-__all__ = ["given_to", "is_a_teachers", "settings_of"]
+__all__ = ["given_to", "is_a_first_phases", "settings_of"]
 
 
 def settings_of(
@@ -26,15 +26,15 @@ def settings_of(
     if not path:
         return {}
     config = load_checkpoint(str(path))["config"]
-    if is_a_teachers(config):  # the run to go on with is the one that the teacher is for
-        student = config["student"]
-        return {**_relaunched(student), "model": student["model"], "dataset": student["dataset"]}
+    if is_a_first_phases(config):  # what to go on with is the run that this is a phase of
+        run = config["part_of"]
+        return {**_relaunched(run), "model": run["model"], "dataset": run["dataset"]}
     return given_to(config)
 
 
-def is_a_teachers(config: Any) -> bool:
-    """Whether a checkpoint's config is that of a teacher, trained first in another model's run."""
-    return bool(config["student"])
+def is_a_first_phases(config: Any) -> bool:
+    """Whether a checkpoint's config is that of a model trained first, in another one's run."""
+    return bool(config["part_of"])
 
 
 def given_to(config: Any) -> dict[str, Any]:

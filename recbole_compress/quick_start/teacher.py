@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,24 +11,22 @@ from recbole_compress.config.properties_folder import RECBOLE_PROPERTIES
 from recbole_compress.config.schema import declared_in, load_schema
 from recbole_compress.distributed.group import from_first
 from recbole_compress.distributed.place import here
-from recbole_compress.distributed.settings import KEYS_OF_A_LAUNCH
 from recbole_compress.errors import CheckpointError, ConfigError
+from recbole_compress.quick_start.first_phase import (
+    OF_THE_RUN,
+    first_phase_config,
+    run_first_phase,
+    settings_of_checkpoint,
+)
 from recbole_compress.quick_start.host_models import trainer_class
-from recbole_compress.quick_start.resumption import given_to, is_a_teachers
 from recbole_compress.trainers.checkpoint import item_map_fingerprint, load_checkpoint
 
 __all__ = ["check_teacher", "load_teacher", "train_teacher"]
 
 # What a teacher is unless its settings say otherwise: the uncompressed counterpart.
 UNCOMPRESSED = {"item_embedding": "dense", "item_head": "tied", "layer_sharing": "none"}
-# Of the student's run alone.
-_NOT_SHARED = {
-    *("model", "dataset", "resume", "checkpoint_dir", "card_path", "ranks_path", "config_files"),
-    *("recipe", "teacher", "teacher_path", "student"),
-}
+_NOT_SHARED = {*OF_THE_RUN, "teacher", "teacher_path"}
 _LONGEST = "MAX_ITEM_LIST_LENGTH"
-# Of this launch rather than of the run that made the checkpoint.
-_OF_A_LAUNCH = ("nproc", *KEYS_OF_A_LAUNCH, "use_gpu", "gpu_id", "threads", "state")
 
 
 def check_teacher(config: Config) -> None:
@@ -77,12 +74,8 @@ def teacher_config(config: Config, resume: str | None = None) -> Config:
     try:
         known = load_schema(model, dataset, find_model(model))
         inherited = {k: v for k, v in {**shared, **UNCOMPRESSED}.items() if k in known}
-        of_the_run = {
-            "resume": resume,
-            "checkpoint_dir": os.path.join(config["checkpoint_dir"], "teacher"),
-            "student": {**given, "model": config["model"], "dataset": dataset, "resume": None},
-        }
-        return Config(model, dataset, config_dict={**inherited, **wanted, **of_the_run})
+        settings = {**inherited, **wanted}
+        return first_phase_config(config, model, dataset, settings, "teacher", resume)
     except ConfigError as error:
         raise ConfigError(f"teacher: {error}") from error
 
@@ -90,25 +83,12 @@ def teacher_config(config: Config, resume: str | None = None) -> Config:
 def train_teacher(config: Config, train: Callable[[Config], dict[str, Any]]) -> None:
     """See to it that ``config["teacher_path"]`` is a finished teacher, where a teacher is needed.
 
-    A resumed run goes on in the phase that its checkpoint is of.
-
     Args:
         config: Of the student; changed.
         train: Trains what a config says and returns the result, with its ``checkpoint``.
     """
-    if not trainer_class(config).needs_teacher:
-        return
-    resume = config["resume"]
-    if resume and from_first(lambda: is_a_teachers(load_checkpoint(resume)["config"])):
-        path = train(teacher_config(config, resume))["checkpoint"]
-        resume = None
-    elif config["teacher_path"] is None:
-        path = train(teacher_config(config))["checkpoint"]
-    else:
-        return
-    # The student's checkpoint is to know its teacher.
-    for settings in (config.final_config_dict, config.external_config_dict):
-        settings.update({"teacher_path": path, "teacher": None, "resume": resume})
+    if trainer_class(config).needs_teacher:
+        run_first_phase(config, "teacher_path", "teacher", teacher_config, train)
 
 
 def load_teacher(config: Config, train_split: Any) -> Any:
@@ -132,10 +112,7 @@ def load_teacher(config: Config, train_split: Any) -> Any:
             f"those of {config['dataset']!r} as loaded here; train a teacher on the same data set "
             "with the same filters"
         )
-    not_its_own = {*_OF_A_LAUNCH, "resume", "student"}
-    settings = {k: v for k, v in given_to(state["config"]).items() if k not in not_its_own}
-    given = config.external_config_dict
-    settings |= {key: given[key] for key in _OF_A_LAUNCH if key in given}
+    settings = settings_of_checkpoint(state, config)
     settings |= {"dataset": config["dataset"], "data_path": config["data_path"]}
     its_config = Config(config_dict=settings)
     _check_fit(f"teacher_path={path}", its_config, config)

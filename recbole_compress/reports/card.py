@@ -65,6 +65,7 @@ def build_card(
     files: Mapping[str, str | None] | None = None,
     reference_metrics: Mapping[str, Any] | None = None,
     choices: Mapping[str, Any] | None = None,
+    pretraining: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Measure ``model`` and put everything that is known of a run together.
 
@@ -81,6 +82,9 @@ def build_card(
         files: ``checkpoint`` and ``artifact``; of an artifact the size on disk is what is compared.
         reference_metrics: Results of the uncompressed counterpart.
         choices: What differs from, or adds to, the choices that the model itself tells.
+        pretraining: Of a model that was trained on another data set first: that ``dataset``, its
+            ``seconds`` and ``epochs``, ``parameters`` and ``size_bytes`` of the model then. A card
+            has this group for such models only.
 
     Returns:
         The card; :func:`write_card` saves it.
@@ -112,7 +116,8 @@ def build_card(
         "environment": environment(),
         "commit": commit(),
     }
-    return _strict({name: _complete(known[name], parts) for name, parts in FIELDS.items()})
+    card = {name: _complete(known[name], parts) for name, parts in FIELDS.items()}
+    return _strict({**card, "pretraining": pretraining} if pretraining else card)
 
 
 def card_path_for(checkpoint: str) -> str:

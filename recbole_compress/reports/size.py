@@ -102,15 +102,16 @@ def item_tensors(model: SequentialRecommender) -> tuple[list[Tensor], list[Tenso
 def reference_bytes(model: SequentialRecommender, config: Any) -> dict[str, int | None]:
     """Bytes of the uncompressed counterpart, once with a tied and once with an untied head.
 
-    That is the same backbone without layer sharing, and one or two dense fp32 tables of
-    ``n_items`` rows. A model that is not of this package has nothing to undo in its backbone.
+    That is the same backbone without layer sharing and adapters, and one or two dense fp32 tables
+    of ``n_items`` rows. A model that is not of this package has nothing to undo in its backbone.
 
     Args:
         model: The model.
         config: The config it was made from; read for a model of this package only.
 
     Returns:
-        ``{"tied": ..., "untied": ...}``; None for both if the model has no item table.
+        ``{"tied": ..., "untied": ...}``; None for both if the model has no item table, and for tied
+        if it reads items of one catalogue and recommends those of another.
     """
     width = item_width(model)
     if width is None:
@@ -119,7 +120,11 @@ def reference_bytes(model: SequentialRecommender, config: Any) -> dict[str, int 
         backbone = _uncompressed_backbone_bytes(model.n_items, config)
     else:
         backbone = count_storage(model).size_bytes.backbone
-    table = model.n_items * width * torch.float32.itemsize
+    row = width * torch.float32.itemsize
+    if isinstance(model, CompressedRecommender) and not model.one_catalogue:
+        rows = model.item_embedding.num_embeddings + model.n_items
+        return {"tied": None, "untied": backbone + rows * row}
+    table = model.n_items * row
     return {"tied": backbone + table, "untied": backbone + 2 * table}
 
 

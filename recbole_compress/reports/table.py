@@ -28,6 +28,12 @@ def card_table(card: Mapping[str, Any], card_path: str | None = None) -> str:
         _size_lines(card),
         _line("valid", _metrics(card["metrics"]["valid"])),
         _line("test", _metrics(card["metrics"]["test"])),
+        *(
+            _line(name.replace("_", ", "), _metrics(result))
+            for name, result in card["metrics"].items()
+            if name not in ("valid", "test")
+        ),
+        _line("pre-training", _pretraining(card["pretraining"])) if "pretraining" in card else [],
         _line("training", _training(card["training"])),
         _line("latency", _latency(card["latency_ms"])),
         _line("multiply-adds", _macs(card["macs_per_request"])),
@@ -117,6 +123,8 @@ def _size_lines(card: Mapping[str, Any]) -> list[str]:
     if size["file"] is not None:
         lines.append(f"{'file':{LABEL}}{'':>12}{byte_count(size['file']):>12}")
     for head, dense in card["reference_bytes"].items():
+        if dense is None and any(card["reference_bytes"].values()):
+            continue  # this model has no such counterpart
         ratio = number(card["compression_ratio"][head], ".2f")
         label = "uncompressed"
         lines.append(f"{label:{LABEL}}{head:>12}{byte_count(dense):>12}   {ratio} times as large")
@@ -135,6 +143,16 @@ def _training(training: Mapping[str, Any]) -> list[str]:
         f"{number(training['seconds_per_epoch'], '.2f')} s per epoch",
         f"peak memory {byte_count(training['peak_rss_bytes'])}",
         *([f"{training['processes']} processes"] if several else []),
+    ]
+
+
+def _pretraining(pretraining: Mapping[str, Any]) -> list[str]:
+    return [
+        f"on {pretraining['dataset']}",
+        f"{number(pretraining['seconds'], '.1f')} s",
+        f"{count(pretraining['epochs'])} epochs",
+        f"{count(pretraining['parameters']['total'])} parameters",
+        byte_count(pretraining["size_bytes"]["total"]),
     ]
 
 

@@ -5,6 +5,8 @@
 - ``recipes``: training recipes by name.
 - ``distillation_trainer``: learning from a teacher; with its ``distillation_settings`` and
   ``teacher``, any trained model asked the same way.
+- ``transfer_trainer``: fine-tuning a pre-trained model on another catalogue; with its
+  ``transfer_settings``.
 - ``checkpoint``: writing and reading files that hold data only.
 - ``collector``: evaluation without a catalogue-wide integer matrix.
 - ``ranks``: where every test row's target stood, written as arrays.

@@ -27,6 +27,11 @@ class CompressTrainer(SafeTrainer, Trainer):
 
     recipe = "cross_entropy"
 
+    @staticmethod
+    def for_others(model: str) -> str:
+        """What a model that this recipe cannot train is good for in it, to end a message with."""
+        return ""
+
     def __init__(self, config, model):
         if (config["recipe"] or "cross_entropy") != self.recipe:
             raise ConfigError(

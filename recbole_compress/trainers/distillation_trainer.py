@@ -39,6 +39,13 @@ class DistillationTrainer(CompressTrainer):
     recipe = "distillation"
     needs_teacher = True
 
+    @staticmethod
+    def for_others(model):
+        return (
+            f"; {model} can be its teacher: --model=TTSASRec --recipe=distillation "
+            f"--teacher={{model: {model}}}"
+        )
+
     @classmethod
     def check_settings(cls, config):
         DistillationSettings.of(config)

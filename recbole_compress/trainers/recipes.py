@@ -9,11 +9,12 @@ from recbole_compress.models import CompressedRecommender
 from recbole_compress.near_names import did_you_mean
 from recbole_compress.trainers.compress_trainer import CompressTrainer
 from recbole_compress.trainers.distillation_trainer import DistillationTrainer
+from recbole_compress.trainers.transfer_trainer import TransferTrainer
 
 __all__ = ["RECIPES", "trainer_for"]
 
 RECIPES: dict[str, type] = {
-    trainer.recipe: trainer for trainer in (CompressTrainer, DistillationTrainer)
+    trainer.recipe: trainer for trainer in (CompressTrainer, DistillationTrainer, TransferTrainer)
 }
 
 
@@ -34,7 +35,7 @@ def trainer_for(config: Any, usual: type) -> type:
         return usual
     if not issubclass(config.model_class, CompressedRecommender):
         raise ConfigError(
-            f"recipe={recipe}: is for the models of this package; {config['model']} can be its "
-            f"teacher: --model=TTSASRec --recipe={recipe} --teacher={{model: {config['model']}}}"
+            f"recipe={recipe}: is for the models of this package, not for {config['model']}"
+            + RECIPES[recipe].for_others(config["model"])
         )
     return RECIPES[recipe]

@@ -56,10 +56,21 @@ class SafeTrainer:
     """
 
     needs_teacher = False
+    needs_source = False
 
     @classmethod
     def check_settings(cls, config):
         """Refuse what this trainer could not carry out, before anything is done."""
+
+    @classmethod
+    def choices(cls, config):
+        """What the card is to say of this run beside the model's own choices."""
+        return {}
+
+    @classmethod
+    def build_model(cls, config, train_split):
+        """The model that this trainer trains, of random weights."""
+        return config.model_class(config, train_split)
 
     def __init__(self, config, model):
         if not here().is_alone and config["device"].type == "cuda":
@@ -305,6 +316,10 @@ class SafeTrainer:
                 load_best_model=False,
                 show_progress=bool(show_progress) and sys.stderr.isatty(),
             )
+
+    def further_results(self, valid_data, test_data, load_best_model):
+        """Results beside the usual ones, by name; for the card."""
+        return {}
 
     @contextlib.contextmanager
     def _shared_out(self, eval_data):

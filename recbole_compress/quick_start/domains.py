@@ -1,0 +1,152 @@
+"""``split-domains`` and ``pair-domains``: source and target data sets for a transfer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from recbole_compress.config.given import read_command_line
+from recbole_compress.data.atomic_files import open_text
+from recbole_compress.data.domains import (
+    Columns,
+    Domains,
+    items_by_id,
+    items_by_popularity,
+    paired,
+    split_by_items,
+)
+from recbole_compress.errors import ConfigError, DataError
+from recbole_compress.files import replacing
+from recbole_compress.near_names import did_you_mean
+
+__all__ = ["pair_domains", "split_domains"]
+
+BY: dict[str, Callable] = {"popularity": items_by_popularity, "id": items_by_id}
+NAMES = {"user": "user_id", "item": "item_id", "time": "timestamp"}
+COMMON = ("output", "min_source", "min_target", "user", "item", "time")
+WRITTEN = tuple(NAMES.values())  # what a pair's columns are called, whatever they were
+
+
+def split_domains(arguments: Sequence[str]) -> None:
+    """One ``.inter`` file into ``NAME-source`` and ``NAME-target``: its items in two halves.
+
+    Raises:
+        RecBoleCompressError: Anything the user can mend.
+    """
+    files, options = _given(arguments, 1, (*COMMON, "by", "share"))
+    by = options.get("by", "popularity")
+    if by not in BY:
+        raise ConfigError(f"--by={by}: {did_you_mean(by, BY)}")
+    table, header, columns = _read(files[0], options)
+    share = _number(options, "share", 0.5)
+    domains = split_by_items(table, columns, BY[by](table, columns, share), *_least(options))
+    name = Path(files[0]).name.split(".")[0]
+    headers = (header, header)
+    _finish(domains, (f"{name}-source", f"{name}-target"), headers, (columns, columns), options)
+
+
+def pair_domains(arguments: Sequence[str]) -> None:
+    """Two ``.inter`` files cut to their common users; only looked at without ``--output``.
+
+    Raises:
+        RecBoleCompressError: Anything the user can mend, such as no common user.
+    """
+    files, options = _given(arguments, 2, COMMON)
+    tables = [_read(file, options) for file in files]
+    (source, _, its), (target, _, ours) = tables
+    domains = paired(source, target, its, ours, *_least(options))
+    names = [Path(file).name.split(".")[0] for file in files]
+    if names[0] == names[1]:
+        names = [f"{names[0]}-source", f"{names[0]}-target"]
+    headers = [header for _, header, _ in tables]
+    _finish(domains, names, headers, (its, ours), options, look_only="output" not in options)
+
+
+def _given(
+    arguments: Sequence[str], n_files: int, known: Sequence[str]
+) -> tuple[list[str], dict[str, str]]:
+    files = [argument for argument in arguments if not argument.startswith("-")]
+    options = read_command_line([argument for argument in arguments if argument not in files])
+    for key in options:
+        if key not in known:
+            raise ConfigError(f"--{key}: unknown option; {did_you_mean(key, known)}")
+    if len(files) != n_files:
+        wanted = "SOURCE.inter and TARGET.inter" if n_files == 2 else "one NAME.inter"
+        raise ConfigError(f"{len(files)} files given: expected {wanted}")
+    return files, options
+
+
+def _number(options: Mapping[str, str], key: str, default: float) -> float:
+    try:
+        return float(options.get(key, default))
+    except ValueError:
+        raise ConfigError(f"--{key}={options[key]}: expected a number") from None
+
+
+def _least(options: Mapping[str, str]) -> tuple[int, int]:
+    low = [int(_number(options, key, 1)) for key in ("min_source", "min_target")]
+    return max(1, low[0]), max(1, low[1])
+
+
+def _read(path: str, options: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str, str], Columns]:
+    """The rows as texts, the header as name -> type, and which columns matter."""
+    if not os.path.isfile(path):
+        raise DataError(f"{path}: there is no such file; name a .inter (or .inter.gz) file")
+    try:
+        with open_text(path) as file:
+            table = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read as an atomic file: {error}") from error
+    header = dict(cell.partition(":")[::2] for cell in table.columns)
+    table.columns = pd.Index(list(header))
+    found = {part: options.get(part, name) for part, name in NAMES.items()}
+    for part in ("user", "item"):
+        if found[part] not in header:
+            raise DataError(
+                f"{path}: no column {found[part]!r}; name it with --{part}=..., one of "
+                f"{', '.join(header)}"
+            )
+    time = found["time"] if found["time"] in header else None
+    if time is None and "time" in options:
+        raise DataError(f"{path}: no column {found['time']!r}; it has {', '.join(header)}")
+    return table, header, Columns(found["user"], found["item"], time)
+
+
+def _finish(
+    domains: Domains,
+    names: Sequence[str],
+    headers: Sequence[Mapping[str, str]],
+    columns: Sequence[Columns],
+    options: Mapping[str, str],
+    look_only: bool = False,
+) -> None:
+    for name, number in domains.report.items():
+        print(f"{name:40}{number:>12,}")
+    if look_only:
+        print("nothing written; add --output=FOLDER for a pair of data sets with these users")
+        return
+    folder = Path(options.get("output", "dataset"))
+    for name, table, header, its in zip(names, domains[:2], headers, columns, strict=True):
+        path = folder / name / f"{name}.inter"
+        _write(table, header, its, path)
+        print(f"written: {path}")
+    data = "" if folder == Path("dataset") else f" --data_path={folder}"
+    print(
+        f"now: recbole-compress --model=CpRecNextItNet --recipe=transfer "
+        f"--source_dataset={names[0]} --dataset={names[1]}{data}"
+    )
+
+
+def _write(table: pd.DataFrame, header: Mapping[str, str], its: Columns, path: Path) -> None:
+    called = {name: new for name, new in zip(its, WRITTEN, strict=True) if name is not None}
+    cells = [f"{called.get(name, name)}:{kind}" for name, kind in header.items()]
+    try:
+        with replacing(str(path)) as file:
+            file.write("\t".join(cells) + "\n")
+            for row in table.itertuples(index=False, name=None):
+                file.write("\t".join(row) + "\n")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror})") from error

@@ -1,0 +1,59 @@
+"""The keys of the transfer recipe, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from recbole_compress.errors import ConfigError
+
+__all__ = ["TransferSettings"]
+
+
+@dataclass(frozen=True)
+class TransferSettings:
+    """What is fine-tuned, with which loss, and what a target is ranked against."""
+
+    loss: str
+    only_adapters: bool
+    adapter_size: int
+    sampled_candidates: int
+
+    @classmethod
+    def of(cls, config: Any) -> TransferSettings:
+        """Read a config.
+
+        Raises:
+            ConfigError: A number outside its range, or settings that contradict each other.
+        """
+        for key, lowest in (("adapter_size", 1), ("sampled_candidates", 0), ("split_seed", 0)):
+            if config[key] < lowest:
+                raise ConfigError(f"{key}={config[key]}: choose {lowest} or more")
+        arguments = config["eval_args"]
+        modes = set(arguments["mode"].values())
+        if modes != {"full"}:
+            raise ConfigError(
+                f"eval_args mode={arguments['mode']}: recipe=transfer ranks in full and against "
+                "sampled items in one go; leave mode at full, and say how many with "
+                "--sampled_candidates=99"
+            )
+        ratios = arguments["split"].get("RS") if isinstance(arguments["split"], dict) else None
+        if config["target_split"] == "users" and (ratios is None or len(ratios) != 3):
+            raise ConfigError(
+                f"eval_args split={arguments['split']}: target_split=users needs three shares, "
+                "such as split: {RS: [0.8, 0.1, 0.1]}; or take --target_split=interactions"
+            )
+        if config["transfer_loss"] == "binary_cross_entropy" and config["target_head"] not in (
+            "untied",
+            "low_rank",
+        ):
+            raise ConfigError(
+                f"target_head={config['target_head']}: its scores are log-probabilities, which the "
+                "binary cross-entropy cannot use; take --transfer_loss=cross_entropy"
+            )
+        return cls(
+            loss=config["transfer_loss"],
+            only_adapters=config["fine_tune"] == "adapters",
+            adapter_size=config["adapter_size"],
+            sampled_candidates=config["sampled_candidates"],
+        )
