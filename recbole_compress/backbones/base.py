@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -62,10 +63,10 @@ class Backbone(nn.Module, abc.ABC):
 
     def _adapted(self, place: int, states: Tensor) -> Tensor:
         """What goes on from a place: ``states``, through its adapter where there is one."""
-        return self.adapters[place](states) if self.adapters else states
+        return cast(Adapter, self.adapters[place])(states) if self.adapters else states
 
     def _adapter_macs(self, length: int) -> int:
-        return sum(adapter.macs(length) for adapter in self.adapters)
+        return sum(cast(Adapter, adapter).macs(length) for adapter in self.adapters)
 
     @abc.abstractmethod
     def forward(self, embedded: Tensor, lengths: Tensor) -> Tensor:

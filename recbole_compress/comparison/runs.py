@@ -84,11 +84,14 @@ class RunFiles:
         return self.stem
 
     def checkpoint(self) -> Path | None:
-        """The newest checkpoint of the best epoch, if there is one."""
-        found = [
-            path for path in self.checkpoints.glob("*.pth") if not path.stem.endswith(".resume")
-        ]
-        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+        """The newest checkpoint of the best epoch, if there is one; else of a first phase."""
+        for pattern in ("*.pth", "*/*.pth"):
+            found = [
+                path for path in self.checkpoints.glob(pattern) if not path.stem.endswith(".resume")
+            ]
+            if found:
+                return max(found, key=lambda path: path.stat().st_mtime)
+        return None
 
     def discard(self) -> None:
         """Remove what was made with other settings."""

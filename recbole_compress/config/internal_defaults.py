@@ -24,8 +24,8 @@ def internal_defaults(config: Any, model: str, dataset: str) -> None:
     """Add our defaults to a RecBole ``Config`` that has just read its own.
 
     In order: ``overall.yaml``, ``recipe/<recipe>.yaml``, ``dataset/<dataset>.yaml`` and the files
-    that data set has, then ``model/<model>.yaml``. Does nothing for RecBole's models in RecBole's own ``Config``: importing
-    this package changes no run that does not use it.
+    that data set has, then ``model/<model>.yaml``. Does nothing for RecBole's models in RecBole's
+    own ``Config``: importing this package changes no run that does not use it.
 
     Args:
         config: A ``Config`` at the end of ``_load_internal_config_dict``.

@@ -115,8 +115,8 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
             if name != "inter_feat":
                 setattr(self, name, self._dataframe_to_interaction(getattr(self, name)))
 
-    def _set_rows(self, rows: dict[str, Tensor], ends: Tensor):
-        available = ends - self._starts_of(ends)
+    def _set_rows(self, rows: dict[str, Tensor], ends: Tensor, starts: Tensor | None = None):
+        available = ends - (self._starts_of(ends) if starts is None else starts)
         rows[self.item_list_length_field] = available.clamp(max=self.max_item_list_len)
         rows[END_FIELD] = ends
         self.inter_feat = Interaction(rows)

@@ -83,7 +83,8 @@ class TransferDataset(SequenceDataset):
             )
         self.items, self.sequence_starts = self.source.items, starts
         rows = {field: self.inter_feat[field][kept] for field in self.inter_feat}
-        self._set_rows(rows, ends[kept])
+        # A history may be the whole sequence: then its end is where the next one starts.
+        self._set_rows(rows, ends[kept], starts[sequences[kept]])
 
     def _refuse_source(self):
         source = self.source
@@ -126,8 +127,8 @@ class TransferDataset(SequenceDataset):
             "rows of shared users": int(paired.sum()),
         }
         if n_shared == 0:
-            ours = self.field2id_token[self.uid_field][1]
-            theirs = source.field2id_token[self.uid_field][1]
+            ours = str(self.field2id_token[self.uid_field][1])
+            theirs = str(source.field2id_token[self.uid_field][1])
             raise DataError(
                 f"dataset={self.dataset_name}, source_dataset={source.dataset_name}: none of the "
                 f"{n_users} and {len(source.sequence_users)} users are shared ({ours!r} is one "

@@ -13,7 +13,7 @@ from recbole_compress.trainers.transfer_trainer import TransferTrainer
 
 __all__ = ["RECIPES", "trainer_for"]
 
-RECIPES: dict[str, type] = {
+RECIPES: dict[str, type[CompressTrainer]] = {
     trainer.recipe: trainer for trainer in (CompressTrainer, DistillationTrainer, TransferTrainer)
 }
 

@@ -153,7 +153,7 @@ class TransferTrainer(CompressTrainer):
         if state.get("source_item_map_sha256") != self.source_fingerprint:
             raise CheckpointError(
                 f"{path}: made for the items of another source than "
-                f"{self.config['source_dataset']!r} as loaded here; use the same data set and filters"
+                f"{self.config['source_dataset']!r} as loaded here; use the same files and filters"
             )
 
 

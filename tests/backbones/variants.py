@@ -6,6 +6,16 @@ from recbole_compress.backbones import GRU4Rec, NextItNet, SASRec
 
 DIM = 8
 
+
+def with_adapters(make):
+    def adapted():
+        backbone = make()
+        backbone.add_adapters(3)
+        return backbone
+
+    return adapted
+
+
 VARIANTS = {
     "nextitnet": lambda: NextItNet(DIM),
     "nextitnet_a": lambda: NextItNet(DIM, dilations=(1, 2, 4), residual_block="a"),
@@ -19,6 +29,11 @@ VARIANTS = {
     "nextitnet_a_cross_block": lambda: NextItNet(
         DIM, dilations=(1, 2), residual_block="a", layer_sharing="cross_block"
     ),
+    "nextitnet_adapters": with_adapters(
+        lambda: NextItNet(DIM, dilations=(1, 2), layer_sharing="cross_layer")
+    ),
+    "gru4rec_adapters": with_adapters(lambda: GRU4Rec(DIM, hidden_size=12, num_layers=2)),
+    "sasrec_adapters": with_adapters(lambda: SASRec(DIM, inner_size=12)),
     "gru4rec": lambda: GRU4Rec(DIM, hidden_size=12),
     "gru4rec_deep": lambda: GRU4Rec(DIM, hidden_size=12, num_layers=2),
     "sasrec": lambda: SASRec(DIM, inner_size=12),

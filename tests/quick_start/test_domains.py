@@ -1,0 +1,71 @@
+"""``split-domains`` and ``pair-domains``: files in, files out, one clear line for every fault."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from recbole_compress.quick_start.command_line import main
+from tests.conftest import SEQUENCES, write_interactions
+
+
+def rows(path):
+    head, *lines = path.read_text().splitlines()
+    return head, [tuple(line.split("\t")) for line in lines]
+
+
+@pytest.mark.parametrize("by", ["popularity", "id"])
+def test_one_file_becomes_two_data_sets_of_the_same_users(in_tmp, by, capsys):
+    write_interactions(in_tmp, "whole", SEQUENCES)
+    plain = in_tmp / "whole" / "whole.inter"
+    packed = in_tmp / "packed.inter.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert main(["split-domains", str(packed), f"--by={by}", "--output=out"]) == 0
+    said = capsys.readouterr().out
+    header, everything = rows(plain)
+    parts = [
+        rows(in_tmp / "out" / name / f"{name}.inter") for name in ("packed-source", "packed-target")
+    ]
+    assert parts[0][0] == parts[1][0] == header
+    users = [{row[0] for row in part} for _, part in parts]
+    items = [{row[1] for row in part} for _, part in parts]
+    assert users[0] == users[1] and not items[0] & items[1]
+    assert sorted(parts[0][1] + parts[1][1]) == sorted(r for r in everything if r[0] in users[0])
+    assert abs(len(items[0]) - len(items[1])) <= 1
+    assert "--source_dataset=packed-source --dataset=packed-target --data_path=out" in said
+
+
+def test_two_files_are_looked_at_or_cut_to_their_common_users(in_tmp, capsys):
+    (in_tmp / "a.inter").write_text("who:token\twhat:token\nx\t1\ny\t2\n")
+    (in_tmp / "b.inter").write_text("who:token\twhat:token\trating:float\ny\t7\t5\nz\t8\t4\n")
+    names = ["--user=who", "--item=what"]
+    assert main(["pair-domains", "a.inter", "b.inter", *names]) == 0
+    said = capsys.readouterr().out
+    assert "nothing written" in said and not (in_tmp / "out").exists()
+    assert main(["pair-domains", "a.inter", "b.inter", *names, "--output=out"]) == 0
+    assert rows(in_tmp / "out" / "a" / "a.inter") == ("user_id:token\titem_id:token", [("y", "2")])
+    header, its = rows(in_tmp / "out" / "b" / "b.inter")
+    assert header == "user_id:token\titem_id:token\trating:float" and its == [("y", "7", "5")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pair-domains", "a.inter", "c.inter"], "none of the 2 users of the source and 1 of the"),
+        (["pair-domains", "a.inter"], "1 files given: expected SOURCE.inter and TARGET.inter"),
+        (["split-domains", "a.inter", "--by=popularty"], "did you mean 'popularity'"),
+        (["split-domains", "a.inter", "--share=half"], "--share=half: expected a number"),
+        (["split-domains", "a.inter", "--shares=0.3"], "did you mean 'share'"),
+        (["split-domains", "a.inter", "--user=usr"], "no column 'usr'; name it with --user"),
+        (["split-domains", "nowhere.inter"], "there is no such file"),
+        (["split-domains", "a.inter", "--share=0.01"], "leaves a domain empty"),
+    ],
+)
+def test_refusals(in_tmp, arguments, message, capsys):
+    head = "user_id:token\titem_id:token\n"
+    (in_tmp / "a.inter").write_text(head + "x\t1\ny\t2\n")
+    (in_tmp / "c.inter").write_text(head + "z\t1\n")
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
