@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fresh_process import ROOT
+from benchmarks.transfer_table import transfer
 from recbole_compress.files import replacing
 from recbole_compress.reports.readable import UNKNOWN, byte_count, count, markdown, number
 
@@ -146,6 +147,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "equal_time": equal_time,
     "growth": growth,
     "evaluation": evaluation,
+    "transfer": transfer,
 }
 
 

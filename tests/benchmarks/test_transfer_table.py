@@ -1,0 +1,52 @@
+"""The transfer page's table says what the cards say."""
+
+from __future__ import annotations
+
+import json
+
+from benchmarks.transfer_table import transfer
+
+
+def card(parameters, seconds, sampled, full):
+    return {
+        "pretraining": {
+            "seconds": seconds,
+            "parameters": {"total": parameters},
+            "size_bytes": {"total": 4 * parameters},
+        },
+        "training": {"seconds": 7.0},
+        "metrics": {
+            "test": {"hit@5": full, "mrr@5": full},
+            "test_sampled": {"hit@5": sampled, "mrr@5": sampled},
+        },
+    }
+
+
+def test_means_ratios_and_the_run_from_scratch(tmp_path):
+    runs = [
+        ("big", card(8000, 100.0, 0.5, 0.05)),
+        ("small", card(2000, 50.0, 0.5, 0.05)),
+        ("small", card(2000, 70.0, 0.6, 0.07)),
+        ("small from scratch", card(2000, 0.0, 0.25, 0.02)),
+    ]
+    document = {
+        "experiment": {"reference": "big"},
+        "runs": [{"entry": entry, "card": its} for entry, its in runs],
+        "provenance": {"torch": "1", "cpu": "c", "commit": "abc"},
+    }
+    file = tmp_path / "comparison.json"
+    file.write_text(json.dumps(document))
+    lines = [line for line in transfer(file).splitlines() if line.startswith("| ")]
+    cells = {
+        line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]] for line in lines
+    }
+    assert set(cells) == {"run", "big", "small"}
+    small = dict(zip(cells["run"], cells["small"], strict=True))
+    assert small["x fewer"] == "4.00" and small["pre-training s"] == "60"
+    assert small["MRR@5 of 100"] == "0.5500" and small["of the reference's"] == "110.0%"
+    assert small["from scratch"] == "0.2500" and small["MRR@5 of all"] == "0.0600"
+    assert small["seeds"] == "2"
+
+
+def test_before_the_measurement_it_says_how(tmp_path):
+    assert "python -m benchmarks.comparisons ml-1m-transfer" in transfer(tmp_path / "none.json")
