@@ -28,10 +28,11 @@ HEADER = [
     ),
 ]
 HOW_TO_READ = """\
-Means over seeds, on the test split. *Parameters*, *size* and *pre-training s* are those of the pre-trained
-model, as in the paper; *x fewer* beside {reference}'s. *Of 100*: the target and 99 sampled items; *of all*:
-the full ranking. *Of the reference's*: this MRR@5 of 100 beside {reference}'s fine-tuned one. *From scratch*:
-MRR@5 of 100 of the same model without pre-training."""
+Means over seeds, on the test split. *Parameters*, *size* and *pre-training s* are those of the
+pre-trained model, as in the paper; *x fewer* beside {reference}'s. *Of 100*: the target and 99
+sampled items; *of all*: the full ranking. *Of the reference's*: this MRR@5 of 100 beside
+{reference}'s fine-tuned one. *From scratch*: MRR@5 of 100 of the same model without
+pre-training."""
 
 
 def transfer(file: Path = FILE) -> str:
