@@ -66,7 +66,8 @@ def check_pretraining(config: Config) -> None:
         )
     if path is not None:
         if here().is_first:  # the file may lie on its machine only
-            _form(config, load_checkpoint(str(path)))
+            path = _pretrained_in(str(path))
+            _form(config, path, load_checkpoint(path))
     elif source is None:
         raise ConfigError(
             "recipe=transfer: pre-trained on what? Add --source_dataset=NAME, or "
@@ -122,9 +123,14 @@ def pretrain(config: Config, train: Callable[[Config], dict[str, Any]]) -> None:
     if not trainer_class(config).needs_source or not config["pretrain"]:
         return
     run_first_phase(config, "pretrained", "pretraining", pretraining_config, train)
-    form = from_first(lambda: _form(config, load_checkpoint(str(config["pretrained"]))))
+
+    def taken_over() -> dict[str, Any]:
+        path = _pretrained_in(str(config["pretrained"]))
+        return {**_form(config, path, load_checkpoint(path)), "pretrained": path}
+
+    decided = from_first(taken_over)
     for settings in (config.final_config_dict, config.external_config_dict):
-        settings.update(form)
+        settings.update(decided)
 
 
 def load_data(config: Config) -> Any:
@@ -204,16 +210,26 @@ def _keys_of_form(model: str) -> set[str]:
     return {*(declared_in(path) if path else {}), _LONGEST} - _OF_TRAINING
 
 
-def _form(config: Config, state: dict[str, Any]) -> dict[str, Any]:
+def _pretrained_in(path: str) -> str:
+    """``path``, or what the fine-tuned model in it was pre-trained as."""
+    its_config = load_checkpoint(path)["config"]
+    if not its_config["source_dataset"]:
+        return path
+    if not its_config["pretrained"]:
+        raise CheckpointError(
+            f"pretrained={path}: was fine-tuned without pre-training, so there is none to take over"
+        )
+    return str(its_config["pretrained"])
+
+
+def _form(config: Config, path: str, state: dict[str, Any]) -> dict[str, Any]:
     """The settings that a pre-trained model decides, taken from its checkpoint.
 
     Raises:
         ConfigError: The run says something else.
     """
-    path, its_config, given = config["pretrained"], state["config"], config.external_config_dict
+    its_config, given = state["config"], config.external_config_dict
     form = {"model": its_config["model"], "source_dataset": its_config["dataset"]}
-    if its_config["recipe"] == trainer_class(config).recipe:
-        raise ConfigError(f"pretrained={path}: is fine-tuned itself; take its own pretrained one")
     form |= {key: its_config[key] for key in sorted(_keys_of_form(form["model"]))}
     for key, value in form.items():
         ours = config["model"] if key == "model" else given.get(key, value)

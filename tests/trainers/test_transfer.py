@@ -207,8 +207,12 @@ def test_a_checkpoint_decides_the_form_and_knows_its_source(settings, trainers):
         run(settings, "TTSASRec", pretrained=path)
     with pytest.raises(ConfigError, match="source_dataset=ml-100k-target: pretrained"):
         run(settings, pretrained=path, source_dataset="ml-100k-target", dataset="ml-100k-source")
-    with pytest.raises(ConfigError, match="is fine-tuned itself"):
-        run(settings, pretrained=again["checkpoint"])
+    same = run(settings, pretrained=again["checkpoint"], epochs=1, fine_tune="adapters")
+    assert same["card"]["files"]["pretrained"] == path  # the pre-training of that run
+    assert same["test_result"] == first["test_result"]
+    scratch = run(settings, pretrain=False, epochs=0)
+    with pytest.raises(CheckpointError, match="without pre-training"):
+        run(settings, pretrained=scratch["checkpoint"])
 
 
 def test_without_pre_training_nothing_is_trained_first(settings, trainers):
