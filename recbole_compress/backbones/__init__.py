@@ -5,6 +5,7 @@
   ``residual_block`` (types a and b) and ``causal_convolution``.
 - ``gru4rec``: a gated recurrent network.
 - ``sasrec``: causal self-attention.
+- ``last_position_plan``: what a stack of convolutions must look at for its last state.
 - ``readout``: which vector of a sequence's states items are scored with.
 - ``adapter``: small networks that fine-tuning trains inside a frozen backbone.
 - ``layer_sharing``: which layers use the same weights, as plain numbers.

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterable
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from recbole_compress.backbones.adapter import Adapter
 
-__all__ = ["Backbone"]
+__all__ = ["Backbone", "states_at_last"]
+
+
+def states_at_last(states: Tensor, lengths: Tensor) -> Tensor:
+    """The state of each sequence's last real position; a length of 0 reads as 1.
+
+    Args:
+        states: ``(B, L, dim)``.
+        lengths: ``(B,)``, at most ``L``.
+
+    Returns:
+        ``(B, dim)``.
+
+    Example:
+        >>> states_at_last(torch.arange(6.0).reshape(1, 3, 2), torch.tensor([2]))
+        tensor([[2., 3.]])
+    """
+    return states[torch.arange(len(states), device=states.device), (lengths - 1).clamp(min=0)]
 
 
 class Backbone(nn.Module, abc.ABC):
@@ -65,8 +84,10 @@ class Backbone(nn.Module, abc.ABC):
         """What goes on from a place: ``states``, through its adapter where there is one."""
         return cast(Adapter, self.adapters[place])(states) if self.adapters else states
 
-    def _adapter_macs(self, length: int) -> int:
-        return sum(cast(Adapter, adapter).macs(length) for adapter in self.adapters)
+    def _adapter_macs(self, positions: Iterable[int]) -> int:
+        """Multiply-adds of the adapters, given how many positions each of them is used at."""
+        pairs = zip(self.adapters, positions, strict=False)  # there may be none
+        return sum(cast(Adapter, adapter).macs(length) for adapter, length in pairs)
 
     @abc.abstractmethod
     def forward(self, embedded: Tensor, lengths: Tensor) -> Tensor:
@@ -79,6 +100,18 @@ class Backbone(nn.Module, abc.ABC):
         Returns:
             ``(B, L, embedding_dim)``, dtype of ``embedded``.
         """
+
+    def last_state(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """The state after each whole sequence, ``(B, embedding_dim)``; a length of 0 reads as 1.
+
+        Equals ``forward(embedded, lengths)[row, lengths[row] - 1]``. A backbone may compute less
+        for it than for all positions.
+        """
+        return states_at_last(self(embedded, lengths), lengths)
+
+    def last_state_macs(self, length: int) -> int:
+        """Multiply-adds of :meth:`last_state` for a single sequence, counted as in :meth:`macs`."""
+        return self.macs(length)
 
     @abc.abstractmethod
     def macs(self, length: int) -> int:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recbole_compress.embeddings.table_cache import TableCache
+
 __all__ = ["CausalConvolution"]
 
 
@@ -57,17 +59,24 @@ class CausalConvolution(nn.Module):
         self.weight = nn.Parameter(torch.empty(dim_out, dim_in, kernel_size))
         self.bias = nn.Parameter(torch.zeros(dim_out))
         nn.init.trunc_normal_(self.weight, std=init_std, a=-2 * init_std, b=2 * init_std)
+        self._cache: TableCache[Tensor] = TableCache()
 
-    def forward(self, x: Tensor, dilation: int = 1) -> Tensor:
+    def forward(self, x: Tensor, dilation: int = 1, taps: Tensor | None = None) -> Tensor:
         """Convolve over positions.
 
         Args:
             x: ``(B, L, dim_in)``.
             dilation: Distance between taps, at least 1; may exceed ``L``.
+            taps: In place of a dilation, the rows of ``x`` that each output reads, oldest first,
+                ``(M, kernel_size)``; ``L`` stands for zeros.
 
         Returns:
             ``(B, L, dim_out)``: output ``t`` reads ``t``, ``t - dilation``, ...; zeros before 0.
+            With ``taps`` ``(B, M, dim_out)``.
         """
+        if taps is not None:
+            rows = F.pad(x, (0, 0, 0, 1)).index_select(1, taps.flatten())
+            return self._linear(rows.view(len(x), len(taps), -1))
         padded = F.pad(x, (0, 0, (self.kernel_size - 1) * dilation, 0))
         # torch leaves oneDNN for a batch of one and falls back to a kernel 2-3x slower than this.
         if x.shape[0] == 1:
@@ -82,8 +91,17 @@ class CausalConvolution(nn.Module):
 
     def _as_matrix_product(self, padded: Tensor, dilation: int, length: int) -> Tensor:
         taps = [padded[:, dilation * i : dilation * i + length] for i in range(self.kernel_size)]
-        kernel = self.weight.transpose(1, 2).reshape(self.dim_out, -1)
-        return F.linear(torch.cat(taps, dim=-1), kernel, self.bias)
+        return self._linear(torch.cat(taps, dim=-1))
+
+    def _linear(self, taps: Tensor) -> Tensor:
+        """``(B, M, kernel_size * dim_in) -> (B, M, dim_out)``, taps from oldest to newest."""
+        if self.training or torch.is_grad_enabled():
+            return F.linear(taps, self._matrix(), self.bias)
+        # Rearranging the kernel takes a request as long as multiplying with it.
+        return F.linear(taps, self._cache.get_or_build([self.weight], self._matrix), self.bias)
+
+    def _matrix(self) -> Tensor:
+        return self.weight.transpose(1, 2).reshape(self.dim_out, -1)
 
     def macs(self, length: int) -> int:
         """Multiply-adds for one sequence of ``length`` positions, zeros on the left included."""

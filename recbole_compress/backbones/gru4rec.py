@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from recbole_compress.backbones.base import Backbone
+from recbole_compress.backbones.base import Backbone, states_at_last
 
 __all__ = ["GRU4Rec"]
 
@@ -65,8 +65,18 @@ class GRU4Rec(Backbone):
         """On the input and on the recurrent state."""
         return self.embedding_dim, self.gru.hidden_size
 
+    def last_state(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        hidden, _ = self.gru(self._adapted(0, self.dropout(embedded)))
+        return self.dense(self._adapted(1, states_at_last(hidden, lengths)))
+
     def macs(self, length: int) -> int:
+        layers = length * (self._recurrent_macs() + self.dense.weight.numel())
+        return layers + self._adapter_macs((length, length))
+
+    def last_state_macs(self, length: int) -> int:
+        layers = length * self._recurrent_macs() + self.dense.weight.numel()
+        return layers + self._adapter_macs((length, 1))
+
+    def _recurrent_macs(self) -> int:
         # Three gates per layer, each reading the input and the previous state; weights hold all.
-        return length * (
-            sum(weight.numel() for weight in self.gru.parameters()) + self.dense.weight.numel()
-        ) + self._adapter_macs(length)
+        return sum(weight.numel() for weight in self.gru.parameters())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import cast
 
@@ -10,8 +10,13 @@ from torch import Tensor, nn
 
 from recbole_compress.backbones.base import Backbone
 from recbole_compress.backbones.causal_convolution import CausalConvolution
+from recbole_compress.backbones.last_position_plan import last_position_plan, needed_positions
 from recbole_compress.backbones.layer_sharing import SharingPlan, sharing_plan
-from recbole_compress.backbones.residual_block import RESIDUAL_BLOCKS, ConvolutionShape
+from recbole_compress.backbones.residual_block import (
+    RESIDUAL_BLOCKS,
+    ConvolutionShape,
+    ResidualBlock,
+)
 from recbole_compress.near_names import did_you_mean
 
 __all__ = ["NextItNet"]
@@ -90,33 +95,82 @@ class NextItNet(Backbone):
         self.residual_blocks = nn.ModuleList(
             block_type(embedding_dim, dilation, dropout) for dilation in dilations
         )
-        self.receptive_field = 1 + sum(
-            (shape.kernel_size - 1) * convolution_dilation
-            for dilation in dilations
-            for shape, convolution_dilation in zip(
-                shapes, block_type.convolution_dilations(dilation), strict=True
+        # (kernel size, dilation) of every convolution, per residual block
+        self.steps = tuple(
+            tuple(
+                (shape.kernel_size, of_convolution)
+                for shape, of_convolution in zip(
+                    shapes, block_type.convolution_dilations(dilation), strict=True
+                )
             )
+            for dilation in dilations
+        )
+        self.receptive_field = 1 + sum(
+            (taps - 1) * dilation for block in self.steps for taps, dilation in block
         )
 
     def forward(self, embedded: Tensor, lengths: Tensor) -> Tensor:
         hidden = embedded
-        for i, (residual_block, row) in enumerate(
-            zip(self.residual_blocks, self.plan, strict=True)
-        ):
-            hidden = residual_block(hidden, self._convolutions_of(row), partial(self._adapted, i))
+        for i, (block, row, steps) in enumerate(self._blocks()):
+            convolutions: list[Callable[[Tensor], Tensor]] = [
+                partial(convolution, dilation=dilation)
+                for convolution, (_, dilation) in zip(row, steps, strict=True)
+            ]
+            hidden = block(hidden, convolutions, partial(self._adapted, i))
         return hidden
 
     def adapter_widths(self) -> tuple[int, ...]:
         """At the end of every residual branch, before it is added."""
         return (self.embedding_dim,) * len(self.residual_blocks)
 
+    def last_state(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """As :meth:`Backbone.last_state`; one request computes what its last state depends on.
+
+        Of the last convolution that is one position, of the one before ``kernel_size``, and so on.
+        """
+        if self.training or len(embedded) != 1:
+            return super().last_state(embedded, lengths)
+        length = max(int(lengths), 1)
+        rows, plans = last_position_plan(length, self.steps, embedded.device)
+        hidden = embedded[:, :length] if rows is None else embedded.index_select(1, rows)
+        for i, ((block, row, _), plan) in enumerate(zip(self._blocks(), plans, strict=True)):
+            convolutions = [
+                _reading(convolution, taps)
+                for convolution, taps in zip(row, plan.taps, strict=True)
+            ]
+            hidden = block(hidden, convolutions, partial(self._adapted, i), plan.kept)
+        return hidden[:, 0]
+
+    def last_state_macs(self, length: int) -> int:
+        needed = needed_positions(length, self.steps)
+        convolutions = sum(
+            convolution.macs(len(positions))
+            for (_, row, _), (_, *after) in zip(self._blocks(), needed, strict=True)
+            for convolution, positions in zip(row, after, strict=True)
+        )
+        return convolutions + self._adapter_macs(len(block[-1]) for block in needed)
+
     def macs(self, length: int) -> int:
         # Per use, not per stored kernel: sharing saves weights, never arithmetic.
         convolutions = [conv for row in self.plan for conv in self._convolutions_of(row)]
-        return sum(conv.macs(length) for conv in convolutions) + self._adapter_macs(length)
+        return sum(conv.macs(length) for conv in convolutions) + self._adapter_macs(
+            [length] * len(self.residual_blocks)
+        )
+
+    def _blocks(
+        self,
+    ) -> list[tuple[ResidualBlock, list[CausalConvolution], tuple[tuple[int, int], ...]]]:
+        """Every residual block, its convolutions and their kernel sizes and dilations."""
+        blocks = [cast(ResidualBlock, block) for block in self.residual_blocks]
+        rows = [self._convolutions_of(row) for row in self.plan]
+        return list(zip(blocks, rows, self.steps, strict=True))
 
     def _convolutions_of(self, row: Sequence[int]) -> list[CausalConvolution]:
         return [cast(CausalConvolution, self.convolutions[index]) for index in row]
+
+
+def _reading(convolution: CausalConvolution, taps: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda x: convolution(x, 1, taps)  # not by keyword: thop's hooks are not shown those
 
 
 def _shapes_of_parameter_sets(

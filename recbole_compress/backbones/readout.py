@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from recbole_compress.backbones.base import Backbone, states_at_last
+
 __all__ = ["LastPosition", "Readout", "SoftAttentionReadout"]
 
 # 16 MiB of float32: the largest of the buffers that attention over prefixes fills at a time.
@@ -32,6 +34,14 @@ class Readout(nn.Module, abc.ABC):
         Equals ``forward(states)[row, lengths[row] - 1]``; a length of 0 reads as 1.
         """
 
+    def of_sequence(self, backbone: Backbone, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """The vector of whole embedded sequences, ``(B, L, dim) -> (B, dim)``.
+
+        Equals ``last(backbone(embedded, lengths), lengths)``; asks the backbone for no more states
+        than it reads.
+        """
+        return self.last(backbone(embedded, lengths), lengths)
+
 
 class LastPosition(Readout):
     """The state of the newest item, as in SASRec: it adds no parameter.
@@ -46,7 +56,10 @@ class LastPosition(Readout):
         return states
 
     def last(self, states: Tensor, lengths: Tensor) -> Tensor:
-        return states[torch.arange(len(states), device=states.device), (lengths - 1).clamp(min=0)]
+        return states_at_last(states, lengths)
+
+    def of_sequence(self, backbone: Backbone, embedded: Tensor, lengths: Tensor) -> Tensor:
+        return backbone.last_state(embedded, lengths)
 
 
 class SoftAttentionReadout(Readout):

@@ -9,8 +9,6 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_compress.backbones.causal_convolution import CausalConvolution
-
 __all__ = ["RESIDUAL_BLOCKS", "ConvolutionShape", "ResidualBlock"]
 
 # The paper's 1e-8 is kept: the first convolution of an untrained network hands over variances
@@ -63,14 +61,30 @@ class ResidualBlock(nn.Module, abc.ABC):
     def convolution_dilations(dilation: int) -> tuple[int, ...]:
         """Dilation of each of those convolutions."""
 
-    @abc.abstractmethod
     def forward(
         self,
         x: Tensor,
-        convolutions: Sequence[CausalConvolution],
+        convolutions: Sequence[Callable[[Tensor], Tensor]],
         adapted: Callable[[Tensor], Tensor] = lambda branch: branch,
+        kept: Tensor | None = None,
     ) -> Tensor:
-        """``(B, L, dim) -> (B, L, dim)``; ``adapted`` changes the branch before it is added."""
+        """Add the branch to its input.
+
+        Args:
+            x: ``(B, L, dim)``.
+            convolutions: What each does to ``(B, ., width)``, its dilation included.
+            adapted: Changes the branch before it is added.
+            kept: The rows of ``x`` that the branch is computed for, ``(M,)``; None for all.
+
+        Returns:
+            ``(B, L, dim)``, or ``(B, M, dim)``.
+        """
+        branch = adapted(self.dropout(self.branch(x, convolutions)))
+        return (x if kept is None else x.index_select(1, kept)) + branch
+
+    @abc.abstractmethod
+    def branch(self, x: Tensor, convolutions: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+        """What is added to ``x``."""
 
 
 class ResidualBlockA(ResidualBlock):
@@ -96,17 +110,10 @@ class ResidualBlockA(ResidualBlock):
     def convolution_dilations(dilation: int) -> tuple[int, ...]:
         return (1, dilation, 1)
 
-    def forward(
-        self,
-        x: Tensor,
-        convolutions: Sequence[CausalConvolution],
-        adapted: Callable[[Tensor], Tensor] = lambda branch: branch,
-    ) -> Tensor:
-        y = x
-        dilations = self.convolution_dilations(self.dilation)
-        for norm, convolution, dilation in zip(self.norms, convolutions, dilations, strict=True):
-            y = convolution(F.relu(norm(y)), dilation)
-        return x + adapted(self.dropout(y))
+    def branch(self, x: Tensor, convolutions: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+        for norm, convolution in zip(self.norms, convolutions, strict=True):
+            x = convolution(F.relu(norm(x)))
+        return x
 
 
 class ResidualBlockB(ResidualBlock):
@@ -127,17 +134,10 @@ class ResidualBlockB(ResidualBlock):
     def convolution_dilations(dilation: int) -> tuple[int, ...]:
         return (dilation, 2 * dilation)
 
-    def forward(
-        self,
-        x: Tensor,
-        convolutions: Sequence[CausalConvolution],
-        adapted: Callable[[Tensor], Tensor] = lambda branch: branch,
-    ) -> Tensor:
-        y = x
-        dilations = self.convolution_dilations(self.dilation)
-        for norm, convolution, dilation in zip(self.norms, convolutions, dilations, strict=True):
-            y = F.relu(norm(convolution(y, dilation)))
-        return x + adapted(self.dropout(y))
+    def branch(self, x: Tensor, convolutions: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+        for norm, convolution in zip(self.norms, convolutions, strict=True):
+            x = F.relu(norm(convolution(x)))
+        return x
 
 
 RESIDUAL_BLOCKS: dict[str, type[ResidualBlock]] = {"a": ResidualBlockA, "b": ResidualBlockB}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_compress.backbones.base import Backbone
+from recbole_compress.backbones.base import Backbone, states_at_last
 from recbole_compress.backbones.layer_sharing import n_parameter_sets, sharing_plan
 from recbole_compress.near_names import did_you_mean
 
@@ -25,6 +25,13 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 # The other schemes tell a layer's convolutions apart; a transformer layer is shared as a whole.
 _LAYER_SHARING = ("none", "cross_layer", "adjacent_block")
+
+# What changes the two branches of a layer before they are added: (which half, branch) -> branch.
+Adapted = Callable[[int, Tensor], Tensor]
+
+
+def _as_it_is(half: int, branch: Tensor) -> Tensor:
+    return branch
 
 
 class TransformerLayer(nn.Module):
@@ -62,14 +69,9 @@ class TransformerLayer(nn.Module):
         self.inner_norm = nn.LayerNorm(dim, eps=layer_norm_eps)
         self.dropout = nn.Dropout(hidden_dropout)
 
-    def forward(
-        self,
-        x: Tensor,
-        adapted: Callable[[int, Tensor], Tensor] = lambda half, branch: branch,
-    ) -> Tensor:
+    def forward(self, x: Tensor, adapted: Adapted = _as_it_is) -> Tensor:
         """``(B, L, dim) -> (B, L, dim)``; ``adapted`` changes what each half adds."""
-        heads = self.query_key_value(x).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (B, num_heads, L, dim_of_head)
+        query, key, value = self._heads(x)
         context = F.scaled_dot_product_attention(
             query,
             key,
@@ -77,16 +79,50 @@ class TransformerLayer(nn.Module):
             is_causal=True,
             dropout_p=self.attention_dropout if self.training else 0.0,
         )
-        context = self.attention_out(context.transpose(1, 2).flatten(2))
-        x = self.attention_norm(x + adapted(0, self.dropout(context)))
+        return self._after_attention(x, context.transpose(1, 2).flatten(2), adapted)
+
+    def last_state(self, x: Tensor, lengths: Tensor, adapted: Adapted = _as_it_is) -> Tensor:
+        """``(B, L, dim) -> (B, dim)``: only the last real position asks, and is passed on."""
+        query, key, value = self._heads(x)
+        last = (lengths - 1).clamp(min=0)
+        query = query[torch.arange(len(x), device=x.device), :, last].unsqueeze(2)
+        seen = None
+        if len(x) > 1 or int(last) < x.shape[1] - 1:
+            column = torch.arange(x.shape[1], device=x.device)
+            seen = (column <= last.unsqueeze(1)).view(len(x), 1, 1, -1)
+        context = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=seen,
+            dropout_p=self.attention_dropout if self.training else 0.0,
+        )
+        return self._after_attention(states_at_last(x, lengths), context.flatten(1), adapted)
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value, each ``(B, num_heads, L, dim_of_head)``."""
+        heads = self.query_key_value(x).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = heads.permute(2, 0, 3, 1, 4)
+        return query, key, value
+
+    def _after_attention(self, x: Tensor, context: Tensor, adapted: Adapted) -> Tensor:
+        """The rest of the layer, position by position: both ``(..., dim)``."""
+        x = self.attention_norm(x + adapted(0, self.dropout(self.attention_out(context))))
         inner = self.inner_out(self.activation(self.inner(x)))
         return self.inner_norm(x + adapted(1, self.dropout(inner)))
 
-    def macs(self, length: int) -> int:
-        """Multiply-adds for one sequence; attention counted over the full square."""
-        dense = (self.query_key_value, self.attention_out, self.inner, self.inner_out)
-        scores_and_context = 2 * length * length * self.attention_out.in_features
-        return length * sum(layer.weight.numel() for layer in dense) + scores_and_context
+    def macs(self, length: int, asking: int | None = None) -> int:
+        """Multiply-adds for one sequence; attention counted over the full square.
+
+        Args:
+            length: Positions.
+            asking: Positions whose state is computed; all where None.
+        """
+        asking = length if asking is None else asking
+        dense = (self.attention_out, self.inner, self.inner_out)
+        scores_and_context = 2 * asking * length * self.attention_out.in_features
+        of_states = asking * sum(layer.weight.numel() for layer in dense)
+        return length * self.query_key_value.weight.numel() + of_states + scores_and_context
 
 
 class SASRec(Backbone):
@@ -185,16 +221,28 @@ class SASRec(Backbone):
         return self.position_embedding.num_embeddings
 
     def forward(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        hidden = self._positioned(embedded)
+        for i, layer in enumerate(self._layers_in_order()):
+            hidden = layer(hidden, partial(self._adapted_half, i))
+        return hidden
+
+    def last_state(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        if self.training:
+            return super().last_state(embedded, lengths)
+        hidden = self._positioned(embedded)
+        *layers, last_layer = self._layers_in_order()
+        for i, layer in enumerate(layers):
+            hidden = layer(hidden, partial(self._adapted_half, i))
+        return last_layer.last_state(hidden, lengths, partial(self._adapted_half, len(layers)))
+
+    def _positioned(self, embedded: Tensor) -> Tensor:
         length = embedded.shape[1]
         if length > self.max_length:
             raise ValueError(
                 f"sequences of {length} positions, but only max_length={self.max_length} are "
                 "learned: shorten the sequences or raise max_length and train again"
             )
-        hidden = self.dropout(self.norm(embedded + self.position_embedding.weight[:length]))
-        for i, layer in enumerate(self._layers_in_order()):
-            hidden = layer(hidden, partial(self._adapted_half, i))
-        return hidden
+        return self.dropout(self.norm(embedded + self.position_embedding.weight[:length]))
 
     def adapter_widths(self) -> tuple[int, ...]:
         """Two per layer: on what attention adds, and on what the feed-forward net adds."""
@@ -205,7 +253,13 @@ class SASRec(Backbone):
 
     def macs(self, length: int) -> int:
         layers = sum(layer.macs(length) for layer in self._layers_in_order())
-        return layers + self._adapter_macs(length)
+        return layers + self._adapter_macs([length] * (2 * len(self.plan)))
+
+    def last_state_macs(self, length: int) -> int:
+        *layers, last_layer = self._layers_in_order()
+        adapters = self._adapter_macs([length] * (2 * len(layers)) + [1, 1])
+        products = sum(layer.macs(length) for layer in layers) + last_layer.macs(length, asking=1)
+        return products + adapters
 
     def _layers_in_order(self) -> list[TransformerLayer]:
         return [cast(TransformerLayer, self.layers[index]) for (index,) in self.plan]

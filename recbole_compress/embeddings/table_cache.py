@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
 __all__ = ["TableCache"]
 
+Table = TypeVar("Table")
 
-class TableCache:
-    """The last table built, and what it was built from.
+
+class TableCache(Generic[Table]):
+    """The last table built (a tensor or several), and what it was built from.
 
     It is no part of a model's state: never saved, copied, pickled or moved with it. A change in
     place (an optimizer's step, loading) and a replaced parameter or storage are seen; writing
@@ -29,9 +31,9 @@ class TableCache:
         # The tensors themselves: held on to, their place in memory cannot become another's.
         self._sources: list[Tensor] = []
         self._states: list[tuple[int, int]] = []
-        self._table: Tensor | None = None
+        self._table: Table | None = None
 
-    def get(self, sources: Iterable[Tensor]) -> Tensor | None:
+    def get(self, sources: Iterable[Tensor]) -> Table | None:
         """The table if it was built from these very tensors and they have not changed since."""
         if self._table is None:
             return None
@@ -39,7 +41,7 @@ class TableCache:
         same = [id(tensor) for tensor in now] == [id(tensor) for tensor in self._sources]
         return self._table if same and _states(now) == self._states else None
 
-    def get_or_build(self, sources: Iterable[Tensor], build: Callable[[], Tensor]) -> Tensor:
+    def get_or_build(self, sources: Iterable[Tensor], build: Callable[[], Table]) -> Table:
         sources = list(sources)
         table = self.get(sources)
         if table is None:

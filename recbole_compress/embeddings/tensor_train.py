@@ -77,7 +77,7 @@ class TensorTrainEmbedding(ItemEmbedding):
             )
         self.shape = shape
         self.cores = nn.ParameterList(normal_cores(shape, init_std))
-        self._cache = TableCache()
+        self._cache: TableCache[Tensor] = TableCache()
 
     @classmethod
     def from_dense(cls, table: Tensor, shape: TensorTrainShape) -> TensorTrainEmbedding:

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 __all__ = ["blockwise_lookup"]
 
+_FEW = 128  # ids: the sequence of one request
+
 
 def blockwise_lookup(
     ranks: Tensor, tables: Sequence[Tensor], projections: Sequence[Tensor | None]
@@ -42,6 +44,31 @@ def blockwise_lookup(
         table and always reads as zeros.
     """
     flat = ranks.reshape(-1).long()
+    if len(flat) <= _FEW and not torch.is_grad_enabled():
+        rows = _from_every_block(flat, tables, projections)
+    else:
+        rows = _each_from_its_block(flat, tables, projections)
+    return rows.view(*ranks.shape, rows.shape[1])
+
+
+def _from_every_block(
+    flat: Tensor, tables: Sequence[Tensor], projections: Sequence[Tensor | None]
+) -> Tensor:
+    """Looks every id up in every item block and drops what is wrong: few operations for few ids."""
+    result: Tensor | float = 0.0
+    start = 0
+    for table, projection in zip(tables, projections, strict=True):
+        rows = F.embedding((flat - start).clamp_(0, len(table) - 1), table)
+        rows = rows if projection is None else rows @ projection
+        result = torch.where((flat >= start).unsqueeze(1), rows, result)
+        start += len(table)
+    assert isinstance(result, Tensor)
+    return result
+
+
+def _each_from_its_block(
+    flat: Tensor, tables: Sequence[Tensor], projections: Sequence[Tensor | None]
+) -> Tensor:
     pieces, positions = [], []
     start = 0
     for table, projection in zip(tables, projections, strict=True):
@@ -57,5 +84,4 @@ def blockwise_lookup(
     # One gather puts the pieces back in order: cheaper than one scatter per item block.
     place = torch.empty_like(flat)
     place[torch.cat(positions)] = torch.arange(len(flat), device=flat.device)
-    rows = torch.cat(pieces).index_select(0, place)
-    return rows.view(*ranks.shape, rows.shape[1])
+    return torch.cat(pieces).index_select(0, place)

@@ -8,6 +8,7 @@ from torch import Tensor
 __all__ = ["row_topk"]
 
 _GROUP = 64  # columns that share one maximum
+_FEW = 2**14  # entries that a plain top-k is through with before the grouping has begun
 
 
 def row_topk(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -30,7 +31,7 @@ def row_topk(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     rows, columns = values.shape
     n_groups = columns // _GROUP
-    if n_groups < 2 * k:  # nothing to skip
+    if n_groups < 2 * k or values.numel() <= _FEW:  # nothing to skip
         best, indices = values.topk(k, dim=1)
         return best, indices
     grouped = values[:, : n_groups * _GROUP].view(rows, n_groups, _GROUP)

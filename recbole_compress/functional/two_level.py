@@ -1,4 +1,4 @@
-"""CpRec's two-level softmax on popularity ranks: loss, log-probabilities and exact top-k.
+"""CpRec's two-level softmax on popularity ranks: loss and log-probabilities.
 
 The first level chooses a popular item or a *token* that stands for a tail item block, the
 second an item within that tail. All functions share three arguments: ``hidden`` ``(N, dim)``;
@@ -23,18 +23,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
-from recbole_compress.functional.topk import row_topk
 
 __all__ = [
     "two_level_cross_entropy",
     "two_level_log_probs",
     "two_level_log_softmax",
-    "two_level_topk",
 ]
 
 Tails = Sequence[tuple[Tensor, Tensor]]
-
-_ROWS_IN_CACHE = 16
 
 
 def _split_by_tail(ranks: Tensor, head_weight: Tensor, tails: Tails) -> tuple[Tensor, list]:
@@ -130,75 +126,3 @@ def two_level_log_probs(hidden: Tensor, head_weight: Tensor, tails: Tails, ranks
         within = -F.cross_entropy(logits, tail_rows, reduction="none")
         log_probs = log_probs.index_add(0, positions, within)
     return log_probs
-
-
-def two_level_topk(
-    hidden: Tensor, head_weight: Tensor, tails: Tails, k: int
-) -> tuple[Tensor, Tensor, list[int]]:
-    """Exact top-k that opens a tail, row by row, only where it can still contribute.
-
-    Equals ``torch.topk(two_level_log_softmax(hidden, head_weight, tails), k)``. No item of a tail
-    is more probable than the tail's token, so a tail whose token lies below the k-th best *item*
-    found so far holds none of the top k.
-
-    Returns:
-        Values and ranks ``(N, k)``, best first, and for every tail the number of rows it was
-        opened for.
-
-    Example:
-        >>> tails = [(torch.zeros(1, 2), torch.zeros(4, 1))]
-        >>> head_weight = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
-        >>> values, ranks, opened = two_level_topk(torch.ones(1, 2), head_weight, tails, k=1)
-        >>> ranks.tolist(), opened
-        ([[0]], [0])
-
-    Reference:
-        The released code asks whether the token is among the k best *head entries*, tokens
-        included. Differs: with two tails or more that rule can miss the best item.
-    """
-    n_head = len(head_weight) - len(tails)
-    first_level = F.log_softmax(hidden @ head_weight.T, dim=1)
-    tokens = first_level[:, n_head:]
-    starts = [n_head]
-    for _, weight in tails:
-        starts.append(starts[-1] + len(weight))
-
-    # Places not filled yet hold -inf, so every tail is opened until k items are found.
-    values = hidden.new_full((len(hidden), k), -torch.inf, dtype=first_level.dtype)
-    ranks = torch.zeros((len(hidden), k), dtype=torch.long, device=hidden.device)
-    found = min(k, n_head)
-    values[:, :found], ranks[:, :found] = first_level[:, :n_head].topk(found, dim=1)
-
-    opened = [0] * len(tails)
-    # Any order is exact; likely tails first raise the bar for the others.
-    for i in tokens.mean(0).argsort(descending=True).tolist():
-        rows = (tokens[:, i] >= values[:, -1]).nonzero().squeeze(1)
-        opened[i] = len(rows)
-        if opened[i] == 0:
-            continue
-        best, best_row = _tail_topk(hidden[rows], tails[i], k)
-        candidates = torch.cat([values[rows], best + tokens[rows, i].unsqueeze(1)], dim=1)
-        candidate_ranks = torch.cat([ranks[rows], best_row + starts[i]], dim=1)
-        values[rows], order = candidates.topk(k, dim=1)
-        ranks[rows] = candidate_ranks.gather(1, order)
-    return values, ranks, opened
-
-
-def _tail_topk(hidden: Tensor, tail: tuple[Tensor, Tensor], k: int) -> tuple[Tensor, Tensor]:
-    """Best log-probabilities within one tail and their rows, ``(N, min(k, tail_size))``.
-
-    A few rows at a time, so that a row's logits stay in cache from the product to the softmax.
-    """
-    projection, weight = tail
-    narrow = hidden @ projection.T
-    k = min(k, len(weight))
-    values = hidden.new_empty(len(hidden), k)
-    rows = torch.empty(len(hidden), k, dtype=torch.long, device=hidden.device)
-    for start in range(0, len(hidden), _ROWS_IN_CACHE):
-        chunk = slice(start, start + _ROWS_IN_CACHE)
-        logits = narrow[chunk] @ weight.T
-        best, rows[chunk] = row_topk(logits, k)
-        # From the best item's probability: never underflows, and softmax is one fused pass.
-        best_log_prob = logits.softmax(1).gather(1, rows[chunk, :1]).log()
-        values[chunk] = best - best[:, :1] + best_log_prob
-    return values, rows

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from recbole_compress.embeddings.base import ItemEmbedding
 from recbole_compress.embeddings.blockwise import BlockwiseEmbedding
+from recbole_compress.embeddings.table_cache import TableCache
 from recbole_compress.heads.base import ItemHead
 from recbole_compress.heads.two_level import TwoLevelHead
 
@@ -65,6 +66,7 @@ class TiedTwoLevelHead(TwoLevelHead):
             nn.Parameter(embedding.projection_of(k + 1).detach().clone())
             for k in range(len(self.tail_dims))
         )
+        self._cache = TableCache()
 
     def scorer(self) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, ...]]:
         own, embedding = self.parameters(), self._embedding[0].parameters()
@@ -75,3 +77,6 @@ class TiedTwoLevelHead(TwoLevelHead):
         head_weight = torch.cat([embedding.block_weight(0), self.tokens])
         tails = zip(self.tail_projections, list(embedding.tables)[1:], strict=True)
         return head_weight, list(tails)
+
+    def _stored(self) -> list[Tensor]:
+        return [self.tokens, *self.tail_projections, *self._embedding[0].parameters()]

@@ -8,10 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from recbole_compress.embeddings.item_blocks import ItemBlocks
+from recbole_compress.embeddings.table_cache import TableCache
 from recbole_compress.functional.two_level import (
     two_level_cross_entropy,
     two_level_log_probs,
     two_level_log_softmax,
+)
+from recbole_compress.functional.two_level_topk import (
+    ColumnTables,
+    column_tables,
     two_level_topk,
 )
 from recbole_compress.heads.base import ItemHead
@@ -25,6 +30,9 @@ class TwoLevelHead(ItemHead):
     The head item block has full-width rows, followed by one row per tail for its cluster token;
     the items of a tail have narrow rows behind a projection. No bias, as in the paper. A single
     item block leaves a full softmax over items in popularity order.
+
+    Out of training (``eval()``, no gradients) :meth:`topk` keeps a copy of the tables in the order
+    that requests read them fastest, never saved, until they change.
 
     Args:
         item_blocks: Partition of the catalogue; shared with the item embedding.
@@ -74,10 +82,25 @@ class TwoLevelHead(ItemHead):
             projection = torch.empty(dim, embedding_dim).normal_(std=dim**-0.5)
             self.tail_projections.append(nn.Parameter(projection))
             self.tail_weights.append(nn.Parameter(torch.empty(size, dim).normal_(std=init_std)))
+        self._cache: TableCache[ColumnTables] = TableCache()
 
     def _factors(self) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         tails = zip(self.tail_projections, self.tail_weights, strict=True)
         return self.weight, list(tails)
+
+    def _stored(self) -> list[Tensor]:
+        """The parameters that :meth:`_factors` is made of."""
+        return [self.weight, *self.tail_projections, *self.tail_weights]
+
+    def _columns(self) -> ColumnTables:
+        if self.training or torch.is_grad_enabled():
+            return column_tables(*self._factors())
+        return self._cache.get_or_build(self._stored(), lambda: column_tables(*self._factors()))
+
+    def train(self, mode: bool = True) -> TwoLevelHead:
+        if mode:
+            self._cache.clear()
+        return super().train(mode)
 
     def _ranks(self, ids: Tensor) -> Tensor:
         return self.item_blocks.rank_of_id[ids].long()
@@ -109,7 +132,7 @@ class TwoLevelHead(ItemHead):
     ) -> tuple[Tensor, Tensor, list[int]]:
         """Values, ids, and for every tail the number of rows that had to look into it."""
         self._check_k(k)
-        values, ranks, opened = two_level_topk(hidden, *self._factors(), k)
+        values, ranks, opened = two_level_topk(hidden, self._columns(), k)
         return values, self.item_blocks.id_of_rank[ranks], opened
 
     def macs(self) -> int:

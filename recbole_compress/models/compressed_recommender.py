@@ -97,18 +97,20 @@ class CompressedRecommender(SequentialRecommender):
         Raises:
             DataError: An item id outside the catalogue.
         """
-        return self.readout(self._backbone_states(item_seq, item_seq_len))
+        return self.readout(self.backbone(self._embedded(item_seq), item_seq_len))
 
-    def _backbone_states(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        known = self.item_embedding.num_embeddings
-        if item_seq.numel() and not 0 <= int(item_seq.min()) <= int(item_seq.max()) < known:
-            wrong = item_seq[(item_seq < 0) | (item_seq >= known)][0]
-            raise DataError(
-                f"item id {int(wrong)}: this model knows the ids 1 .. {known - 1} of the "
-                "data set it was trained on (0 is padding); leave unseen items out of the sequence"
-            )
-        embedded = self.embedding_dropout(self.item_embedding(item_seq))
-        return self.backbone(embedded, item_seq_len)
+    def _embedded(self, item_seq: Tensor) -> Tensor:
+        if item_seq.numel():
+            known = self.item_embedding.num_embeddings
+            lowest, highest = item_seq.aminmax()
+            if int(lowest) < 0 or int(highest) >= known:
+                wrong = item_seq[(item_seq < 0) | (item_seq >= known)][0]
+                raise DataError(
+                    f"item id {int(wrong)}: this model knows the ids 1 .. {known - 1} of "
+                    "the data set it was trained on (0 is padding); leave unseen items out of the "
+                    "sequence"
+                )
+        return self.embedding_dropout(self.item_embedding(item_seq))
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Hidden state after the whole sequence, ``(B, embedding_size)``.
@@ -117,11 +119,14 @@ class CompressedRecommender(SequentialRecommender):
         """
         if item_seq.shape[1] == 0:
             item_seq = item_seq.new_zeros(len(item_seq), 1)
-        column = torch.arange(item_seq.shape[1], device=item_seq.device)
-        # What stands behind a sequence's end is not part of it, whatever it is.
-        item_seq = item_seq * (column < item_seq_len.unsqueeze(1))
-        states = self._backbone_states(item_seq, item_seq_len)
-        return self.readout.last(states, item_seq_len)
+        if item_seq_len.numel():
+            # What stands behind a sequence's end is not part of it, whatever it is.
+            shortest, longest = (int(bound) for bound in item_seq_len.aminmax())
+            item_seq = item_seq[:, : max(longest, 1)]
+            if shortest < item_seq.shape[1]:
+                column = torch.arange(item_seq.shape[1], device=item_seq.device)
+                item_seq = item_seq * (column < item_seq_len.unsqueeze(1))
+        return self.readout.of_sequence(self.backbone, self._embedded(item_seq), item_seq_len)
 
     def score(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Scores of all items, ``(B, n_items)``, from tensors alone."""

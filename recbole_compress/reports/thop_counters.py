@@ -35,8 +35,10 @@ from recbole_compress.heads import (
 __all__ = ["COUNTERS", "register"]
 
 
-def _causal_convolution(module: CausalConvolution, x: Tensor, *_) -> int:
-    return x.shape[0] * module.macs(x.shape[1])
+def _causal_convolution(
+    module: CausalConvolution, x: Tensor, dilation: int = 1, taps: Tensor | None = None
+) -> int:
+    return len(x) * module.macs(x.shape[1] if taps is None else len(taps))
 
 
 def _full_rows(module: DenseEmbedding | ProductQuantizedEmbedding, ids: Tensor) -> int:

@@ -80,6 +80,53 @@ def test_one_sequence_equals_its_row_in_a_batch(backbone):
     torch.testing.assert_close(rows, run(backbone, embedded), **TOLERANCE)
 
 
+@pytest.mark.parametrize("lengths", [[1], [5], [LENGTH], [0], [LENGTH, 1, 4], [3, 3]])
+@pytest.mark.parametrize("training", [False, True])
+def test_last_state_is_the_last_of_the_states(backbone, lengths, training):
+    lengths = torch.tensor(lengths)
+    embedded = torch.randn(len(lengths), LENGTH, DIM)
+    if training:  # random numbers may be drawn in another order, so without any
+        backbone.train()
+        for module in backbone.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+            if hasattr(module, "attention_dropout"):
+                module.attention_dropout = 0.0
+    states = run(backbone, embedded, lengths)
+    expected = states[torch.arange(len(lengths)), (lengths - 1).clamp(min=0)]
+    with torch.no_grad():
+        for _ in range(2):  # what is kept from the first request serves the second
+            state = backbone.last_state(embedded, lengths)
+            torch.testing.assert_close(state, expected, **TOLERANCE)
+
+
+def test_last_state_has_the_gradients_of_the_states(backbone):
+    one, other = (torch.randn(1, LENGTH, DIM).requires_grad_() for _ in range(2))
+    other.data.copy_(one.data)
+    length = torch.tensor([LENGTH])
+    parameters = list(backbone.parameters())
+    weights = torch.randn(DIM)
+    first = torch.autograd.grad(
+        (backbone.last_state(one, length) * weights).sum(), [one, *parameters]
+    )
+    second = torch.autograd.grad(
+        (backbone(other, length)[:, -1] * weights).sum(), [other, *parameters]
+    )
+    for a, b in zip(first, second, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_last_state_follows_its_weights(backbone):
+    embedded, length = torch.randn(1, LENGTH, DIM), torch.tensor([LENGTH])
+    with torch.no_grad():
+        before = backbone.last_state(embedded, length)
+        for parameter in backbone.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        after = backbone.last_state(embedded, length)
+    torch.testing.assert_close(after, run(backbone, embedded)[:, -1], **TOLERANCE)
+    assert not torch.allclose(after, before, atol=1e-3)
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_gradient_reaches_every_parameter_and_the_input(backbone, batch):
     embedded = torch.randn(batch, LENGTH, DIM, requires_grad=True)
@@ -123,3 +170,11 @@ def test_macs_are_the_flops_torch_counts(backbone, batch, length):
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         run(backbone, torch.randn(batch, length, DIM))
     assert 2 * batch * backbone.macs(length) == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("length", [1, LENGTH])
+def test_last_state_macs_are_the_flops_torch_counts(backbone, length):
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        backbone.last_state(torch.randn(1, length, DIM), torch.tensor([length]))
+    assert 2 * backbone.last_state_macs(length) == counter.get_total_flops()
+    assert backbone.last_state_macs(length) <= backbone.macs(length)

@@ -73,6 +73,14 @@ def test_lookup_equals_dense_rows_in_value_and_gradient(table):
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("length", [1, 50, 300])
+def test_a_request_reads_what_training_reads(table, length):
+    ids = torch.randint(0, N, (1, length))
+    expected = table(ids)
+    with torch.no_grad():
+        torch.testing.assert_close(table.eval()(ids), expected, rtol=1e-6, atol=1e-7)
+
+
 def test_padding_reads_as_zeros_and_learns_nothing(table):
     optimizer = torch.optim.Adam(table.parameters(), lr=0.1)
     table(torch.tensor([0, 3, 0])).sum().backward()

@@ -10,7 +10,7 @@ from recbole_compress.functional.topk import row_topk
 
 
 @given(
-    rows=st.integers(0, 4),
+    rows=st.sampled_from([0, 1, 2, 6, 24]),  # both sides of what is sorted as a whole
     columns=st.integers(1, 3000),
     share=st.floats(0, 1),
     seed=st.integers(0, 99),

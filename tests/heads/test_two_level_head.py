@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from recbole_compress.embeddings import ItemBlocks
-from recbole_compress.heads import TwoLevelHead
+from recbole_compress.embeddings import BlockwiseEmbedding, ItemBlocks
+from recbole_compress.heads import TiedTwoLevelHead, TwoLevelHead
 
 
 def blocks_in_id_order(*sizes: int) -> ItemBlocks:
@@ -145,10 +147,78 @@ def test_topk_equals_the_full_ranking_for_any_partition(sizes, k, rows, spread, 
     head.double()
     hidden = torch.randn(rows, dim, dtype=torch.float64)
     with torch.no_grad():
-        values, ids = head.topk(hidden, k)
         expected = head.scores(hidden).topk(k, dim=1)
-    assert_close(values, expected.values, rtol=1e-10, atol=1e-12)
-    assert torch.equal(ids, expected.indices)
+        for training in (True, False, False):  # built, built and kept, kept
+            values, ids = head.train(training).topk(hidden, k)
+            assert_close(values, expected.values, rtol=1e-10, atol=1e-12)
+            assert torch.equal(ids, expected.indices)
+
+
+def two_level() -> TwoLevelHead:
+    return TwoLevelHead(blocks_in_id_order(4, 6, 9), 8, (4, 2), init_std=1.0)
+
+
+def tied_two_level() -> TwoLevelHead:
+    embedding = BlockwiseEmbedding(blocks_in_id_order(4, 6, 9), 8, (8, 4, 2), init_std=1.0)
+    head = TiedTwoLevelHead(embedding)
+    head.owner = embedding  # a model registers it
+    return head
+
+
+def ways_to_change(head: TwoLevelHead, hidden: Tensor):
+    """Everything that gives a head other weights, one after the other."""
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.3)
+    with torch.enable_grad():
+        head.loss(hidden, torch.randint(1, 20, (len(hidden),))).backward()
+    yield optimizer.step()
+    yield head.load_state_dict(
+        {k: v * 1.5 if v.is_floating_point() else v for k, v in head.state_dict().items()}
+    )
+    yield head.double().float()
+    for parameter in head.parameters():
+        with torch.no_grad():
+            yield parameter.add_(torch.randn_like(parameter))
+
+
+@pytest.mark.parametrize("make", [two_level, tied_two_level])
+def test_what_requests_keep_is_never_older_than_the_weights(make):
+    torch.manual_seed(2)
+    head, hidden = make().eval(), torch.randn(3, 8)
+    n_changes = 0
+    for _ in ways_to_change(head, hidden):
+        n_changes += 1
+        with torch.no_grad():
+            expected = head.scores(hidden).topk(5)
+            values, ids = head.topk(hidden, 5)
+        assert_close(values, expected.values)
+        assert torch.equal(ids, expected.indices)
+    assert n_changes > 6
+
+
+@pytest.mark.parametrize("make", [two_level, tied_two_level])
+def test_what_requests_keep_is_no_part_of_the_model(make):
+    head, hidden = make().eval(), torch.randn(3, 8)
+    names = list(head.state_dict())
+    with torch.no_grad():
+        head.topk(hidden, 5)
+        assert head._columns() is head._columns()
+        assert list(head.state_dict()) == names
+        twin = copy.deepcopy(head)
+        assert twin._cache.get(twin._stored()) is None
+        head.train()
+        assert head._cache.get(head._stored()) is None
+    columns = head.eval()._columns()  # with gradients: a new one each time, and differentiable
+    assert columns.first.requires_grad and head._columns() is not columns
+
+
+def test_values_of_the_best_items_have_gradients():
+    torch.manual_seed(4)
+    head, hidden = two_level(), torch.randn(2, 8, requires_grad=True)
+    values, ids = head.topk(hidden, 19)
+    (grad,) = torch.autograd.grad((values * torch.arange(19.0)).sum(), hidden)
+    scores = head.scores(hidden).gather(1, ids)
+    (expected,) = torch.autograd.grad((scores * torch.arange(19.0)).sum(), hidden)
+    assert_close(grad, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_item_blocks_are_shared_not_copied_and_travel_with_the_weights():

@@ -60,7 +60,7 @@ def test_vectors_are_counted() -> None:
 def test_our_models_cost_what_their_parts_promise(toy, backbone, item_head) -> None:
     model = toy.ours(backbone=backbone, item_head=item_head).train()
     assert macs_per_request(model, L) == {
-        "encode": model.backbone.macs(L),  # a dense table is read, not multiplied
+        "encode": model.backbone.last_state_macs(L),  # a dense table is read, not multiplied
         "score": model.item_head.macs(),
         "reference_score": N * D,
     }
@@ -77,7 +77,7 @@ def test_parts_add_up_to_full_sort_predict(toy) -> None:
 
 def test_bringing_vectors_to_full_width_is_part_of_encoding(toy) -> None:
     model = toy.ours(item_embedding="low_rank")
-    assert macs_per_request(model, L)["encode"] == model.backbone.macs(L) + L * 2 * D
+    assert macs_per_request(model, L)["encode"] == model.backbone.last_state_macs(L) + L * 2 * D
 
 
 @pytest.mark.parametrize("item_embedding", ITEM_EMBEDDINGS)

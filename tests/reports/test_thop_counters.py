@@ -10,8 +10,8 @@ import pytest
 import torch
 from recbole.data.interaction import Interaction
 from recbole.utils import get_flops
-from torch import nn
 
+from recbole_compress.backbones.last_position_plan import needed_positions
 from recbole_compress.models.choices import ITEM_EMBEDDINGS
 from recbole_compress.reports.thop_counters import COUNTERS, register
 
@@ -47,8 +47,9 @@ def registered() -> None:
 
 
 def norms_and_convolutions(model) -> int:
-    norms = sum(isinstance(module, nn.LayerNorm) for module in model.modules())
-    return model.backbone.macs(L) + norms * 2 * L * D
+    # Residual blocks of type b: a layer norm after every convolution, over what that computes.
+    normed = sum(len(p) for _, *after in needed_positions(L, model.backbone.steps) for p in after)
+    return model.backbone.last_state_macs(L) + normed * 2 * D
 
 
 def test_registering_twice_changes_nothing() -> None:
