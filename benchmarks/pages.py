@@ -141,6 +141,65 @@ def evaluation() -> str:
     return markdown(header, rows, left=3) + "\n\n" + _source("evaluation")
 
 
+# -- tensor trains ---------------------------------------------------------------------------
+
+
+def tensor_train_scoring() -> str:
+    """Per table and batch: the dense product, and the ways to do without its table."""
+    header = ["catalogue", "table", "smaller", "rows", "dense", "core by core", "best grouping"]
+    header += ["table built", "table kept", "chosen", "chosen, table kept"]
+    rows = []
+    for entry, result in _runs("tensor_train", compare="scoring"):
+        for batch, measured in result["batches"].items():
+            ms = measured["ms"]
+            plans = {name: time for name, time in ms.items() if name not in ("dense", "table kept")}
+            by_core = next(name for name in plans if set(name) <= {"1", "+"})
+            built = next((name for name in plans if "+" not in name), None)
+            between = {name: plans[name] for name in plans if name not in (by_core, built)}
+            best = min(between, key=lambda name: between[name], default=None)
+            rows.append(
+                [
+                    entry["catalogue"],
+                    entry["table"],
+                    f"{result['compression']:.1f}x",
+                    count(int(batch)),
+                    number(ms["dense"], ",.3g"),
+                    number(plans[by_core], ",.3g"),
+                    UNKNOWN if best is None else f"{number(between[best], ',.3g')} ({best})",
+                    UNKNOWN if built is None else number(plans[built], ",.3g"),
+                    number(ms["table kept"], ",.3g"),
+                    measured["chosen"],
+                    measured["chosen_with_table"],
+                ]
+            )
+    return markdown(header, rows, left=2) + "\n\n" + _source("tensor_train")
+
+
+def tensor_train_lookup() -> str:
+    header = ["catalogue", "table", "sequences of 50", "distinct items", "dense ms", "ms"]
+    rows = []
+    for entry, result in _runs("tensor_train", compare="lookup"):
+        for sequences, measured in result["sequences"].items():
+            ms = measured["ms"]
+            row = [entry["catalogue"], entry["table"], count(int(sequences))]
+            row += [count(measured["distinct"]), number(ms["dense"], ",.3g")]
+            rows.append([*row, number(ms["tensor train"], ",.3g")])
+    return markdown(header, rows, left=2)
+
+
+def tensor_train_steps() -> str:
+    header = ["catalogue", "table", "targets", "dense ms", "ms", "of dense", "peak memory"]
+    rows = []
+    for entry, result in _runs("tensor_train", compare="step"):
+        for targets, measured in result["targets"].items():
+            ms = measured["ms"]
+            row = [entry["catalogue"], entry["table"], count(int(targets))]
+            row += [number(ms["dense"], ",.0f"), number(ms["tensor train"], ",.0f")]
+            row += [f"{measured['ratio']:.2f}", byte_count(result["rss_bytes_trained"])]
+            rows.append(row)
+    return markdown(header, rows, left=2)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "epochs": epochs,
     "phases": phases,
@@ -148,6 +207,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "growth": growth,
     "evaluation": evaluation,
     "transfer": transfer,
+    "tensor_train_scoring": tensor_train_scoring,
+    "tensor_train_lookup": tensor_train_lookup,
+    "tensor_train_steps": tensor_train_steps,
 }
 
 

@@ -84,7 +84,11 @@ class RunFiles:
         return self.stem
 
     def checkpoint(self) -> Path | None:
-        """The newest checkpoint of the best epoch, if there is one; else of a first phase."""
+        """The newest checkpoint of the best epoch, if there is one.
+
+        Of a run that was cut off before its student had any, that of its teacher, in the folder
+        below: going on with it goes on with both phases.
+        """
         for pattern in ("*.pth", "*/*.pth"):
             found = [
                 path for path in self.checkpoints.glob(pattern) if not path.stem.endswith(".resume")

@@ -138,7 +138,11 @@ class TensorTrainEmbedding(ItemEmbedding):
     def cross_entropy(
         self, hidden: Tensor, targets: Tensor, chunk_size: int | None = None
     ) -> Tensor:
-        return linear_cross_entropy(hidden, self._item_rows(), targets - 1, chunk_size=chunk_size)
+        # Not the items' rows alone: a slice would copy the gradient of the whole table.
+        n_items = self.num_embeddings - 1
+        return linear_cross_entropy(
+            hidden, self._table(), targets - 1, n_classes=n_items, chunk_size=chunk_size
+        )
 
     def train(self, mode: bool = True) -> TensorTrainEmbedding:
         if mode:

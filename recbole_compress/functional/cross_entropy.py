@@ -42,6 +42,7 @@ def linear_cross_entropy(
     bias: Tensor | None = None,
     *,
     first_class: int = 0,
+    n_classes: int | None = None,
     reduction: str = "mean",
     chunk_size: int | None = None,
 ) -> Tensor:
@@ -63,6 +64,8 @@ def linear_cross_entropy(
         bias: ``(len,)`` or None; entry ``j`` belongs to class ``j``, as in ``weight``.
         first_class: Rows below are no classes and get a gradient of exactly 0: with 1, row 0 can
             be a padding row.
+        n_classes: Rows from ``first_class + n_classes`` on are no classes either; None for all. The
+            same as passing ``weight[: first_class + n_classes]``, whose gradient would be copied.
         reduction: ``"mean"`` or ``"sum"`` over the targets.
         chunk_size: Targets per chunk; the buffer holds ``chunk_size * n_classes`` numbers. None
             chooses by :func:`default_chunk_size`.
@@ -80,9 +83,10 @@ def linear_cross_entropy(
         >>> linear_cross_entropy(hidden, weight, torch.tensor([1, 4]), first_class=1).exp()
         tensor(4.)
     """
-    _check(hidden, weight, targets, bias, first_class, reduction, chunk_size)
+    end = len(weight) if n_classes is None else first_class + n_classes
+    _check(hidden, weight, targets, bias, first_class, end, reduction, chunk_size)
     if chunk_size is None:
-        chunk_size = default_chunk_size(len(weight) - first_class)
+        chunk_size = default_chunk_size(end - first_class)
     parameters = (hidden, weight, bias)
     dtype = (
         torch.float64
@@ -92,7 +96,7 @@ def linear_cross_entropy(
     # Autocast leaves what follows alone: it does not touch products with out= or in place.
     hidden, weight = hidden.to(dtype), weight.to(dtype)
     bias = None if bias is None else bias.to(dtype)
-    arguments = (hidden, weight, bias, targets.long(), first_class, chunk_size)
+    arguments = (hidden, weight, bias, targets.long(), slice(first_class, end), chunk_size)
     if torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in parameters):
         total = _LinearCrossEntropy.apply(*arguments)
     else:
@@ -110,11 +114,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         targets: Tensor,
-        first_class: int,
+        classes: slice,
         chunk_size: int,
     ) -> Tensor:
         total, *gradients = _loss_and_gradients(
-            hidden, weight, bias, targets, first_class, chunk_size, ctx.needs_input_grad[:3]
+            hidden, weight, bias, targets, classes, chunk_size, ctx.needs_input_grad[:3]
         )
         ctx.save_for_backward(*gradients)
         return total
@@ -133,18 +137,19 @@ def _loss_and_gradients(
     weight: Tensor,
     bias: Tensor | None,
     targets: Tensor,
-    first_class: int,
+    classes: slice,
     chunk_size: int,
     needs_grad: tuple[bool, ...],
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Summed loss and its gradients with respect to hidden, weight and bias (None: not needed)."""
     hidden = hidden.contiguous()
-    rows_of_class = weight[first_class:]
-    bias_of_class = None if bias is None else bias[first_class:]
-    targets = (targets - first_class).unsqueeze(1)
+    rows_of_class = weight[classes]
+    bias_of_class = None if bias is None else bias[classes]
+    targets = (targets - classes.start).unsqueeze(1)
 
     grad_hidden = torch.empty_like(hidden) if needs_grad[0] else None
-    grad_weight = weight.new_zeros(weight.shape) if needs_grad[1] else None
+    # Laid out as the weight is: what a transposed table was built from takes its gradient so.
+    grad_weight = torch.zeros_like(weight) if needs_grad[1] else None
     grad_bias = bias.new_zeros(bias.shape) if needs_grad[2] and bias is not None else None
 
     target_probability = hidden.new_empty(len(hidden), 1)
@@ -162,9 +167,9 @@ def _loss_and_gradients(
         if grad_hidden is not None:
             torch.mm(values, rows_of_class, out=grad_hidden[chunk])
         if grad_weight is not None:
-            grad_weight[first_class:].addmm_(values.T, hidden[chunk])
+            grad_weight[classes].addmm_(values.T, hidden[chunk])
         if grad_bias is not None:
-            grad_bias[first_class:] += values.sum(0)
+            grad_bias[classes] += values.sum(0)
 
     losses = -target_probability.log()
     underflown = (target_probability[:, 0] < _SMALL_PROBABILITY).nonzero()[:, 0]
@@ -186,6 +191,7 @@ def _check(
     targets: Tensor,
     bias: Tensor | None,
     first_class: int,
+    end: int,
     reduction: str,
     chunk_size: int | None,
 ) -> None:
@@ -203,11 +209,15 @@ def _check(
         raise ValueError(
             f"bias {tuple(bias.shape)}: expected one number per weight row, ({len(weight)},)"
         )
+    if not first_class <= end <= len(weight):
+        raise ValueError(
+            f"first_class={first_class}, n_classes={end - first_class}: the weight has "
+            f"{len(weight)} rows"
+        )
     if len(targets) == 0:
         return
     lowest, highest = (int(bound) for bound in targets.aminmax())
-    if lowest < first_class or highest >= len(weight):
+    if lowest < first_class or highest >= end:
         raise ValueError(
-            f"targets from {lowest} to {highest}: expected classes from {first_class} to "
-            f"{len(weight) - 1}"
+            f"targets from {lowest} to {highest}: expected classes from {first_class} to {end - 1}"
         )

@@ -11,6 +11,7 @@ Row ``i`` and column ``j`` of the table are mixed-radix numbers, most significan
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -26,6 +27,8 @@ __all__ = [
     "tensor_train_scores",
     "tensor_train_table",
 ]
+
+_BUFFER_ELEMENTS = 2**18  # 1 MiB of float32
 
 
 def merge_cores(cores: Sequence[Tensor]) -> Tensor:
@@ -119,17 +122,46 @@ def tensor_train_scores(cores: Sequence[Tensor], hidden: Tensor) -> Tensor:
         >>> tensor_train_scores(cores, torch.ones(7, 10)).shape
         torch.Size([7, 18])
     """
+    if torch.is_grad_enabled() or torch.is_autocast_enabled(hidden.device.type):
+        return _contracted(cores, hidden)  # neither goes with writing into a tensor
+    # Few rows at a time: what stands between two cores stays in cache, and needs no memory.
+    n_scores = math.prod(core.shape[2] for core in cores)
+    scores = hidden.new_empty(len(hidden), n_scores)
+    at_a_time = (
+        max(1, _BUFFER_ELEMENTS // _largest_between(cores)) if len(cores) > 1 else len(scores)
+    )
+    for start in range(0, len(hidden), max(at_a_time, 1)):
+        which = slice(start, start + at_a_time)
+        _contracted(cores, hidden[which], out=scores[which])
+    return scores
+
+
+def _largest_between(cores: Sequence[Tensor]) -> int:
+    """Numbers per scored row between two cores, at most."""
+    largest, scored = 1, 1
+    to_come = math.prod(core.shape[1] for core in cores)
+    for core in cores[:-1]:
+        _, j, i, r_next = core.shape
+        scored, to_come = scored * i, to_come // j
+        largest = max(largest, scored * to_come * r_next)
+    return largest
+
+
+def _contracted(cores: Sequence[Tensor], hidden: Tensor, out: Tensor | None = None) -> Tensor:
     # Axes: what is done with (batch and rows so far), columns to come, newest row index, rank.
     done, to_come, rows, rank = len(hidden), hidden.shape[1], 1, 1
     n_scores = 1
     x = hidden
-    for core in cores:
+    for position, core in enumerate(cores, start=1):
         r, j, i, r_next = core.shape
         split = x.reshape(done, j, to_come // j, rows, rank)
         done, to_come, rows, rank = done * rows, to_come // j, i, r_next
         x = split.permute(0, 3, 2, 4, 1).reshape(done * to_come, r * j)
-        x = x @ core.reshape(r * j, i * r_next)
         n_scores *= i
+        if out is not None and position == len(cores):
+            torch.mm(x, core.reshape(r * j, i), out=out.view(len(x), i))
+            return out
+        x = x @ core.reshape(r * j, i * r_next)
     return x.reshape(len(hidden), n_scores)
 
 

@@ -3,12 +3,16 @@
 Pure arithmetic on shapes: no tensor is touched. Scoring ``B`` rows with the built table takes
 ``B * rows * dim`` multiply-adds after the table was built. Core by core it takes, of that,
 
-    rho = R / J_1 + R / I_2        with two cores,
+    rho = R / J_1 + R / I_2        with two cores.
 
-and the table pays only for more than ``R / (rho - 1)`` rows, and never while ``rho <= 1``. With
-more cores some neighbours may be worth merging first. All of these are one family: a way of
+With more cores some neighbours may be worth merging first. All of these are one family: a way of
 *grouping* the cores, each group merged into one, the groups contracted one after the other. Core by
-core is a group per core, the table is a single group; the least sum wins.
+core is a group per core, the table is a single group; the least cost wins.
+
+The cost is not multiply-adds alone. Those of one large product run faster than those of several
+small ones, but the table is large: it comes from memory where cores are in cache, and has to be
+written first. The weights were measured (``benchmarks/tensor_train.py``), and decide little: where
+they matter, the ways are close.
 """
 
 from __future__ import annotations
@@ -20,16 +24,28 @@ from functools import lru_cache
 
 from recbole_compress.functional.tensor_train_shapes import TensorTrainShape
 
-__all__ = ["reads_whole_table", "row_costs", "scoring_macs", "scoring_plan"]
+__all__ = [
+    "groupings",
+    "reads_whole_table",
+    "row_costs",
+    "scoring_cost",
+    "scoring_macs",
+    "scoring_plan",
+]
 
 Core = tuple[int, int, int, int]  # (R_{k-1}, J_k, I_k, R_k)
+
+# In multiply-adds of one large product:
+_SMALL_PRODUCT = 1.75  # one of the products on the way from core to core
+_READ = 20  # a number of the table, which does not stay in cache
+_WRITE = 130  # a number of the table that is built, memory that is new to the process
 
 
 @lru_cache(maxsize=1024)
 def scoring_plan(
     shape: TensorTrainShape, batch: int, *, table_ready: bool = False
 ) -> tuple[int, ...]:
-    """Numbers of neighbouring cores to merge before scoring, by the fewest multiply-adds.
+    """Numbers of neighbouring cores to merge before scoring, by :func:`scoring_cost`.
 
     A single row never asks for the table, whatever the count: reading it takes ``rows * dim``
     numbers, the cores hold a fraction of that.
@@ -48,10 +64,27 @@ def scoring_plan(
         >>> scoring_plan(tmall, 1), scoring_plan(tmall, 1024)
         ((1, 1), (2,))
     """
-    plans = sorted(_groupings(shape.n_cores), key=len, reverse=True)  # on a tie merge less
+    plans = sorted(groupings(shape.n_cores), key=len, reverse=True)  # on a tie merge less
     if batch <= 1:
         plans = plans[:-1]
-    return min(plans, key=lambda plan: scoring_macs(shape, batch, plan, table_ready=table_ready))
+    return min(plans, key=lambda plan: scoring_cost(shape, batch, plan, table_ready=table_ready))
+
+
+def scoring_cost(
+    shape: TensorTrainShape, batch: int, plan: Sequence[int], *, table_ready: bool = False
+) -> float:
+    """What scoring ``batch`` rows costs, in multiply-adds of one large product.
+
+    Example:
+        >>> tmall = TensorTrainShape((169, 241), (32, 4), (30,))
+        >>> kept = scoring_cost(tmall, 16, (2,), table_ready=True)
+        >>> kept / scoring_cost(tmall, 16, (1, 1)) > 1  # a small batch does not pay for reading it
+        True
+    """
+    macs = scoring_macs(shape, batch, plan, table_ready=table_ready)
+    if len(plan) > 1:
+        return macs * _SMALL_PRODUCT
+    return macs + shape.n_rows * shape.dim * (_READ if table_ready else _READ + _WRITE)
 
 
 def scoring_macs(
@@ -101,7 +134,7 @@ def reads_whole_table(shape: TensorTrainShape, n_rows: int) -> bool:
     return n_rows * row_costs(shape)[0] > shape.n_rows * shape.dim
 
 
-def _groupings(n_cores: int) -> Iterator[tuple[int, ...]]:
+def groupings(n_cores: int) -> Iterator[tuple[int, ...]]:
     for cuts in itertools.product((False, True), repeat=n_cores - 1):
         edges = [0, *(k + 1 for k, cut in enumerate(cuts) if cut), n_cores]
         yield tuple(end - start for start, end in itertools.pairwise(edges))

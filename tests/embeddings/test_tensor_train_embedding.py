@@ -14,7 +14,7 @@ from recbole_compress.embeddings import TensorTrainEmbedding
 from recbole_compress.functional.tensor_train_shapes import TensorTrainShape, choose_shape
 from recbole_compress.heads import TiedHead
 
-# 1,199 items in 1,200 rows of 12. Its break-even batch, 6 / (6 / 4 + 6 / 40 - 1), is 9 rows.
+# 1,199 items in 1,200 rows of 12. Batches of 100 rows pay for building the table.
 SHAPE = TensorTrainShape((30, 40), (4, 3), (6,))
 N, TABLE = 1_200, 1_200 * 12
 
@@ -57,7 +57,7 @@ def test_one_request_never_builds_the_table(table, training):
             lambda: table(history),
         ):
             assert largest_tensor(run) < TABLE / 2
-        assert largest_tensor(lambda: head.scores(torch.randn(10, 12))) >= TABLE  # it would show
+        assert largest_tensor(lambda: head.scores(torch.randn(100, 12))) >= TABLE  # it would show
 
 
 def test_a_repeated_id_is_looked_up_once(table):
@@ -72,7 +72,7 @@ def test_the_loss_keeps_neither_all_logits_nor_a_second_table(table):
 
 
 def test_evaluation_builds_the_table_once_until_the_cores_change(table):
-    hidden = torch.randn(20, 12)
+    hidden = torch.randn(100, 12)
 
     def expected() -> torch.Tensor:
         return hidden @ table.dense_weight().detach().T[:, 1:]
@@ -102,7 +102,7 @@ def test_a_kept_table_is_no_part_of_the_state(table):
     cores = {f"cores.{k}" for k in range(2)}
     table.eval()
     with torch.no_grad():
-        table.scores(torch.randn(20, 12))
+        table.scores(torch.randn(100, 12))
         assert table._kept_table() is not None
         assert set(table.state_dict()) == cores and not list(table.buffers())
         assert copy.deepcopy(table)._kept_table() is None
@@ -112,7 +112,7 @@ def test_a_kept_table_is_no_part_of_the_state(table):
 
 
 def test_inference_mode_answers_the_same(table):
-    hidden, ids = torch.randn(20, 12), torch.arange(N)
+    hidden, ids = torch.randn(100, 12), torch.arange(N)
     table.eval()
     with torch.inference_mode():
         scores, vectors = table.scores(hidden), table(ids)
@@ -125,7 +125,7 @@ def test_autocast_builds_the_table_in_full_precision(table):
     table.eval()
     with torch.no_grad():
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            table.scores(torch.randn(20, 12))
+            table.scores(torch.randn(100, 12))
         assert table._kept_table().dtype == torch.float32
 
 

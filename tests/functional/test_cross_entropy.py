@@ -271,3 +271,23 @@ def test_wrong_inputs_get_one_clear_line(change, message):
     }
     with pytest.raises(ValueError, match=message):
         linear_cross_entropy(**(inputs | change))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_rows_behind_the_classes_are_none(transposed):
+    torch.manual_seed(8)
+    stored = torch.randn(4, 11) if transposed else torch.randn(11, 4)
+    stored.requires_grad_()
+    weight = stored.T if transposed else stored
+    hidden, targets = torch.randn(6, 4), torch.tensor([1, 2, 7, 7, 3, 1])
+    loss = linear_cross_entropy(hidden, weight, targets, first_class=1, n_classes=7)
+    expected = F.cross_entropy(hidden @ weight[1:8].T, targets - 1)
+    torch.testing.assert_close(loss, expected)
+    (grad,) = torch.autograd.grad(loss, stored)
+    (expected_grad,) = torch.autograd.grad(expected, stored)
+    torch.testing.assert_close(grad, expected_grad)
+    outside = (grad.T if transposed else grad)[[0, 8, 9, 10]]
+    assert not outside.any()
+    for wrong, told in (({"n_classes": 6}, "classes from 1 to 6"), ({"n_classes": 11}, "11 rows")):
+        with pytest.raises(ValueError, match=told):
+            linear_cross_entropy(hidden, weight, targets, first_class=1, **wrong)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from recbole_compress.functional import tensor_train
 from recbole_compress.functional.semi_tensor_train import effective_columns, effective_ranks
 from recbole_compress.functional.tensor_train import (
     frobenius_norm,
@@ -189,3 +190,17 @@ def test_half_precision_and_zeros_and_misfits():
     for misfit in (torch.zeros(7, 4), torch.zeros(6, 5), torch.zeros(6)):
         with pytest.raises(ValueError, match="expected at most 6 rows of 4"):
             tensor_train_svd(misfit, shape)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 3, 7])
+def test_scores_of_a_few_rows_at_a_time_are_those_of_all(batch, monkeypatch):
+    torch.manual_seed(9)
+    cores = normal_cores(TensorTrainShape((5, 4, 6), (2, 3, 2), (3, 4)), std=1.0)
+    hidden = torch.randn(batch, 12)
+    expected = hidden @ tensor_train_table(cores).T
+    for elements in (1, 2_000, 2**18):  # a row at a time, a few, all
+        monkeypatch.setattr(tensor_train, "_BUFFER_ELEMENTS", elements)
+        with torch.no_grad():
+            scores = tensor_train_scores(cores, hidden)
+        assert scores.is_contiguous()
+        torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4)
