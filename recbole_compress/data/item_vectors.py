@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
-__all__ = ["train_item_vectors"]
+__all__ = ["state_will_be_loaded", "train_item_vectors"]
+
+_NOT_NEEDED = ContextVar("_NOT_NEEDED", default=False)
+
+
+@contextlib.contextmanager
+def state_will_be_loaded() -> Iterator[None]:
+    """Models made inside get zeros for item vectors: a checkpoint brings what is made of them.
+
+    The decomposition takes seconds on large data.
+
+    Example:
+        >>> with state_will_be_loaded():
+        ...     pass  # model = make(); then, inside or after: model.load_state_dict(state)
+    """
+    token = _NOT_NEEDED.set(True)
+    try:
+        yield
+    finally:
+        _NOT_NEEDED.reset(token)
 
 
 def train_item_vectors(dataset, dim: int, seed: int = 0) -> Tensor:
@@ -23,8 +46,11 @@ def train_item_vectors(dataset, dim: int, seed: int = 0) -> Tensor:
         seed: Of the randomised SVD.
 
     Returns:
-        float32 ``(n_items - 1, dim)``: item id ``i`` has row ``i - 1``.
+        float32 ``(n_items - 1, dim)``: item id ``i`` has row ``i - 1``. Zeros inside
+        :func:`state_will_be_loaded`.
     """
+    if _NOT_NEEDED.get():
+        return torch.zeros(dataset.item_num - 1, dim)
     sequences, items = _shown(dataset)
     ones = np.ones(len(items), dtype=np.float32)
     matrix = csr_matrix(

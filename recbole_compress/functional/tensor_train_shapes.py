@@ -104,7 +104,8 @@ def choose_shape(
 
     Column modes are as equal as they can be, larger ones first: the larger the first one is, the
     less scoring without the table costs. Row modes make the cores' ``I_k * J_k`` equal and so the
-    table small: two cores hold the fewest numbers possible for their column modes and rank.
+    table small: two cores hold the fewest numbers possible for their column modes and rank, and a
+    given size buys the largest rank.
 
     Args:
         n_rows: Items; the shape has at least as many rows.

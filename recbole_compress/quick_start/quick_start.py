@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from recbole.data.utils import create_samplers
 from recbole.utils import get_flops, init_logger, init_seed
 
 from recbole_compress.config import Config
+from recbole_compress.data.item_vectors import state_will_be_loaded
 from recbole_compress.distributed.group import from_first, gathered, joined
 from recbole_compress.distributed.launcher import launch
 from recbole_compress.distributed.place import here
@@ -119,7 +121,8 @@ def _train_and_report(
     )
     init_seed(config["seed"], config["reproducibility"])
     make_trainer = trainer_class(config)
-    network = make_trainer.build_model(config, train_data._dataset).to(config["device"])
+    with state_will_be_loaded() if config["resume"] else contextlib.nullcontext():
+        network = make_trainer.build_model(config, train_data._dataset).to(config["device"])
     logger.info(network)
     if place.is_first:
         register_thop_counters()

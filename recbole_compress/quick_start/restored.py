@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from recbole_compress.config import Config
+from recbole_compress.data.item_vectors import state_will_be_loaded
 from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.quick_start.pretraining import load_data
 from recbole_compress.quick_start.quick_start import prepare_data
@@ -26,7 +27,9 @@ def restored_model(checkpoint: str) -> tuple[Config, Any, tuple[Tensor, Tensor]]
     settings = settings_of({"resume": checkpoint}, None)
     config = Config(config_dict={**settings, "resume": None})
     train_data, _, test_data = prepare_data(config, load_data(config))
-    model = trainer_class(config).build_model(config, train_data._dataset).to(config["device"])
+    with state_will_be_loaded():
+        model = trainer_class(config).build_model(config, train_data._dataset)
+    model = model.to(config["device"])
     state = load_checkpoint(checkpoint, config["device"])
     model.load_state_dict(state["state_dict"])
     model.load_other_parameter(state.get("other_parameter"))

@@ -9,6 +9,7 @@ from recbole_compress.config import Config
 from recbole_compress.config.model_names import find_model
 from recbole_compress.config.properties_folder import RECBOLE_PROPERTIES
 from recbole_compress.config.schema import declared_in, load_schema
+from recbole_compress.data.item_vectors import state_will_be_loaded
 from recbole_compress.distributed.group import from_first
 from recbole_compress.distributed.place import here
 from recbole_compress.errors import CheckpointError, ConfigError
@@ -117,7 +118,8 @@ def load_teacher(config: Config, train_split: Any) -> Any:
     its_config = Config(config_dict=settings)
     _check_fit(f"teacher_path={path}", its_config, config)
     try:
-        model = its_config.model_class(its_config, train_split)
+        with state_will_be_loaded():
+            model = its_config.model_class(its_config, train_split)
         model.load_state_dict(state["state_dict"])
     except (KeyError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]

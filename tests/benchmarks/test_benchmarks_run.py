@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks import catalogue_growth, evaluation, evaluation_model, training_speed
+from benchmarks import (
+    catalogue_growth,
+    evaluation,
+    evaluation_model,
+    tensor_train,
+    training_speed,
+)
 from tests.conftest import write_interactions
 
 SEQUENCES = [[f"i{(u * 5 + s * s) % 31}" for s in range(5 + u % 8)] for u in range(40)]
@@ -133,3 +139,23 @@ def test_all_evaluation_paths_give_the_same_metrics(in_tmp):
     results["ours"]["metrics"]["recall@10"] += 1e-9
     with pytest.raises(RuntimeError, match="metrics differ between paths"):
         evaluation.same(results)
+
+
+@pytest.mark.parametrize("compare", tensor_train.COMPARED)
+@pytest.mark.parametrize("table", ["tensor_train", "semi_tensor_train", "automatic"])
+def test_tensor_trains_beside_the_dense_table(compare, table):
+    small = {"sizes": {"n_items": 2_000, "dim": 16}, "batches": (1, 3), "targets": (7,)}
+    result = tensor_train.measure(
+        compare, "million", table, seconds=0.0, seed=1, threads=1, **small
+    )
+    assert result["numbers"] < 2_000 * 16 if table == "automatic" else result["numbers"] > 0
+    if compare == "scoring":
+        one, three = result["batches"]["1"], result["batches"]["3"]
+        assert "2" not in one["ms"] and set(three["ms"]) == {"dense", "table kept", "1+1", "2"}
+        assert one["chosen"] == one["chosen_with_table"] == "1+1" and one["difference"] < 1e-5
+        assert three["chosen"] in three["macs"]
+    elif compare == "lookup":
+        assert result["sequences"]["3"]["distinct"] > 50
+    else:
+        assert result["targets"]["7"]["ratio"] > 0
+        assert 0 < result["rss_bytes_built"] <= result["rss_bytes_trained"]

@@ -253,6 +253,43 @@ def test_a_run_takes_the_checkpoint_of_another(folder, started, capsys):
     assert "needs the checkpoint of 'gru', which is not there" in capsys.readouterr().out
 
 
+def test_a_run_killed_while_its_teacher_trains_is_resumed(folder, monkeypatch):
+    student = {
+        "model": "TTSASRec",
+        "recipe": "distillation",
+        "embedding_size": 8,
+        "inner_size": 8,
+        "tt_ranks": 2,
+    }
+    path = write_experiment(
+        folder,
+        runs={"student": student},
+        reference="student",
+        shared={"epochs": 3, "stopping_step": 10},
+    )
+    command = ["compare", path, "--seeds=1"]
+    assert main([*command, "--output=whole"]) == 0
+
+    with monkeypatch.context() as killing:
+        kill = KILL.replace("GRU4Rec", "TTSASRec").replace("== 20", "== 12")
+        killing.setattr(runs, "COMMAND", [sys.executable, "-c", kill])
+        assert main([*command, "--output=cut"]) == 1
+    files = Path("cut/runs/tiny/student-1")
+    assert not list(files.glob("*.pth")), "killed too late: the student has begun"
+    assert list(files.glob("teacher/*.pth")), "killed too early: nothing to go on with"
+
+    assert main([*command, "--output=cut"]) == 0
+    assert "Resuming cut/runs/tiny/student-1/teacher/" in Path(f"{files}.log").read_text()
+    ends = []
+    for name in ("whole", "cut"):
+        (run,) = json.loads(Path(name, "comparison.json").read_text())["runs"]
+        ends.append((run, load_checkpoint(str(Path(name, run["card"]["files"]["checkpoint"])))))
+    (whole, whole_end), (cut, cut_end) = ends
+    assert cut["card"]["metrics"] == whole["card"]["metrics"]
+    for name, weight in whole_end["state_dict"].items():
+        torch.testing.assert_close(cut_end["state_dict"][name], weight, rtol=0, atol=0)
+
+
 def test_latency_in_turns(folder, started):
     path = write_experiment(folder)
     assert main(["compare", path, "--seeds=1", "--latency"]) == 0

@@ -115,3 +115,27 @@ def test_what_does_not_fit_gets_one_clear_line(given, message):
 def test_shapes_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="give d row modes"):
         TensorTrainShape((4, 5), (2, 3), (1, 1))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    n_rows=st.integers(2, 400),
+    dim=st.sampled_from([8, 12, 64]),
+    ratio=st.floats(1.5, 12),
+    t=st.sampled_from([1, 2]),
+)
+def test_a_size_buys_the_largest_rank_of_any_rows(n_rows, dim, ratio, t):
+    budget = {"max_numbers": n_rows * dim / ratio, "stp_factor": t}
+    try:
+        shape = choose_shape(n_rows, dim, **budget)
+    except ValueError:
+        return  # not even rank 1
+    for first in range(1, n_rows + 1):
+        rows = (first, -(-n_rows // first))
+        try:
+            other = choose_shape(n_rows, dim, row_shape=rows, **budget)
+        except ValueError:
+            continue
+        full = min(i * j for i, j in zip(rows, other.cols, strict=True))
+        # Where the rank is all that the rows can carry, more of it would be of no use.
+        assert other.ranks <= shape.ranks or other.ranks[0] == full

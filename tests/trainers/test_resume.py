@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from recbole_compress.data import item_vectors
 from recbole_compress.errors import CheckpointError, TrainingError
 from recbole_compress.quick_start.quick_start import run_recbole_compress
+from recbole_compress.quick_start.restored import restored_model
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from tests.conftest import SEQUENCES, write_interactions
 
@@ -124,3 +126,25 @@ def test_time_limit_ends_training_with_the_best_epoch(in_tmp):
     result = run_recbole_compress("CpRecNextItNet", "tiny", config_dict=dict(settings))
     assert 1 <= result["card"]["training"]["epochs"] < 500
     assert result["test_result"] is not None
+
+
+def test_product_codes_come_from_the_checkpoint_not_from_the_data_again(in_tmp, monkeypatch):
+    settings = settings_for("CpRecNextItNet", in_tmp, item_embedding="product_quantized")
+    settings |= {"item_head": "tied", "pq_splits": 4, "pq_codes": 5}
+    path = run_recbole_compress("CpRecNextItNet", "tiny", config_dict=dict(settings))["checkpoint"]
+    saved = load_checkpoint(path)["state_dict"]
+    assert saved["item_embedding.codes"].any()
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("decomposed again")
+
+    monkeypatch.setattr(item_vectors, "randomized_svd", refuse)
+    _, model, _ = restored_model(path)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, saved[name], rtol=0, atol=0)
+    more = {**settings, "resume": path, "epochs": 5}
+    assert run_recbole_compress("CpRecNextItNet", "tiny", config_dict=more)["checkpoint"] == path
+    codes = load_checkpoint(path)["state_dict"]["item_embedding.codes"]
+    assert codes.equal(saved["item_embedding.codes"])
+    with pytest.raises(AssertionError, match="decomposed again"):  # a new model does need them
+        run_recbole_compress("CpRecNextItNet", "tiny", config_dict=dict(settings))
