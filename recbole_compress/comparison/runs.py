@@ -13,7 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -84,24 +84,27 @@ class RunFiles:
         return self.stem
 
     def checkpoint(self) -> Path | None:
-        """The newest checkpoint of the best epoch, if there is one.
+        """The newest checkpoint of the best epoch, if there is one."""
+        return _newest(self.checkpoints.glob("*.pth"))
 
-        Of a run that was cut off before its student had any, that of its teacher, in the folder
-        below: going on with it goes on with both phases.
+    def resumable(self) -> Path | None:
+        """The checkpoint that a run which was cut off goes on from.
+
+        Before a student has any, that is its teacher's, in the folder below: going on with it goes
+        on with both phases.
         """
-        for pattern in ("*.pth", "*/*.pth"):
-            found = [
-                path for path in self.checkpoints.glob(pattern) if not path.stem.endswith(".resume")
-            ]
-            if found:
-                return max(found, key=lambda path: path.stat().st_mtime)
-        return None
+        return self.checkpoint() or _newest(self.checkpoints.glob("*/*.pth"))
 
     def discard(self) -> None:
         """Remove what was made with other settings."""
         for path in (self.card, self.ranks, self.log, self.settings):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+
+def _newest(paths: Iterable[Path]) -> Path | None:
+    best = [path for path in paths if not path.stem.endswith(".resume")]
+    return max(best, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def check_names(planned: Sequence[Planned]) -> None:
@@ -195,7 +198,7 @@ def _run(run: CheckedRun, files: RunFiles, children: _Children) -> str | None:
         if path is None:
             return f"not run: {key} needs the checkpoint of {other!r}, which is not there; run it"
         taken[key] = path
-    checkpoint = files.checkpoint()
+    checkpoint = files.resumable()
     with replacing(str(files.settings)) as file:
         yaml.safe_dump(run.settings, file, allow_unicode=True)
     arguments = {
