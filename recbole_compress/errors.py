@@ -1,6 +1,13 @@
 """Errors that are the user's to mend: one clear line each, naming value, expectation and remedy."""
 
-__all__ = ["CheckpointError", "ConfigError", "DataError", "RecBoleCompressError", "TrainingError"]
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "QuantizationError",
+    "RecBoleCompressError",
+    "TrainingError",
+]
 
 
 class RecBoleCompressError(ValueError):
@@ -21,3 +28,7 @@ class CheckpointError(RecBoleCompressError):
 
 class TrainingError(RecBoleCompressError):
     """Training that cannot go on, such as a loss that is not a number."""
+
+
+class QuantizationError(RecBoleCompressError):
+    """Numbers or settings that do not go with integers of a few bits."""
