@@ -15,7 +15,7 @@ FLOORS = [
     {"functional"},
     {"embeddings"},
     {"heads", "backbones"},
-    {"data", "distillation"},
+    {"data", "distillation", "quantization"},
     {"models"},
     {"trainers"},
     {"config"},
@@ -31,7 +31,10 @@ GROUND = {"compat", "distributed", "errors", "files", "near_names", "_version"}
 # Wings: what each may import, and who may import it.
 WINGS = {
     "reports": {
-        "may_import": {"functional", "embeddings", "heads", "backbones", "data", "models"},
+        "may_import": {
+            *("functional", "embeddings", "heads", "backbones", "data", "models"),
+            "quantization",
+        },
         "imported_by": {"quick_start", "comparison"},
     },
     "comparison": {
@@ -45,7 +48,7 @@ ROOT_MAY_IMPORT = GROUND | {"config"}
 ROOT = "recbole_compress"
 
 # These speak of tensors only, so that they can be used, and read, without RecBole.
-WITHOUT_RECBOLE = {"functional", "embeddings", "heads", "backbones", "distillation"}
+WITHOUT_RECBOLE = {"functional", "embeddings", "heads", "backbones", "distillation", "quantization"}
 
 
 def imported_names(source: str, package: str) -> Iterator[tuple[int, str]]:

@@ -13,6 +13,7 @@ from recbole_compress.data.item_counts import train_item_counts
 from recbole_compress.data.item_vectors import train_item_vectors
 from recbole_compress.data.sequence_dataset import TARGET_LIST_PREFIX
 from recbole_compress.errors import ConfigError, DataError
+from recbole_compress.heads.scored_state import ScoredState
 from recbole_compress.models.choices import Assembly
 
 __all__ = ["CompressedRecommender", "TrainingRows"]
@@ -78,6 +79,7 @@ class CompressedRecommender(SequentialRecommender):
         self.embedding_dropout = nn.Dropout(config["embedding_dropout_prob"] or 0.0)
         self.backbone = assembly.backbone
         self.readout = assembly.readout
+        self.scored_state = ScoredState()
         self.item_head = assembly.item_head
         self._warn_of_short_sight()
 
@@ -97,7 +99,8 @@ class CompressedRecommender(SequentialRecommender):
         Raises:
             DataError: An item id outside the catalogue.
         """
-        return self.readout(self.backbone(self._embedded(item_seq), item_seq_len))
+        states = self.backbone(self._embedded(item_seq), item_seq_len)
+        return self.scored_state(self.readout(states))
 
     def _embedded(self, item_seq: Tensor) -> Tensor:
         if item_seq.numel():
@@ -126,7 +129,8 @@ class CompressedRecommender(SequentialRecommender):
             if shortest < item_seq.shape[1]:
                 column = torch.arange(item_seq.shape[1], device=item_seq.device)
                 item_seq = item_seq * (column < item_seq_len.unsqueeze(1))
-        return self.readout.of_sequence(self.backbone, self._embedded(item_seq), item_seq_len)
+        embedded = self._embedded(item_seq)
+        return self.scored_state(self.readout.of_sequence(self.backbone, embedded, item_seq_len))
 
     def score(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Scores of all items, ``(B, n_items)``, from tensors alone."""
