@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
@@ -91,6 +93,25 @@ class CompressedRecommender(SequentialRecommender):
                 f"{self.max_seq_length}: add dilations or shorten the list"
             )
 
+    @staticmethod
+    def settings_of_shapes(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+        """Settings that the data decided when a model was made, read back from its tensors' shapes.
+
+        A rule of ``item_block_cutoffs`` looks at item counts, which are not in a checkpoint; where
+        it cut shows in the tables.
+
+        Args:
+            shapes: Of the parameters and buffers, by name.
+        """
+        tables = _rows(shapes, "item_embedding.tables.")
+        if not tables and "item_blocks.rank_of_id" not in " ".join(shapes):
+            return {}
+        if not tables:
+            n_items = next(s[0] for name, s in shapes.items() if name.endswith("rank_of_id"))
+            tails = _rows(shapes, "item_head.tail_weights.")
+            tables = [n_items - 1 - sum(tails), *tails]
+        return {"item_block_cutoffs": list(accumulate(tables))[:-1]}
+
     # -- from item ids to hidden states, plain tensors only ----------------------------------
 
     def hidden_states(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
@@ -167,3 +188,9 @@ class CompressedRecommender(SequentialRecommender):
         """Scores and ids of the ``k`` best items, ``(B, k)``; exactly those of the full ranking."""
         hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
         return self.item_head.topk(hidden, k)
+
+
+def _rows(shapes: Mapping[str, Sequence[int]], prefix: str) -> list[int]:
+    """First dimensions of ``<prefix>0``, ``<prefix>1``, ... in this order."""
+    found = {name.removeprefix(prefix): s for name, s in shapes.items() if name.startswith(prefix)}
+    return [found[number][0] for number in sorted(found, key=int)]

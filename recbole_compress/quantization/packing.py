@@ -82,7 +82,8 @@ def freeze_(model: nn.Module) -> None:
         >>> model = nn.Linear(4, 2)
         >>> _ = quantize_(model, QuantizationSpec(weight_bits=4))
         >>> freeze_(model)
-        >>> model.parametrizations.weight.original.shape, model.parametrizations.weight.original.dtype
+        >>> packed = model.parametrizations.weight.original
+        >>> packed.shape, packed.dtype
         (torch.Size([2, 2]), torch.uint8)
     """
     found = list(_quantized(model))
@@ -98,7 +99,8 @@ def freeze_(model: nn.Module) -> None:
                 tuple(stored.shape), reader.rows, reader.format, reader.zero_row, quantized
             )
             done[id(reader)] = packed, packed.pack(quantized.codes)
-        chain = list(module.parametrizations[attribute])[1:]  # type: ignore[index,arg-type]
+        chains: Any = module.parametrizations
+        chain = list(chains[attribute])[1:]
         parametrize.remove_parametrizations(module, attribute, leave_parametrized=False)
         _store(module, attribute, *done[id(reader)], chain)
 
@@ -203,7 +205,7 @@ def _quantized(
     for prefix, module in model.named_modules():
         if not parametrize.is_parametrized(module):
             continue
-        for attribute, chain in module.parametrizations.items():  # type: ignore[union-attr,operator]
+        for attribute, chain in module.parametrizations.items():
             reader = chain[0]
             if isinstance(reader, (FakeQuantizer, PackedWeight)):
                 name = f"{prefix}.{attribute}" if prefix else attribute
@@ -217,6 +219,6 @@ def _rounded(model: nn.Module) -> Iterator[tuple[str, ActivationQuantizer]]:
         if isinstance(quantizer, ActivationQuantizer):
             yield name, quantizer
         elif parametrize.is_parametrized(module, "weight"):
-            for step in module.parametrizations.weight:  # type: ignore[union-attr]
+            for step in module.parametrizations.weight:
                 if isinstance(step, RoundsOtherFactor):
                     yield name, step.quantizer

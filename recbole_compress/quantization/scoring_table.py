@@ -43,8 +43,10 @@ class ScoringTable(torch.Tensor):
     Example:
         >>> from recbole_compress.quantization.activations import ActivationQuantizer
         >>> table = ScoringTable.of(torch.eye(2), ActivationQuantizer(2))
-        >>> torch.matmul(torch.tensor([[9.0, 1.0]]), table.transpose(0, 1)), type(table + 1).__name__
-        (tensor([[9., 0.]]), 'Tensor')
+        >>> torch.matmul(torch.tensor([[9.0, 1.0]]), table.transpose(0, 1))
+        tensor([[9., 0.]])
+        >>> type(table + 1).__name__
+        'Tensor'
     """
 
     quantizer: nn.Module

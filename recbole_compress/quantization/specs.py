@@ -106,7 +106,7 @@ class QuantizationSpec:
         QuantizationError: A value that is not possible, an unknown setting.
 
     Example:
-        >>> spec = QuantizationSpec(weight_bits=4, table_bits=2, overrides={"*.dense*": {"bits": 8}})
+        >>> spec = QuantizationSpec(weight_bits=4, overrides={"*.dense*": {"bits": 8}})
         >>> spec.format_of("gru.weight_ih_l0", is_table=False).bits
         4
         >>> spec.format_of("backbone.dense.weight", is_table=False).bits

@@ -120,7 +120,7 @@ def _report(planned: list[Target], spec: QuantizationSpec) -> QuantizationReport
         rows.append(
             ReportRow(
                 target.name,
-                type(target.module).__name__,
+                target.type_name,
                 tuple(parameter.shape),
                 bits,
                 size,

@@ -40,6 +40,7 @@ class Target:
     Attributes:
         name: As in ``model.named_parameters()``.
         module: The module that holds it.
+        type_name: Of its class, before anything was changed.
         attribute: Its name there.
         parameter: The parameter.
         is_table: Whether it has a row per item or user, or builds what has.
@@ -51,6 +52,7 @@ class Target:
 
     name: str
     module: nn.Module
+    type_name: str
     attribute: str
     parameter: nn.Parameter
     is_table: bool
@@ -92,9 +94,17 @@ def _all(model: nn.Module, spec: QuantizationSpec) -> Iterator[Target]:
                 format = spec.format_of(name, is_table)
                 reason = None if format is not None else "as the settings say"
             rows = row_shape(module, tuple(parameter.shape))
-            zero_row = _zero_row(module, attribute, parameter)
             yield Target(
-                name, module, attribute, parameter, is_table, rows, zero_row, format, reason
+                name,
+                module,
+                type(module).__name__,
+                attribute,
+                parameter,
+                is_table,
+                rows,
+                _zero_row(module, attribute, parameter),
+                format,
+                reason,
             )
 
 

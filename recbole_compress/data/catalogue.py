@@ -1,0 +1,67 @@
+"""What a model's constructor asks of its data set, without any data."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recbole_compress.errors import DataError
+
+__all__ = ["Catalogue"]
+
+
+class Catalogue:
+    """Stands in for a train split where a model is made again from its checkpoint.
+
+    It knows how many items and users there are. Frequencies and co-occurrences, which decide
+    permutations and codes of a new model, are all alike: those of the old one come with its
+    weights.
+
+    Args:
+        config: The model's.
+        n_items: The padding id included.
+        n_users: The padding id included.
+
+    Example:
+        >>> config = {"ITEM_ID_FIELD": "item_id", "USER_ID_FIELD": "user_id",
+        ...           "LIST_SUFFIX": "_list", "MAX_ITEM_LIST_LENGTH": 50}
+        >>> Catalogue(config, n_items=101, n_users=11).num("item_id")
+        101
+    """
+
+    def __init__(self, config: Any, n_items: int, n_users: int) -> None:
+        self.iid_field, self.uid_field = config["ITEM_ID_FIELD"], config["USER_ID_FIELD"]
+        self.item_num, self.user_num = n_items, n_users
+        longest = config["MAX_ITEM_LIST_LENGTH"]
+        self.field2seqlen = {self.iid_field + config["LIST_SUFFIX"]: longest}
+        # FEARec groups its training rows by target; there are none.
+        self.inter_feat: dict[str, Tensor] = defaultdict(lambda: torch.zeros(0, dtype=torch.long))
+
+    def num(self, field: str) -> int:
+        """How many values a field has; of items and users only.
+
+        Raises:
+            DataError: Any other field: its values are in the data set alone.
+        """
+        if field == self.iid_field:
+            return self.item_num
+        if field == self.uid_field:
+            return self.user_num
+        raise DataError(f"field {field!r}: nothing is known of it without the data set")
+
+    def item_counts(self) -> Tensor:
+        """One per item, ``(n_items,)``."""
+        counts = torch.ones(self.item_num, dtype=torch.long)
+        counts[0] = 0
+        return counts
+
+    def shown_items(self) -> tuple[Tensor, Tensor]:
+        """Every item once, all in one sequence: sequence numbers and item ids."""
+        items = torch.arange(1, self.item_num)
+        return torch.zeros_like(items), items
+
+    def __getattr__(self, name: str) -> Any:
+        raise DataError(f"{name}: of the data set itself, which is not at hand")
