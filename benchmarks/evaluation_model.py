@@ -12,7 +12,7 @@ from benchmarks.synthetic import ZipfCatalogue
 from recbole_compress.config import Config
 from recbole_compress.data import SequenceDataset, training_loader
 from recbole_compress.files import replacing
-from recbole_compress.quick_start.quick_start import prepare_data
+from recbole_compress.quick_start.prepared_data import prepare_data
 from recbole_compress.trainers import CompressTrainer
 
 __all__ = ["LENGTH", "NAME", "load", "measure", "write_atomic_files"]

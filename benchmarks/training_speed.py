@@ -38,7 +38,8 @@ from benchmarks.timed_batches import TimedBatches
 from recbole_compress.config import Config
 from recbole_compress.data import SequenceDataset, training_loader
 from recbole_compress.data.sequence_dataset import TARGET_LIST_PREFIX
-from recbole_compress.quick_start.quick_start import prepare_data, run_recbole_compress
+from recbole_compress.quick_start.prepared_data import prepare_data
+from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.reports.environment import peak_rss_bytes
 
 # Seconds of counted steps per entry; None stands for whole epochs.

@@ -12,7 +12,7 @@ from recbole.evaluator import metric_types
 from recbole.utils import EvaluatorType, ModelType
 
 from recbole_compress.config.given import config_file_names, read_command_line, read_config_file
-from recbole_compress.config.model_names import find_model
+from recbole_compress.config.model_names import find_model, quantized_of
 from recbole_compress.config.schema import load_schema
 from recbole_compress.config.validation import check_keys, check_metrics
 from recbole_compress.config.values import parse_value
@@ -126,6 +126,10 @@ class Config(RecBoleConfig):
         if not isinstance(dataset, str):
             raise ConfigError(f"dataset={dataset!r}: expected the name of a data set")
         if isinstance(model, str):
+            full_precision = quantized_of(model)
+            if full_precision:  # the same model, and one step more afterwards
+                self.external_config_dict["data_free_quantization"] = True
+                self.external_config_dict["model"] = model = full_precision
             return model, find_model(model), dataset
         if not isinstance(model, type):
             raise ConfigError(f"model={model!r}: expected the name or the class of a model")

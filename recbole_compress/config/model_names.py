@@ -12,7 +12,18 @@ from recbole.utils import get_model
 from recbole_compress.errors import ConfigError
 from recbole_compress.near_names import did_you_mean
 
-__all__ = ["REGISTERED", "STAND_INS", "find_model", "is_stock", "stock_models"]
+__all__ = [
+    "DATA_FREE_PREFIX",
+    "REGISTERED",
+    "STAND_INS",
+    "find_model",
+    "is_stock",
+    "quantized_of",
+    "stock_models",
+]
+
+# ``DFQSASRec`` is SASRec, quantized without data.
+DATA_FREE_PREFIX = "DFQ"
 
 # Models that ``registry.register`` has made known to RecBole, ours and the user's.
 REGISTERED: dict[str, type] = {}
@@ -46,6 +57,17 @@ def stock_models(kind: str = "*") -> dict[str, Path]:
 def is_stock(model_class: type) -> bool:
     """Whether a class is RecBole's own rather than ours or the user's."""
     return model_class.__module__.split(".")[0] == "recbole"
+
+
+def quantized_of(name: str) -> str | None:
+    """The model that a ``DFQ<Model>`` stands for; None for any other name.
+
+    Example:
+        >>> quantized_of("DFQSASRec"), quantized_of("SASRec")
+        ('SASRec', None)
+    """
+    rest = name.removeprefix(DATA_FREE_PREFIX)
+    return rest if rest and rest != name and name not in {**STAND_INS, **REGISTERED} else None
 
 
 def find_model(name: str) -> type:

@@ -19,7 +19,14 @@ from recbole_compress.quantization.rounded_inputs import RoundsOtherFactor, atta
 from recbole_compress.quantization.specs import TensorFormat
 from recbole_compress.quantization.swap import open_recurrent_
 
-__all__ = ["IntegerParameter", "freeze_", "integer_parameters", "manifest", "packed_structure_"]
+__all__ = [
+    "IntegerParameter",
+    "freeze_",
+    "integer_parameters",
+    "manifest",
+    "packed_numbers",
+    "packed_structure_",
+]
 
 _FORMAT = 1
 
@@ -178,6 +185,15 @@ def packed_structure_(model: nn.Module, described: Mapping[str, Any]) -> None:
             f"what the file says of its integers does not fit {type(model).__name__} "
             f"({type(error).__name__}: {error})"
         ) from error
+
+
+def packed_numbers(model: nn.Module) -> dict[int, int]:
+    """How many numbers every packed tensor stands for, by the tensor's ``id``."""
+    return {
+        id(stored): reader.rows[0] * reader.rows[1]
+        for _, _, _, reader, stored in _quantized(model)
+        if isinstance(reader, PackedWeight)
+    }
 
 
 def _owners(model: nn.Module, names: Mapping[str, Any]) -> set[int]:

@@ -1,5 +1,5 @@
 """The command line: ``recbole-compress [run] --model=NAME --dataset=NAME [--key=value ...]``, and
-``recbole-compress compare``."""
+its further commands."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
   recbole-compress tune --model=NAME --dataset=NAME [--params_file=FILE.hyper]
                         [--algo=bayes|random|exhaustive] [--max_evals=30] [--early_stop=10]
                         [--output_file=FILE.result] [--tool=Hyperopt|Ray] [--key=value ...]
+  recbole-compress quantize CHECKPOINT [--weight-bits=4] [--table-bits=4] [--activation-bits=8]
+                            [--recipe=ptq] [-o OUT.pth] [--key=value ...]
+  recbole-compress evaluate FILE [--data_path=FOLDER] [--card_path=FILE] [--key=value ...]
   recbole-compress compare --models=CpRecNextItNet,SASRec,Pop --datasets=ml-100k
                            [--seeds=2020,2021] [--key=value ... for all runs]
   recbole-compress compare EXPERIMENT.yaml [--only=ENTRY,ENTRY] [--datasets=...] [--seeds=...]
@@ -32,8 +35,10 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
   recbole-compress pair-domains SOURCE.inter TARGET.inter [--output=FOLDER]
       both: [--min_source=1] [--min_target=1] [--user=user_id] [--item=item_id] [--time=timestamp]
 
-Models: those of this package and RecBole's sequential ones. Keys: RecBole's own and those of
-properties/model/<Model>.yaml; an unknown key stops the run and names the nearest known one.
+Models: those of this package and RecBole's sequential ones; DFQ<Model> is <Model>, trained and
+then quantized without data. quantize needs no data set, evaluate the one of the training.
+Keys: RecBole's own and those of properties/model/<Model>.yaml; an unknown key stops the run and
+names the nearest known one.
 compare runs what is missing, tests every row against the reference and writes tables to FOLDER
 (default runs/compare/<experiment>); --table only writes the tables, from what is there."""
 
@@ -79,12 +84,32 @@ def pair_domains(arguments: list[str]) -> None:
     pair_domains(arguments)
 
 
+def quantize(arguments: list[str]) -> None:
+    """Make a file of packed integers from a checkpoint, without its data set."""
+    from recbole_compress.quick_start.quantize import quantize
+    from recbole_compress.quick_start.quick_start import ignore_warnings_of_recbole
+
+    ignore_warnings_of_recbole()
+    quantize(arguments)
+
+
+def evaluate(arguments: list[str]) -> None:
+    """Evaluate a finished model on its data set and write a card."""
+    from recbole_compress.quick_start.evaluate import evaluate
+    from recbole_compress.quick_start.quick_start import ignore_warnings_of_recbole
+
+    ignore_warnings_of_recbole()
+    evaluate(arguments)
+
+
 COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "run": run,
     "compare": compare,
     "pair-domains": pair_domains,
     "split-domains": split_domains,
     "tune": tune,
+    "quantize": quantize,
+    "evaluate": evaluate,
 }
 
 

@@ -10,6 +10,7 @@ import torch
 
 from recbole_compress.config import Config
 from recbole_compress.data.catalogue import Catalogue
+from recbole_compress.data.item_vectors import state_will_be_loaded
 from recbole_compress.errors import CheckpointError
 from recbole_compress.models import CompressedRecommender
 from recbole_compress.quantization import packed_structure_
@@ -43,6 +44,11 @@ class Restored(NamedTuple):
 def rebuilt_config(state: Mapping[str, Any], path: str, **differing: Any) -> Config:
     """The settings that a checkpoint was made with, and what differs from them now.
 
+    Args:
+        state: What the checkpoint holds.
+        path: For messages.
+        differing: Settings; None takes a setting back to its default.
+
     Raises:
         CheckpointError: Its settings cannot be read any more.
         ConfigError: What differs cannot be used; a model that is not known here.
@@ -53,7 +59,8 @@ def rebuilt_config(state: Mapping[str, Any], path: str, **differing: Any) -> Con
         raise CheckpointError(
             f"{path}: its settings cannot be read ({type(error).__name__}: {error})"
         ) from error
-    return Config(config_dict={**settings, **differing})
+    settings = {**settings, **differing}
+    return Config(config_dict={key: v for key, v in settings.items() if v is not None})
 
 
 def model_of(config: Config, dataset: Any, state: Mapping[str, Any], path: str) -> Any:
@@ -73,7 +80,8 @@ def model_of(config: Config, dataset: Any, state: Mapping[str, Any], path: str) 
         if issubclass(config.model_class, CompressedRecommender):
             found = config.model_class.settings_of_shapes(_shapes(state))
             config.final_config_dict.update(found)
-        model = config.model_class(config, dataset)
+        with state_will_be_loaded():
+            model = config.model_class(config, dataset)
         if "quantization" in state:
             packed_structure_(model, state["quantization"])
         model.load_state_dict(state["state_dict"])

@@ -9,9 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from recbole.data import get_dataloader
 from recbole.data.transform import construct_transform
-from recbole.data.utils import create_samplers
 from recbole.utils import get_flops, init_logger, init_seed
 
 from recbole_compress.config import Config
@@ -21,7 +19,9 @@ from recbole_compress.distributed.launcher import launch
 from recbole_compress.distributed.place import here
 from recbole_compress.distributed.quiet import quiet_logger
 from recbole_compress.distributed.settings import starts_processes, threads_per_process
+from recbole_compress.quick_start.data_free import check_data_free, quantized_and_evaluated
 from recbole_compress.quick_start.host_models import trainer_class
+from recbole_compress.quick_start.prepared_data import prepare_data
 from recbole_compress.quick_start.pretraining import (
     check_pretraining,
     load_data,
@@ -39,7 +39,7 @@ from recbole_compress.reports.table import card_table
 from recbole_compress.reports.thop_counters import register as register_thop_counters
 from recbole_compress.trainers.ranks import RankRecorder, refuse_ranks, write_ranks
 
-__all__ = ["ignore_warnings_of_recbole", "prepare_data", "run_recbole_compress"]
+__all__ = ["ignore_warnings_of_recbole", "run_recbole_compress"]
 
 
 def run_recbole_compress(
@@ -83,6 +83,23 @@ def run_recbole_compress(
         refuse_ranks(config)
     check_teacher(config)
     check_pretraining(config)
+    check_data_free(config)
+    if config["data_free_quantization"] and here().is_alone:
+        return _quantized(config, arguments, saved, after_evaluation)
+    return _trained(config, arguments, saved, after_evaluation)
+
+
+def _quantized(config: Config, arguments: dict[str, Any], saved: bool, after_evaluation: Any):
+    """The full-precision model trained or found, quantized without data, evaluated."""
+    full = None
+    if config["full_precision_path"] is None:
+        full = _trained(config, arguments, True, after_evaluation)
+    else:
+        _fresh_logger(config)
+    return quantized_and_evaluated(config, full)
+
+
+def _trained(config: Config, arguments: dict[str, Any], saved: bool, after_evaluation: Any):
     if starts_processes(config.final_config_dict):
         arguments |= {"saved": saved, "after_evaluation": after_evaluation}
         return launch(_one_of_several, arguments, config.final_config_dict)
@@ -193,21 +210,6 @@ def _train_and_report(
 def _first_phase_file(config: Config) -> dict[str, str]:
     paths = {"teacher": config["teacher_path"], "pretrained": config["pretrained"]}
     return {name: path for name, path in paths.items() if path}
-
-
-def prepare_data(config, dataset):
-    """Split ``dataset`` into train, valid and test loaders, as RecBole's ``data_preparation`` does.
-
-    RecBole's own would first unpickle whatever lies at a default path; this never does.
-    """
-    splits = dataset.build()
-    samplers = create_samplers(config, dataset, splits)
-    return tuple(
-        get_dataloader(config, phase)(
-            config, split, sampler, shuffle=config["shuffle"] and phase == "train"
-        )
-        for phase, split, sampler in zip(("train", "valid", "test"), splits, samplers, strict=True)
-    )
 
 
 def _fresh_logger(config) -> logging.Logger:

@@ -9,7 +9,6 @@ from recbole_compress.config import Config
 from recbole_compress.config.model_names import find_model
 from recbole_compress.config.properties_folder import RECBOLE_PROPERTIES
 from recbole_compress.config.schema import declared_in, load_schema
-from recbole_compress.data.item_vectors import state_will_be_loaded
 from recbole_compress.distributed.group import from_first
 from recbole_compress.distributed.place import here
 from recbole_compress.errors import CheckpointError, ConfigError
@@ -19,6 +18,7 @@ from recbole_compress.quick_start.first_phase import (
     run_first_phase,
     settings_of_checkpoint,
 )
+from recbole_compress.quick_start.from_checkpoint import model_of
 from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.trainers.checkpoint import item_map_fingerprint, load_checkpoint
 
@@ -117,17 +117,7 @@ def load_teacher(config: Config, train_split: Any) -> Any:
     settings |= {"dataset": config["dataset"], "data_path": config["data_path"]}
     its_config = Config(config_dict=settings)
     _check_fit(f"teacher_path={path}", its_config, config)
-    try:
-        with state_will_be_loaded():
-            model = its_config.model_class(its_config, train_split)
-        model.load_state_dict(state["state_dict"])
-    except (KeyError, AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise CheckpointError(
-            f"teacher_path={path}: {its_config['model']} cannot be made from it ({reason})"
-        ) from error
-    model.load_other_parameter(state.get("other_parameter"))
-    return model
+    return model_of(its_config, train_split, state, f"teacher_path={path}")
 
 
 def _check_fit(name: str, its_config: Config, config: Config) -> None:

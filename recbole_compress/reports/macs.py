@@ -43,8 +43,8 @@ def macs_per_request(model: SequentialRecommender, max_length: int) -> dict[str,
     dense = None if width is None else model.n_items * width
     encode = score = None
     if isinstance(model, CompressedRecommender):
-        device = next(model.parameters()).device
-        item_seq, item_seq_len = item_seq.to(device), item_seq_len.to(device)
+        request = request_interaction(model, item_seq, item_seq_len)
+        item_seq, item_seq_len = request[model.ITEM_SEQ], request[model.ITEM_SEQ_LEN]
         with evaluating(model):
             hidden = model.forward(item_seq, item_seq_len)
             encode = count_macs(lambda: model.forward(item_seq, item_seq_len))

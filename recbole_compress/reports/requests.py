@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,7 +28,9 @@ def request_interaction(
         model.ITEM_SEQ_LEN: item_seq_len,
         model.USER_ID: torch.ones_like(item_seq_len),
     }
-    return Interaction(fields).to(next(model.parameters()).device)
+    # A packed model has buffers in the place of parameters.
+    stored = itertools.chain(model.parameters(), model.buffers())
+    return Interaction(fields).to(next(stored).device)
 
 
 def full_length_request(model: SequentialRecommender, length: int) -> tuple[Tensor, Tensor]:

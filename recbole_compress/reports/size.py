@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from recbole_compress.models import CompressedRecommender
 from recbole_compress.models.choices import Assembly
+from recbole_compress.quantization.packing import packed_numbers
 
 __all__ = [
     "ModelSize",
@@ -55,7 +56,8 @@ def count_storage(model: SequentialRecommender) -> ModelSize:
         parameters = sum(p.numel() for p in model.parameters())
         size_bytes = sum(t.numel() * t.element_size() for t in model.state_dict().values())
 
-    What the item input and the item output share counts for the input, so a tied head owns 0.
+    What the item input and the item output share counts for the input, so a tied head owns 0. Of
+    packed integers the bytes are those that are stored, the parameters the numbers they stand for.
 
     Args:
         model: A model of this package, or any sequential one with an ``n_items``, whose item
@@ -71,8 +73,9 @@ def count_storage(model: SequentialRecommender) -> ModelSize:
     item_input, item_output = item_tensors(model)
     parts = (item_input, item_output, _stored_tensors(model))
     only_parameters = [[t for t in part if isinstance(t, nn.Parameter)] for part in parts]
+    plain, packed = _split(only_parameters, in_bytes=False), _packed(parts, packed_numbers(model))
     return ModelSize(
-        parameters=_split(only_parameters, in_bytes=False),
+        parameters=PartSizes(*(a + b for a, b in zip(plain, packed, strict=True))),
         size_bytes=_split(parts, in_bytes=True),
     )
 
@@ -90,13 +93,16 @@ def item_tensors(model: SequentialRecommender) -> tuple[list[Tensor], list[Tenso
         return _stored_tensors(model.item_embedding), _stored_tensors(model.item_head)
     rows = (model.n_items, model.n_items + 1)
     tables = [
-        module.weight
+        tensor
         for module in model.modules()
         if isinstance(module, nn.Embedding) and module.num_embeddings in rows
+        for tensor in _stored_tensors(module)
     ]
     known = {id(table) for table in tables}
-    output = [p for p in model.parameters() if p.shape[:1] and p.shape[0] in rows]
-    return tables, [p for p in output if id(p) not in known]
+    # Codes and scales of a packed table are buffers with as many rows.
+    stored = _stored_tensors(model) if packed_numbers(model) else list(model.parameters())
+    output = [t for t in stored if t.shape[:1] and t.shape[0] in rows]
+    return tables, [t for t in output if id(t) not in known]
 
 
 def reference_bytes(model: SequentialRecommender, config: Any) -> dict[str, int | None]:
@@ -119,7 +125,10 @@ def reference_bytes(model: SequentialRecommender, config: Any) -> dict[str, int 
     if isinstance(model, CompressedRecommender):
         backbone = _uncompressed_backbone_bytes(model.n_items, config)
     else:
-        backbone = count_storage(model).size_bytes.backbone
+        size = count_storage(model)
+        backbone = size.size_bytes.backbone
+        if packed_numbers(model):
+            backbone = size.parameters.backbone * torch.float32.itemsize
     row = width * torch.float32.itemsize
     if isinstance(model, CompressedRecommender) and not model.one_catalogue:
         rows = model.item_embedding.num_embeddings + model.n_items
@@ -132,8 +141,11 @@ def item_width(model: SequentialRecommender) -> int | None:
     """Width of the item vectors that a model of any origin reads; None if it has no item table."""
     if isinstance(model, CompressedRecommender):
         return model.item_embedding.embedding_dim
-    tables, _ = item_tensors(model)
-    return tables[0].shape[1] if tables else None
+    rows = (model.n_items, model.n_items + 1)
+    for module in model.modules():
+        if isinstance(module, nn.Embedding) and module.num_embeddings in rows:
+            return module.embedding_dim
+    return None
 
 
 class _WithoutSharing:
@@ -156,6 +168,12 @@ def _uncompressed_backbone_bytes(n_items: int, config: Any) -> int:
 def _stored_tensors(module: nn.Module) -> list[Tensor]:
     state = module.state_dict(keep_vars=True)
     return [tensor for tensor in state.values() if isinstance(tensor, Tensor)]
+
+
+def _packed(parts: Sequence[Sequence[Tensor]], numbers: Mapping[int, int]) -> PartSizes:
+    """Numbers that the packed tensors of each part stand for, each once."""
+    left = dict(numbers)
+    return PartSizes(*(sum(left.pop(id(tensor), 0) for tensor in part) for part in parts))
 
 
 def _split(parts: Sequence[Sequence[Tensor]], in_bytes: bool) -> PartSizes:

@@ -84,6 +84,7 @@ class SafeTrainer:
         )
         self.saved_model_file = from_first(lambda: os.path.join(self.checkpoint_dir, name))
         self.fingerprint: str | None = None
+        self.catalogue: dict[str, int] | None = None
         self.generator: torch.Generator | None = None
         self.finished = False
         self.seconds = 0.0
@@ -105,7 +106,9 @@ class SafeTrainer:
         show_progress=False,
         callback_fn=None,
     ):
-        self.fingerprint = item_map_fingerprint(train_data._dataset)
+        dataset = train_data._dataset
+        self.fingerprint = item_map_fingerprint(dataset)
+        self.catalogue = {"n_items": int(dataset.item_num), "n_users": int(dataset.user_num)}
         self.generator = train_data.generator
         if self.config["resume"]:
             self.resume_checkpoint(self.config["resume"])
@@ -200,6 +203,7 @@ class SafeTrainer:
             "random_state": chance,
             "random_states_of_others": of_others,
             "item_map_sha256": self.fingerprint,
+            "catalogue": self.catalogue,
             "seconds": self.seconds,
             **self._more_state(),
         }

@@ -1,0 +1,86 @@
+"""``--model=DFQ<Model>``: train or load <Model>, quantize it without data, evaluate it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole_compress.config import Config
+from recbole_compress.distributed.place import started_by_torchrun
+from recbole_compress.errors import CheckpointError, ConfigError
+from recbole_compress.quick_start.evaluate import evaluate_file
+from recbole_compress.quick_start.quantize import SPEC_KEYS, quantize_checkpoint, spec_of
+from recbole_compress.reports.card import card_path_for
+from recbole_compress.trainers.checkpoint import load_checkpoint
+from recbole_compress.trainers.quantization_recipes import recipe_named
+
+__all__ = ["check_data_free", "quantized_and_evaluated"]
+
+# Keys that say something only of a model that is quantized.
+_OF_QUANTIZATION = {*SPEC_KEYS, "quantization_recipe", "full_precision_path"}
+# Keys of this run that the full-precision model's checkpoint answers itself.
+_OF_THE_MODEL = {"model", "dataset", "data_free_quantization", "full_precision_path", "resume"}
+
+
+def check_data_free(config: Config) -> None:
+    """Refuse, before anything is trained, what could not be quantized afterwards.
+
+    Raises:
+        ConfigError: Settings of a quantization that is not asked for, or that cannot be.
+        QuantizationError: Bits or granularities that there are not.
+        CheckpointError: ``full_precision_path`` cannot be read or is of another model or data set.
+    """
+    name = config["model"]
+    if not config["data_free_quantization"]:
+        given = config.external_config_dict
+        for key in sorted(_OF_QUANTIZATION & set(given)):
+            raise ConfigError(
+                f"{key}={given[key]}: {name} is not quantized in this run; take --model=DFQ{name}, "
+                "or recbole-compress quantize CHECKPOINT afterwards"
+            )
+        return
+    spec_of(config)
+    recipe_named(config["quantization_recipe"])
+    if started_by_torchrun():
+        raise ConfigError(
+            f"model=DFQ{name}: under torchrun, train --model={name} and then run "
+            "recbole-compress quantize CHECKPOINT"
+        )
+    path = config["full_precision_path"]
+    if path is not None:
+        its = load_checkpoint(str(path))["config"]
+        for key in ("model", "dataset"):
+            if its[key] != config[key]:
+                raise CheckpointError(
+                    f"full_precision_path={path}: is of {key} {its[key]!r}, not {config[key]!r}"
+                )
+
+
+def quantized_and_evaluated(config: Config, full: dict[str, Any] | None) -> dict[str, Any]:
+    """The second half of the run.
+
+    Args:
+        config: Of the run.
+        full: Result of the training before; None where ``full_precision_path`` is given.
+
+    Returns:
+        As :func:`~recbole_compress.quick_start.quick_start.run_recbole_compress`.
+    """
+    given = config.external_config_dict
+    settings = {key: value for key, value in given.items() if key not in _OF_THE_MODEL}
+    path = str(full["checkpoint"] if full else config["full_precision_path"])
+    done = quantize_checkpoint(path, **settings)
+    card_path = settings.pop("card_path", None) or card_path_for(done.path)
+    training = {"seconds": done.seconds, "epochs": 0}
+    reference = full["card"]["metrics"] if full else None
+    card = evaluate_file(done.path, card_path, training, reference, **settings)
+    valid, test = card["metrics"]["valid"], card["metrics"]["test"]
+    return {
+        "best_valid_score": valid[config["valid_metric"].lower()],
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": valid,
+        "test_result": test,
+        "card": card,
+        "card_path": card_path,
+        "checkpoint": done.path,
+        "full_precision": full,
+    }

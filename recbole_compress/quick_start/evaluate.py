@@ -1,0 +1,150 @@
+"""``recbole-compress evaluate FILE``: RecBole's evaluators on a finished model and its data set."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from recbole_compress.config import Config
+from recbole_compress.config.given import read_command_line
+from recbole_compress.errors import CheckpointError, ConfigError
+from recbole_compress.near_names import did_you_mean
+from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config
+from recbole_compress.quick_start.host_models import dataset_class, trainer_class
+from recbole_compress.quick_start.prepared_data import prepare_data
+from recbole_compress.quick_start.sample_requests import sample_requests
+from recbole_compress.reports.card import build_card, card_path_for, write_card
+from recbole_compress.reports.latency import request_latency
+from recbole_compress.reports.table import card_table
+from recbole_compress.trainers.checkpoint import item_map_fingerprint, load_checkpoint
+from recbole_compress.trainers.ranks import RankRecorder, refuse_ranks, write_ranks
+
+__all__ = ["READERS", "Subject", "evaluate", "evaluate_file"]
+
+
+class Subject(NamedTuple):
+    """A file that can be evaluated.
+
+    Attributes:
+        config: Settings of the run that it comes from.
+        item_map_sha256: Of the items that it knows; None if that was not noted.
+        model: From a train split to what RecBole's trainers evaluate.
+        choices: What the card says of it beyond the settings, or instead of them.
+        files: What the card says of its files.
+        name: Of the model, for the card.
+    """
+
+    config: Config
+    item_map_sha256: str | None
+    model: Callable[[Any], Any]
+    choices: dict[str, Any]
+    files: dict[str, str | None]
+    name: str
+
+
+def _checkpoint(path: str, settings: dict[str, Any]) -> Subject:
+    state = load_checkpoint(path)
+    config = rebuilt_config(state, path, **settings)
+    packed = state.get("quantization")
+    return Subject(
+        config,
+        state.get("item_map_sha256"),
+        lambda train_split: model_of(config, train_split, state, path),
+        quantized_choices(packed) if packed else {},
+        {"checkpoint": path, "artifact": path if packed else None},
+        f"DFQ{config['model']}" if packed else config["model"],
+    )
+
+
+# By the file's ending; a new kind of file is one function here.
+READERS: dict[str, Callable[[str, dict[str, Any]], Subject]] = {".pth": _checkpoint}
+
+
+def quantized_choices(described: dict[str, Any]) -> dict[str, Any]:
+    """Of a card, from what a quantized checkpoint says of itself."""
+    spec = described["spec"]
+    bits = {key: spec[key] for key in ("weight_bits", "table_bits", "activation_bits")}
+    return {**bits, "recipe": described["recipe"]}
+
+
+def evaluate(arguments: list[str]) -> None:
+    """The command: ``FILE [--data_path=...] [--card_path=...] [--key=value ...]``."""
+    if not arguments or arguments[0].startswith("-"):
+        raise ConfigError("no file named: write recbole-compress evaluate FILE --data_path=FOLDER")
+    path, *given = arguments
+    settings: dict[str, Any] = dict(read_command_line(given))
+    card_path = settings.pop("card_path", None) or card_path_for(
+        os.path.splitext(path)[0] + ".evaluation.pth"
+    )
+    card = evaluate_file(path, card_path, **settings)
+    print(card_table(card, card_path))
+
+
+def evaluate_file(
+    path: str,
+    card_path: str | None = None,
+    training: Mapping[str, Any] | None = None,
+    reference_metrics: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Evaluate a model on the valid and test split of the data set that it was trained on.
+
+    Args:
+        path: A checkpoint, quantized or not; or another kind of file out of :data:`READERS`.
+        card_path: Where its card goes; None for nowhere.
+        training: What the card says of how the model came about.
+        reference_metrics: Of the full-precision model, for the card.
+        settings: Config keys that differ from the run it comes from: ``data_path``, ``metrics``,
+            ``topk``, ``eval_args``, ...
+
+    Returns:
+        The card, its ``metrics`` included.
+
+    Raises:
+        RecBoleCompressError: The file or the data set cannot be read, or they do not go together.
+    """
+    ending = os.path.splitext(path)[1]
+    if ending not in READERS:
+        raise ConfigError(f"{path}: cannot be evaluated, {did_you_mean(ending, READERS)}")
+    subject = READERS[ending](path, settings)
+    config = subject.config
+    if config["ranks_path"]:
+        refuse_ranks(config)
+    train_data, valid_data, test_data = prepare_data(config, dataset_class(config)(config))
+    split = train_data._dataset
+    known = subject.item_map_sha256
+    if known is not None and known != item_map_fingerprint(split):
+        raise CheckpointError(
+            f"{path}: knows other items than data set {config['dataset']!r} as loaded here; "
+            "evaluate it on the data it was trained on, with the same filters"
+        )
+    model = subject.model(split).to(config["device"])
+    trainer = _only_evaluates(trainer_class(config))(config, model)
+    valid = trainer.evaluate(valid_data, load_best_model=False, show_progress=False)
+    recorder = RankRecorder(split.uid_field) if config["ranks_path"] else None
+    trainer.eval_collector.recorder = recorder
+    test = trainer.evaluate(test_data, load_best_model=False, show_progress=False)
+    if recorder is not None:
+        write_ranks(recorder.records(split, test_data._dataset), config["ranks_path"])
+    card = build_card(
+        model,
+        config,
+        metrics={"valid": valid, "test": test},
+        training=training,
+        reference_metrics=reference_metrics,
+        latency_ms=request_latency(model, *sample_requests(test_data._dataset)),
+        files=subject.files,
+        choices=subject.choices,
+    )
+    card["model"] = subject.name
+    if card_path:
+        write_card(card, card_path)
+    logging.getLogger().info("\n" + card_table(card, card_path))
+    return card
+
+
+def _only_evaluates(trainer: type) -> type:
+    """A trainer without an optimizer: a packed model has nothing to train."""
+    return type(trainer.__name__, (trainer,), {"_build_optimizer": lambda self, **kwargs: None})

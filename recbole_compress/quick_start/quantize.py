@@ -1,0 +1,164 @@
+"""``recbole-compress quantize CHECKPOINT``: from a trained model to a file of packed integers.
+
+The data set is neither needed nor looked for, except by recipes that train on it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from typing import Any, NamedTuple
+
+from recbole.utils import init_seed
+
+from recbole_compress.config import Config
+from recbole_compress.config.given import read_command_line
+from recbole_compress.config.properties_folder import overall_yaml
+from recbole_compress.config.schema import declared_in
+from recbole_compress.errors import CheckpointError, ConfigError
+from recbole_compress.quantization import QuantizationReport, QuantizationSpec, freeze_, manifest
+from recbole_compress.quantization.targets import targets
+from recbole_compress.quick_start.from_checkpoint import Restored, model_alone, rebuilt_config
+from recbole_compress.quick_start.host_models import dataset_class
+from recbole_compress.quick_start.prepared_data import prepare_data
+from recbole_compress.trainers.checkpoint import load_checkpoint, plain_config, save_checkpoint
+from recbole_compress.trainers.quantization_recipes import QuantizationJob, recipe_named
+
+__all__ = ["SPEC_KEYS", "Quantization", "quantize", "quantize_checkpoint", "spec_of"]
+
+# Config key -> field of the spec.
+SPEC_KEYS = {
+    **{key: key for key in ("weight_bits", "table_bits", "activation_bits", "activation_range")},
+    **{
+        f"quantization_{key}": key
+        for key in (
+            *("granularity", "group_size", "symmetric", "scale_dtype", "range_finder"),
+            *("keep", "overrides"),
+        )
+    },
+}
+
+
+class Quantization(NamedTuple):
+    """What :func:`quantize_checkpoint` did.
+
+    Attributes:
+        path: The file of packed integers.
+        report: What became of every parameter.
+        model: The packed model.
+        config: Its settings.
+        seconds: Spent by the recipe.
+    """
+
+    path: str
+    report: QuantizationReport
+    model: Any
+    config: Config
+    seconds: float
+
+
+def quantize(arguments: list[str]) -> None:
+    """The command: ``CHECKPOINT [--weight-bits=4 ...] [-o OUT.pth]``."""
+    path, out, settings = _read(arguments)
+    done = quantize_checkpoint(path, out, **settings)
+    print(done.report)
+    print(
+        f"{done.path}: {os.path.getsize(done.path):,} bytes, {done.config['quantization_recipe']} "
+        f"took {done.seconds:.1f} s"
+    )
+
+
+def quantize_checkpoint(path: str, out: str | None = None, **settings: Any) -> Quantization:
+    """Quantize the model of a checkpoint and write it.
+
+    Args:
+        path: Checkpoint of a full-precision model, of this package or of RecBole.
+        out: Where the quantized one goes; None for ``X.quantized.pth`` beside ``X.pth``.
+        settings: Config keys and values that differ from the checkpoint's.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be used: missing, damaged, holding more than data,
+            without an item table, quantized already; or ``out`` cannot be written.
+        ConfigError: An unknown model, setting or recipe.
+        QuantizationError: Bits or groups that cannot be; numbers that are not finite.
+            In all of these nothing is written.
+    """
+    out = out or os.path.splitext(path)[0] + ".quantized.pth"
+    if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
+        raise CheckpointError(f"{out}: is the checkpoint to be quantized; choose another -o")
+    restored = model_alone(path, **settings)
+    if "quantization" in restored.state:
+        raise CheckpointError(
+            f"{path}: is quantized already; give the full-precision checkpoint it was made from"
+        )
+    config, model = restored.config, restored.model
+    spec, recipe = spec_of(config), recipe_named(config["quantization_recipe"])
+    if not any(target.is_table for target in targets(model, spec)):
+        raise CheckpointError(f"{path}: {config['model']} has no item table to quantize")
+    init_seed(config["seed"], config["reproducibility"])
+    loader = (lambda: _train_loader(path, settings)) if recipe.needs_data else None
+    start = time.perf_counter()
+    report = recipe.quantize(QuantizationJob(model, spec, config, loader))
+    seconds = time.perf_counter() - start
+    model.eval()
+    freeze_(model)
+    save_checkpoint(_state(restored, spec), out)
+    return Quantization(out, report, model, config, seconds)
+
+
+def spec_of(config: Any) -> QuantizationSpec:
+    """The spec that the settings describe.
+
+    Raises:
+        QuantizationError: A value that is not possible.
+    """
+    return QuantizationSpec(**{field: config[key] for key, field in SPEC_KEYS.items()})
+
+
+def _state(restored: Restored, spec: QuantizationSpec) -> dict[str, Any]:
+    model, config = restored.model, restored.config
+    return {
+        "config": plain_config(config),
+        "state_dict": {name: t.detach().cpu() for name, t in model.state_dict().items()},
+        "other_parameter": model.other_parameter(),
+        "item_map_sha256": restored.state.get("item_map_sha256"),
+        "catalogue": restored.catalogue,
+        "quantization": {
+            **manifest(model),
+            "spec": dataclasses.asdict(spec),
+            "recipe": config["quantization_recipe"],
+        },
+    }
+
+
+def _train_loader(path: str, settings: dict[str, Any]) -> Any:
+    """The train split of the checkpoint's own data set."""
+    config = rebuilt_config(load_checkpoint(path), path, **settings)
+    return prepare_data(config, dataset_class(config)(config))[0]
+
+
+def _read(arguments: list[str]) -> tuple[str, str | None, dict[str, str]]:
+    """Checkpoint, output and settings; ``--group-size`` is short for its config key."""
+    usage = "recbole-compress quantize CHECKPOINT --weight-bits=4 --table-bits=4 -o OUT.pth"
+    left, out, given = list(arguments), None, []
+    path = left.pop(0) if left and not left[0].startswith("-") else None
+    while left:
+        argument = left.pop(0)
+        if argument in ("-o", "--output"):
+            if not left:
+                raise ConfigError(f"{argument}: names no file; write {usage}")
+            out = left.pop(0)
+        elif argument.startswith(("-o=", "--output=")):
+            out = argument.partition("=")[2]
+        else:
+            given.append(argument)
+    if path is None:
+        raise ConfigError(f"no checkpoint named: write {usage}")
+    known = declared_in(overall_yaml())
+    settings = {}
+    for key, value in read_command_line(given).items():
+        key = key.replace("-", "_")
+        long = f"quantization_{key}"
+        settings[long if long in known else key] = value
+    return path, out, settings

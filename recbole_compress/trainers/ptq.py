@@ -1,0 +1,51 @@
+"""Quantization after training, with no training at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+
+from recbole_compress.quantization import QuantizationReport, calibrating, quantize_
+
+__all__ = ["ptq", "random_sequences"]
+
+# Sequences scored together while ranges are found.
+_BATCH = 64
+
+
+def ptq(job: Any) -> QuantizationReport:
+    """Fit every grid to its numbers, and static activation ranges to random sequences.
+
+    Takes seconds. Args and result: see
+    :class:`~recbole_compress.trainers.quantization_recipes.QuantizationRecipe`.
+    """
+    model, spec = job.model, job.spec
+    report = quantize_(model, spec)
+    if spec.activation_range == "static":
+        sequences = random_sequences(model, job.config["calibration_sequences"])
+        with torch.no_grad(), calibrating(model):
+            for start in range(0, len(sequences), _BATCH):
+                model.full_sort_predict(sequences[start : start + _BATCH])
+    return report
+
+
+def random_sequences(model: Any, n: int) -> Interaction:
+    """``n`` sequences of uniformly random items and lengths, as RecBole's models take them.
+
+    Args:
+        model: Any sequential model.
+        n: How many.
+    """
+    longest = model.max_seq_length
+    lengths = torch.randint(1, longest + 1, (n,))
+    items = torch.randint(1, model.n_items, (n, longest)) * (
+        torch.arange(longest) < lengths[:, None]
+    )
+    fields = {
+        model.ITEM_SEQ: items,
+        model.ITEM_SEQ_LEN: lengths,
+        model.USER_ID: torch.ones_like(lengths),
+    }
+    return Interaction(fields).to(model.device)

@@ -1,0 +1,65 @@
+"""How a full-precision model is quantized: recipes by name.
+
+A new recipe is one function in a file of its own and one line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from recbole_compress.errors import ConfigError
+from recbole_compress.near_names import did_you_mean
+from recbole_compress.quantization import QuantizationReport, QuantizationSpec
+from recbole_compress.trainers.ptq import ptq
+
+__all__ = ["QUANTIZATION_RECIPES", "QuantizationJob", "QuantizationRecipe", "recipe_named"]
+
+
+@dataclass(frozen=True)
+class QuantizationJob:
+    """What a recipe is given.
+
+    Attributes:
+        model: Full precision, with its trained weights, in evaluation mode; to be quantized in
+            place. A recipe that needs the original as well copies it first.
+        spec: How its numbers are to be stored.
+        config: All settings, the recipe's own among them.
+        train_data: Makes the loader of the train split; None on the data-free path.
+    """
+
+    model: Any
+    spec: QuantizationSpec
+    config: Any
+    train_data: Callable[[], Any] | None = None
+
+
+@dataclass(frozen=True)
+class QuantizationRecipe:
+    """A recipe.
+
+    Attributes:
+        quantize: Quantizes ``job.model`` in place, not yet packed, and says what became of it.
+        needs_data: Whether it asks for ``job.train_data``.
+    """
+
+    quantize: Callable[[QuantizationJob], QuantizationReport]
+    needs_data: bool = False
+
+
+QUANTIZATION_RECIPES: dict[str, QuantizationRecipe] = {
+    "ptq": QuantizationRecipe(ptq),
+}
+
+
+def recipe_named(name: Any) -> QuantizationRecipe:
+    """The recipe of that name.
+
+    Raises:
+        ConfigError: There is none; says which come near.
+    """
+    if name not in QUANTIZATION_RECIPES:
+        hint = did_you_mean(str(name), QUANTIZATION_RECIPES)
+        raise ConfigError(f"quantization_recipe={name!r}: {hint}")
+    return QUANTIZATION_RECIPES[name]
