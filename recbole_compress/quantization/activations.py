@@ -82,9 +82,11 @@ class ActivationQuantizer(nn.Module):
         """Choose the static range from what was seen."""
         seen, self.seen = self.seen, None
         if self.static and seen:
-            self.scale = find_grid(
+            found, _ = find_grid(
                 torch.cat(seen), self.bits, "tensor", range_finder=self.range_finder
-            )[0].to(self.scale.device)
+            )
+            # Positive: runtimes that round activations know no mirrored grids.
+            self.scale = found.abs().to(self.scale.device)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}, static={self.static}"

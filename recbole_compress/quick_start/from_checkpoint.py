@@ -146,7 +146,11 @@ def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     weights = state["state_dict"]
     if not isinstance(weights, Mapping):
         return {}
-    shapes = {k: tuple(v.shape) for k, v in weights.items() if isinstance(v, torch.Tensor)}
+    shapes = {
+        name: tuple(tensor.shape)
+        for name, tensor in weights.items()
+        if isinstance(tensor, torch.Tensor) and "parametrizations." not in name
+    }
     described = state.get("quantization") or {}
     packed = described.get("parameters", {}) if isinstance(described, Mapping) else {}
     return {**shapes, **{name: tuple(entry["shape"]) for name, entry in packed.items()}}

@@ -120,7 +120,7 @@ def _state(restored: Restored, spec: QuantizationSpec) -> dict[str, Any]:
     model, config = restored.model, restored.config
     return {
         "config": plain_config(config),
-        "state_dict": {name: t.detach().cpu() for name, t in model.state_dict().items()},
+        "state_dict": model.state_dict(),
         "other_parameter": model.other_parameter(),
         "item_map_sha256": restored.state.get("item_map_sha256"),
         "catalogue": restored.catalogue,

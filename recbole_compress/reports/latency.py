@@ -73,7 +73,7 @@ def _answer(
     model: SequentialRecommender, item_seq: Tensor, item_seq_len: Tensor, k: int
 ) -> Callable[[], Tensor]:
     """One request, ready to be run."""
-    device = next(model.parameters()).device
+    device = model.device
     item_seq, item_seq_len = item_seq.to(device), item_seq_len.to(device)
     if isinstance(model, CompressedRecommender):
 
