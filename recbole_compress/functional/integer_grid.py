@@ -112,7 +112,7 @@ def zero_point_of(zero_points: Tensor | None, bits: int) -> Tensor | float:
     return 0.5 if bits == 1 else 2.0 ** (bits - 1)
 
 
-def check_numbers(x: Tensor, name: str = "x") -> None:
+def check_numbers(x: Tensor) -> None:
     """Refuse what has no place on any grid.
 
     Raises:
@@ -121,7 +121,7 @@ def check_numbers(x: Tensor, name: str = "x") -> None:
     if not torch.isfinite(x).all():
         wrong = int((~torch.isfinite(x)).sum())
         raise QuantizationError(
-            f"{name}: {wrong} of {x.numel()} numbers are NaN or infinite; a model that training "
+            f"{wrong} of {x.numel()} numbers are NaN or infinite; a model that training "
             "broke cannot be quantized, take an earlier checkpoint"
         )
 

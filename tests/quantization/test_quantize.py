@@ -1,0 +1,245 @@
+"""Quantization in place: what becomes of a module, and that an error changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from recbole_compress.errors import QuantizationError
+from recbole_compress.functional.quantization import dequantize, quantize
+from recbole_compress.quantization import (
+    ActivationQuantizer,
+    QuantizationSpec,
+    TensorFormat,
+    calibrating,
+    freeze_,
+    integer_parameters,
+    manifest,
+    packed_structure_,
+    quantize_,
+)
+from recbole_compress.quantization.scoring_table import ScoringTable
+
+
+class Tied(nn.Module):
+    """Two modules that share a table, and what RecBole's models have besides."""
+
+    def __init__(self):
+        super().__init__()
+        self.item_embedding = nn.Embedding(30, 16, padding_idx=0)
+        self.position_embedding = nn.Embedding(5, 16)
+        self.norm = nn.LayerNorm(16)
+        self.rnn = nn.RNN(16, 16, batch_first=True)
+        self.memory = nn.Parameter(torch.randn(16, 8))
+        self.out = nn.Linear(16, 30, bias=False)
+        self.out.weight = self.item_embedding.weight
+
+    def forward(self, ids):
+        x = self.norm(self.item_embedding(ids) + self.position_embedding.weight[: ids.shape[1]])
+        x, _ = self.rnn(x)
+        return self.out(x), x[:, -1] @ self.memory
+
+
+def test_a_shared_table_stays_shared_and_is_stored_once():
+    model = Tied()
+    report = quantize_(model, QuantizationSpec(4, 2))
+    assert [row.name for row in report.rows].count("item_embedding.weight") == 1
+    assert torch.equal(model.item_embedding.weight, model.out.weight)
+    ids = torch.randint(30, (4, 5))
+    before = model(ids)
+    freeze_(model)
+    fresh = Tied()
+    packed_structure_(fresh, manifest(model))
+    stored = {t.data_ptr() for n, t in model.state_dict().items() if n.endswith("original")}
+    assert len(stored) == 2  # the table, once, and the memory
+    fresh.load_state_dict(model.state_dict())
+    for ours, theirs in zip(fresh(ids), before, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_what_cannot_be_quantized_is_named_with_its_reason():
+    report = quantize_(Tied(), QuantizationSpec(4, 2))
+    reasons = {row.name: row.reason for row in report.full_precision}
+    assert "RNN reads on its own" in reasons["rnn.weight_ih_l0"]
+    assert reasons["norm.weight"] == "normalisation"
+    assert reasons["position_embedding.weight"] == "as the settings say"
+    assert "memory" not in reasons and "item_embedding.weight" not in reasons
+
+
+def test_weights_are_those_of_the_integers():
+    layer = nn.Linear(64, 8)
+    weight = layer.weight.detach().clone()
+    quantize_(layer, QuantizationSpec(3, granularity="group", group_size=16, symmetric=False))
+    found = quantize(weight, 3, "group", 16, symmetric=False)
+    assert torch.equal(layer.weight, dequantize(*found, 3))
+    exported = integer_parameters(layer)["weight"].quantized
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(exported, found, strict=True))
+    freeze_(layer)
+    again = integer_parameters(layer)["weight"].quantized
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(again, found, strict=True))
+
+
+def test_learned_steps_are_used_as_they_will_be_stored():
+    layer = nn.Linear(64, 8)
+    quantize_(layer, QuantizationSpec(2, scale_dtype="float16", learn_steps=True))
+    optimizer = torch.optim.Adam(layer.parameters(), 0.01)
+    x, y = torch.randn(200, 64), torch.randn(200, 8)
+    losses = []
+    for _ in range(60):
+        loss = (layer(x) - y).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] * 0.95
+    trained = layer(x)
+    freeze_(layer)
+    assert torch.equal(layer(x), trained)
+    assert layer.parametrizations.weight[0].scales.dtype == torch.float16
+
+
+@pytest.mark.parametrize("granularity", ["tensor", "row"])
+@pytest.mark.parametrize("bits", [1, 2, 8])
+def test_the_padding_row_reads_as_zeros(granularity, bits):
+    table = nn.Embedding(20, 8, padding_idx=0)
+    quantize_(table, QuantizationSpec(8, bits, granularity=granularity, learn_steps=True))
+    optimizer = torch.optim.SGD(table.parameters(), 0.001)
+    for _ in range(3):  # scoring moves the padding row's own numbers
+        optimizer.zero_grad()
+        (torch.ones(2, 8) @ table.weight.T).square().sum().backward()
+        optimizer.step()
+    assert not table(torch.tensor([0])).any() and table(torch.tensor([1])).any()
+    freeze_(table)
+    assert not table.weight[0].any()
+
+
+def test_a_padding_row_with_numbers_keeps_them():
+    """RecBole's own initialisation writes into it, and its models read it."""
+    table = nn.Embedding(20, 8, padding_idx=0)
+    nn.init.normal_(table.weight)
+    before = table.weight.detach().clone()
+    quantize_(table, QuantizationSpec(8, 8))
+    assert torch.allclose(table.weight[0], before[0], atol=0.05)
+
+
+# -- activations ------------------------------------------------------------------------------
+
+
+def test_a_linear_layer_rounds_every_token_on_its_own():
+    layer = nn.Linear(16, 4)
+    quantize_(layer, QuantizationSpec(8, activation_bits=8))
+    x = torch.randn(3, 5, 16) * torch.tensor([1.0, 1e3, 1e-3])[:, None, None]
+    reach = x.abs().amax(-1, keepdim=True)
+    rounded = (x / (reach / 127)).round().clamp(-128, 127) * (reach / 127)
+    assert torch.allclose(layer(x), nn.functional.linear(rounded, layer.weight, layer.bias))
+    assert not torch.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
+
+
+def test_static_ranges_come_from_what_was_seen():
+    layer = nn.Linear(4, 4)
+    spec = QuantizationSpec(
+        8, activation_bits=8, activation_range="static", range_finder="absolute_maximum"
+    )
+    quantize_(layer, spec)
+    with pytest.raises(QuantizationError, match="calibrating"):
+        layer(torch.ones(1, 4))
+    with calibrating(layer):
+        layer(torch.tensor([[1.0, 2.0, -12.7, 0.0]]))
+        layer(torch.tensor([[6.0, 0.0, 0.0, 0.0]]))
+    assert layer.input_quantizer.scale.item() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda x, w: torch.matmul(x, w.transpose(0, 1)),
+        lambda x, w: x @ w.T,
+        lambda x, w: x.matmul(w.t()),
+        lambda x, w: torch.mm(x, w.mT),
+        lambda x, w: nn.functional.linear(x, w),
+        lambda x, w: torch.matmul(w, x.T).T,
+        lambda x, w: (w @ x.T).T,
+        lambda x, w: torch.matmul(x, w[:20].transpose(0, 1)),
+    ],
+)
+def test_the_scoring_product_rounds_however_it_is_written(product):
+    weight, x = torch.randn(30, 16), torch.randn(5, 16)
+    quantizer = ActivationQuantizer(4)
+    table = ScoringTable.of(weight, quantizer)
+    found = product(x, table)
+    assert type(found) is torch.Tensor
+    assert torch.allclose(found, product(quantizer(x), weight), atol=1e-5)
+    assert not torch.allclose(found, product(x, weight), atol=1e-3)
+
+
+def test_a_scoring_table_is_plain_elsewhere():
+    weight = torch.randn(30, 16, requires_grad=True)
+    table = ScoringTable.of(weight, ActivationQuantizer(4))
+    rows = nn.functional.embedding(torch.tensor([1, 2]), table)
+    assert type(rows) is torch.Tensor and torch.equal(rows, weight[1:3])
+    assert type(table[torch.tensor([1, 2])]) is torch.Tensor
+    assert type(table.sum()) is torch.Tensor
+    (torch.randn(4, 16) @ table.T).sum().backward()
+    assert weight.grad is not None
+
+
+# -- what cannot be ---------------------------------------------------------------------------
+
+
+def untouched(model, spec, message):
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    types = [type(module) for module in model.modules()]
+    with pytest.raises(QuantizationError, match=message):
+        quantize_(model, spec)
+    after = model.state_dict()
+    assert list(after) == list(before) and [type(m) for m in model.modules()] == types
+    assert all(torch.equal(after[name].nan_to_num(), before[name].nan_to_num()) for name in before)
+
+
+def test_an_error_changes_nothing():
+    model = nn.Sequential(nn.Linear(64, 6), nn.GRU(6, 6))
+    group = QuantizationSpec(4, granularity="group", group_size=32)
+    untouched(model, group, r"1\.weight_ih_l0: group_size=32: does not divide the width 6")
+    with torch.no_grad():
+        model[1].weight_hh_l0[2, 2] = torch.nan
+    untouched(model, QuantizationSpec(4), r"1\.weight_hh_l0: 1 of 108 numbers are NaN")
+    untouched(nn.LayerNorm(4), QuantizationSpec(4), "has no table or matrix")
+    untouched(nn.Linear(4, 4), QuantizationSpec(32, 32), "has no table or matrix")
+    twice = nn.Linear(4, 4)
+    quantize_(twice, QuantizationSpec(4))
+    untouched(twice, QuantizationSpec(4), "quantized already")
+    freeze_(twice)
+    untouched(twice, QuantizationSpec(4), "quantized already")
+
+
+def test_packing_needs_something_to_pack():
+    for function in (freeze_, manifest):
+        with pytest.raises(QuantizationError, match="not quantized"):
+            function(nn.Linear(3, 3))
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"weight_bits": 0}, "weight_bits=0"),
+        ({"activation_bits": 9}, "activation_bits=9"),
+        ({"activation_bits": 1}, "activation_bits=1"),
+        ({"activation_range": "fixed"}, "activation_range='fixed'"),
+        ({"scale_dtype": "int8"}, "scale_dtype='int8'"),
+        ({"overrides": {"*": {"bits": 12}}}, "bits=12"),
+        ({"overrides": {"*": {"bitz": 1}}}, "did you mean 'bits'"),
+        ({"granularity": "group"}, "group_size=None"),
+        ({"weigth_bits": 3}, "did you mean 'weight_bits'"),
+    ],
+)
+def test_specs_that_cannot_be(settings, message):
+    with pytest.raises(QuantizationError, match=message):
+        QuantizationSpec.from_dict(settings)
+
+
+def test_a_spec_survives_as_plain_values():
+    spec = QuantizationSpec(4, 2, 8, keep=("a*",), overrides={"*.b": {"bits": 6}})
+    assert QuantizationSpec.from_dict(spec.as_dict()) == spec
+    assert spec.format_of("x.b.weight", is_table=True) == TensorFormat(6)
+    assert spec.format_of("abc.weight", is_table=True) is None
