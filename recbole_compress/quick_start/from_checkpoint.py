@@ -41,7 +41,7 @@ class Restored(NamedTuple):
     catalogue: dict[str, int]
 
 
-def rebuilt_config(state: Mapping[str, Any], path: str, **differing: Any) -> Config:
+def rebuilt_config(state: Mapping[str, Any], path: str, /, **differing: Any) -> Config:
     """The settings that a checkpoint was made with, and what differs from them now.
 
     Args:
@@ -94,7 +94,7 @@ def model_of(config: Config, dataset: Any, state: Mapping[str, Any], path: str) 
     return model
 
 
-def model_alone(path: str, **differing: Any) -> Restored:
+def model_alone(path: str, /, **differing: Any) -> Restored:
     """A model from nothing but its checkpoint: no data set is looked for.
 
     Args:
