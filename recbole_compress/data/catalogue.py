@@ -24,6 +24,10 @@ class Catalogue:
         config: The model's.
         n_items: The padding id included.
         n_users: The padding id included.
+        n_source_items: Of a model that reads items of another catalogue, how many there are.
+
+    Attributes:
+        source: The other catalogue, where there is one.
 
     Example:
         >>> config = {"ITEM_ID_FIELD": "item_id", "USER_ID_FIELD": "user_id",
@@ -32,13 +36,18 @@ class Catalogue:
         101
     """
 
-    def __init__(self, config: Any, n_items: int, n_users: int) -> None:
+    def __init__(
+        self, config: Any, n_items: int, n_users: int, n_source_items: int | None = None
+    ) -> None:
         self.iid_field, self.uid_field = config["ITEM_ID_FIELD"], config["USER_ID_FIELD"]
         self.item_num, self.user_num = n_items, n_users
         longest = config["MAX_ITEM_LIST_LENGTH"]
         self.field2seqlen = {self.iid_field + config["LIST_SUFFIX"]: longest}
         # FEARec groups its training rows by target; there are none.
         self.inter_feat: dict[str, Tensor] = defaultdict(lambda: torch.zeros(0, dtype=torch.long))
+
+        if n_source_items is not None:
+            self.source = Catalogue(config, n_source_items, n_users)
 
     def num(self, field: str) -> int:
         """How many values a field has; of items and users only.

@@ -12,8 +12,9 @@ from recbole_compress.config.given import read_command_line
 from recbole_compress.errors import CheckpointError, ConfigError
 from recbole_compress.near_names import did_you_mean
 from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config
-from recbole_compress.quick_start.host_models import dataset_class, trainer_class
+from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.quick_start.prepared_data import prepare_data
+from recbole_compress.quick_start.pretraining import load_data
 from recbole_compress.quick_start.sample_requests import sample_requests
 from recbole_compress.reports.card import build_card, card_path_for, write_card
 from recbole_compress.reports.latency import request_latency
@@ -112,7 +113,7 @@ def evaluate_file(
     config = subject.config
     if config["ranks_path"]:
         refuse_ranks(config)
-    train_data, valid_data, test_data = prepare_data(config, dataset_class(config)(config))
+    train_data, valid_data, test_data = prepare_data(config, load_data(config))
     split = train_data._dataset
     known = subject.item_map_sha256
     if known is not None and known != item_map_fingerprint(split):
@@ -136,7 +137,7 @@ def evaluate_file(
         reference_metrics=reference_metrics,
         latency_ms=request_latency(model, *sample_requests(test_data._dataset)),
         files=subject.files,
-        choices=subject.choices,
+        choices={**trainer_class(config).choices(config), **subject.choices},
     )
     card["model"] = subject.name
     if card_path:

@@ -14,6 +14,7 @@ from recbole_compress.data.item_vectors import state_will_be_loaded
 from recbole_compress.errors import CheckpointError
 from recbole_compress.models import CompressedRecommender
 from recbole_compress.quantization import packed_structure_
+from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.quick_start.resumption import given_to
 from recbole_compress.trainers.checkpoint import load_checkpoint
 
@@ -22,7 +23,7 @@ __all__ = ["Restored", "model_alone", "model_of", "rebuilt_config"]
 # Numbers of items and users that no other dimension of a model is likely to have.
 _PROBE_ITEMS, _PROBE_USERS = 1_009, 2_003
 # Of the run that made a checkpoint, not of what it made.
-_OF_ITS_RUN = ("resume", "student", "card_path", "ranks_path")
+_OF_ITS_RUN = ("resume", "part_of", "card_path", "ranks_path")
 
 
 class Restored(NamedTuple):
@@ -81,7 +82,7 @@ def model_of(config: Config, dataset: Any, state: Mapping[str, Any], path: str) 
             found = config.model_class.settings_of_shapes(_shapes(state))
             config.final_config_dict.update(found)
         with state_will_be_loaded():
-            model = config.model_class(config, dataset)
+            model = trainer_class(config).build_model(config, dataset)
         if "quantization" in state:
             packed_structure_(model, state["quantization"])
         model.load_state_dict(state["state_dict"])
@@ -118,7 +119,7 @@ def _catalogue(config: Config, state: Mapping[str, Any], path: str) -> dict[str,
     """How many items and users: as noted in the checkpoint, or as its tensors' shapes say."""
     noted = state.get("catalogue")
     if noted:
-        return {"n_items": int(noted["n_items"]), "n_users": int(noted["n_users"])}
+        return {key: int(value) for key, value in noted.items()}
     shapes = _shapes(state)
     try:
         probe = config.model_class(config, Catalogue(config, _PROBE_ITEMS, _PROBE_USERS))

@@ -20,8 +20,8 @@ from recbole_compress.errors import CheckpointError, ConfigError
 from recbole_compress.quantization import QuantizationReport, QuantizationSpec, freeze_, manifest
 from recbole_compress.quantization.targets import targets
 from recbole_compress.quick_start.from_checkpoint import Restored, model_alone, rebuilt_config
-from recbole_compress.quick_start.host_models import dataset_class
 from recbole_compress.quick_start.prepared_data import prepare_data
+from recbole_compress.quick_start.pretraining import load_data
 from recbole_compress.trainers.checkpoint import load_checkpoint, plain_config, save_checkpoint
 from recbole_compress.trainers.quantization_recipes import QuantizationJob, recipe_named
 
@@ -135,7 +135,7 @@ def _state(restored: Restored, spec: QuantizationSpec) -> dict[str, Any]:
 def _train_loader(path: str, settings: dict[str, Any]) -> Any:
     """The train split of the checkpoint's own data set."""
     config = rebuilt_config(load_checkpoint(path), path, **settings)
-    return prepare_data(config, dataset_class(config)(config))[0]
+    return prepare_data(config, load_data(config))[0]
 
 
 def _read(arguments: list[str]) -> tuple[str, str | None, dict[str, str]]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from recbole.data.interaction import Interaction
 
+from recbole_compress.models import CompressedRecommender
 from recbole_compress.quantization import QuantizationReport, calibrating, quantize_
 
 __all__ = ["ptq", "random_sequences"]
@@ -38,11 +39,11 @@ def random_sequences(model: Any, n: int) -> Interaction:
         model: Any sequential model.
         n: How many.
     """
-    longest = model.max_seq_length
+    longest, known = model.max_seq_length, model.n_items
+    if isinstance(model, CompressedRecommender):  # it may recommend items of another catalogue
+        known = model.item_embedding.num_embeddings
     lengths = torch.randint(1, longest + 1, (n,))
-    items = torch.randint(1, model.n_items, (n, longest)) * (
-        torch.arange(longest) < lengths[:, None]
-    )
+    items = torch.randint(1, known, (n, longest)) * (torch.arange(longest) < lengths[:, None])
     fields = {
         model.ITEM_SEQ: items,
         model.ITEM_SEQ_LEN: lengths,

@@ -109,6 +109,8 @@ class SafeTrainer:
         dataset = train_data._dataset
         self.fingerprint = item_map_fingerprint(dataset)
         self.catalogue = {"n_items": int(dataset.item_num), "n_users": int(dataset.user_num)}
+        if self.needs_source:
+            self.catalogue["n_source_items"] = int(dataset.source.item_num)
         self.generator = train_data.generator
         if self.config["resume"]:
             self.resume_checkpoint(self.config["resume"])

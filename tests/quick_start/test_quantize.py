@@ -352,3 +352,27 @@ def test_a_dfq_name_refuses_before_it_trains(in_tmp, capsys, alone):
     refused(capsys, ["--model=DFQSASRek", "--dataset=tiny"], "did you mean")
     path = alone("GRU4Rec")
     refused(capsys, [*start, f"--full_precision_path={path}"], "is of model 'GRU4Rec'")
+
+
+def test_a_transferred_model_knows_both_its_catalogues(in_tmp, capsys):
+    target = [[f"t{(u * 3 + s) % 11}" for s in range(4 + u % 3)] for u in range(80)]
+    write_interactions(in_tmp, "source", SEQUENCES)
+    write_interactions(in_tmp, "target", target)
+    settings = {
+        **QUICK,
+        **SMALL["CpRecNextItNet"],
+        "data_path": str(in_tmp),
+        "recipe": "transfer",
+        "source_dataset": "source",
+        "sampled_candidates": 0,
+    }
+    full = run_recbole_compress("CpRecNextItNet", "target", config_dict=settings)
+    shutil.move("source", "away")
+    shutil.move("target", "away_too")
+    out = ["--weight-bits=4", "--activation-bits=8", "--activation-range=static", "-o", "out.pth"]
+    assert main(["quantize", full["checkpoint"], *out]) == 0, capsys.readouterr()
+    shutil.move("away", "source")
+    shutil.move("away_too", "target")
+    assert main(["evaluate", "out.pth", "--card_path=card.json"]) == 0, capsys.readouterr()
+    with open("card.json") as file:
+        assert json.load(file)["n_items"] == 11
