@@ -78,7 +78,7 @@ class FakeQuantizer(nn.Module):
         else:
             self.register_buffer("scales", scales)
         self.register_buffer("zero_points", zero_points)
-        self._cache = TableCache()
+        self._cache: TableCache[Tensor] = TableCache()
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` on the grid, in its own shape."""

@@ -50,7 +50,7 @@ class PackedWeight(nn.Module):
             scales, zeros = quantized.scales, quantized.zero_points
         self.register_buffer("scales", scales)
         self.register_buffer("zero_points", zeros)
-        self._cache = TableCache()
+        self._cache: TableCache[Tensor] = TableCache()
 
     def pack(self, codes: Tensor) -> Tensor:
         """What is stored for ``codes``."""
