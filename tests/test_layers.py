@@ -15,7 +15,7 @@ FLOORS = [
     {"functional"},
     {"embeddings"},
     {"heads", "backbones"},
-    {"data", "distillation", "quantization"},
+    {"data", "datafree", "distillation", "quantization"},
     {"models"},
     {"trainers"},
     {"config"},
@@ -48,7 +48,10 @@ ROOT_MAY_IMPORT = GROUND | {"config"}
 ROOT = "recbole_compress"
 
 # These speak of tensors only, so that they can be used, and read, without RecBole.
-WITHOUT_RECBOLE = {"functional", "embeddings", "heads", "backbones", "distillation", "quantization"}
+WITHOUT_RECBOLE = {
+    *("functional", "embeddings", "heads", "backbones"),
+    *("datafree", "distillation", "quantization"),
+}
 
 
 def imported_names(source: str, package: str) -> Iterator[tuple[int, str]]:

@@ -12,7 +12,7 @@ Reference:
 from recbole_compress.distillation.contrastive import info_nce
 from recbole_compress.distillation.predictive import predictive_loss
 from recbole_compress.distillation.recombination import Recombination, Side, Views, hot_items
-from recbole_compress.distillation.soft_targets import soft_target_loss
+from recbole_compress.functional.soft_targets import soft_target_loss
 
 __all__ = [
     "Recombination",

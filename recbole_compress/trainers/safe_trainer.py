@@ -106,12 +106,7 @@ class SafeTrainer:
         show_progress=False,
         callback_fn=None,
     ):
-        dataset = train_data._dataset
-        self.fingerprint = item_map_fingerprint(dataset)
-        self.catalogue = {"n_items": int(dataset.item_num), "n_users": int(dataset.user_num)}
-        if self.needs_source:
-            self.catalogue["n_source_items"] = int(dataset.source.item_num)
-        self.generator = train_data.generator
+        self._know(train_data)
         if self.config["resume"]:
             self.resume_checkpoint(self.config["resume"])
         if self.finished:
@@ -150,6 +145,15 @@ class SafeTrainer:
         if saved:
             self._discard(resume_file(self.saved_model_file))
         return best
+
+    def _know(self, train_data):
+        """Take note of the items and of the source of order that the batches come with."""
+        dataset = train_data._dataset
+        self.fingerprint = item_map_fingerprint(dataset)
+        self.catalogue = {"n_items": int(dataset.item_num), "n_users": int(dataset.user_num)}
+        if self.needs_source:
+            self.catalogue["n_source_items"] = int(dataset.source.item_num)
+        self.generator = train_data.generator
 
     def _trained_modules(self):
         """The module that holds every weight the loss depends on."""

@@ -1,0 +1,87 @@
+"""One item per row of scores."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["draw_items", "epsilon_greedy", "gumbel", "gumbel_top_k"]
+
+
+def draw_items(
+    scores: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None
+) -> Tensor:
+    """One id per row, drawn from the softmax of its scores. Overwrites ``scores``.
+
+    Equals in distribution ``torch.multinomial((scores / temperature).softmax(1), 1)``, with one
+    random number per row instead of one per score: the cumulative sum is inverted.
+
+    Args:
+        scores: ``(B, n)``, float32; ``-inf`` is never drawn, and no row is all ``-inf``.
+        temperature: Above 0.
+        generator: On the device of the scores.
+
+    Returns:
+        int64 ``(B,)``.
+
+    Example:
+        >>> scores = torch.tensor([[-torch.inf, 0.0, 50.0], [1.0, -torch.inf, -torch.inf]])
+        >>> draw_items(scores).tolist()
+        [2, 0]
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature={temperature}: choose a number above 0")
+    scores.sub_(scores.amax(1, keepdim=True)).div_(temperature).exp_()
+    # In double precision: float32 would lose the tail of a large catalogue in the sum of its head.
+    cumulative = scores.cumsum(1, dtype=torch.float64)
+    chance = torch.rand(len(scores), 1, generator=generator, device=scores.device)
+    return torch.searchsorted(cumulative, chance * cumulative[:, -1:], right=True).squeeze(1)
+
+
+def epsilon_greedy(
+    scores: Tensor, epsilon: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """The best item, or with probability ``epsilon`` any item (id 1 up).
+
+    Args:
+        scores: ``(B, n_items)``; column 0 is padding.
+        epsilon: 0 to 1.
+        generator: On the device of the scores.
+
+    Returns:
+        int64 ``(B,)``.
+
+    Example:
+        >>> epsilon_greedy(torch.tensor([[9.0, 1.0, 2.0]]), epsilon=0.0)
+        tensor([2])
+    """
+    device = scores.device
+    best = scores[:, 1:].argmax(1) + 1
+    any_item = torch.randint(1, scores.shape[1], best.shape, generator=generator, device=device)
+    explores = torch.rand(best.shape, generator=generator, device=device) < epsilon
+    return torch.where(explores, any_item, best)
+
+
+def gumbel(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Standard Gumbel noise of the shape of ``like``."""
+    return torch.empty_like(like).exponential_(generator=generator).log_().neg_()
+
+
+def gumbel_top_k(scores: Tensor, k: int, generator: torch.Generator | None = None) -> Tensor:
+    """The largest of the ``k`` best scores after Gumbel noise: drawn from their softmax.
+
+    Args:
+        scores: ``(B, n_items)``; column 0 is padding.
+        k: Candidates; more than there are items means all of them.
+        generator: On the device of the scores.
+
+    Returns:
+        int64 ``(B,)``.
+
+    Example:
+        >>> gumbel_top_k(torch.tensor([[9.0, 1.0, 2.0]]), k=1)
+        tensor([2])
+    """
+    values, ids = scores[:, 1:].topk(min(k, scores.shape[1] - 1), dim=1)
+    winner = (values + gumbel(values, generator)).argmax(1, keepdim=True)
+    return ids.gather(1, winner).squeeze(1) + 1

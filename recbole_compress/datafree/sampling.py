@@ -1,0 +1,205 @@
+"""Sequences from a model itself: what it believes that people do, item after item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recbole_compress.datafree.draw import draw_items
+from recbole_compress.datafree.sequences import NextItemModel, Reading, Sequences
+
+__all__ = ["SamplingSettings", "noise_sequences", "sample_sequences", "stationary_prior"]
+
+# Scores held at once, float32. What fits into the cache is also fastest to draw from.
+_SCORES_AT_ONCE = 2**19
+# Chains and steps that the stationary distribution is estimated from.
+_CHAINS, _STEPS = 1024, 10
+
+Draw = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How sequences are sampled.
+
+    Attributes:
+        temperature: Of the next item's distribution; above 1 sequences become more even.
+        start: First items: ``"uniform"`` over the catalogue, ``"stationary"`` as the model's own
+            chain visits them, or ``"mixed"``, half of each.
+        min_length: Shortest sequence.
+        lengths: ``"uniform"`` from the shortest to the longest, or ``"longest"`` for that alone.
+        repeats: Whether an item may come again in a sequence.
+    """
+
+    temperature: float = 1.0
+    start: str = "mixed"
+    min_length: int = 5
+    lengths: str = "uniform"
+    repeats: bool = True
+
+
+def sample_sequences(
+    model: NextItemModel,
+    n: int,
+    settings: SamplingSettings | None = None,
+    generator: torch.Generator | None = None,
+    batch_size: int = 256,
+    prior: Tensor | None = None,
+    draw: Draw | None = None,
+) -> Sequences:
+    """``n`` sequences, each item drawn from what the model says after the ones before.
+
+    One pass over the growing prefix per item; sequences that are long enough leave the batch, and
+    scores are made for as many rows at a time as fit into the cache, whatever the catalogue.
+
+    Args:
+        model: Is only read.
+        n: Number of sequences.
+        settings: None for the defaults.
+        generator: On the CPU; sequences are made there and depend on nothing else.
+        batch_size: Sequences at a time.
+        prior: Distribution of first items, ``(n_items,)``, see :func:`stationary_prior`; estimated
+            here where the settings ask for it and it is None.
+        draw: Scores ``(C, n_items)`` -> ids ``(C,)`` in place of temperature and softmax; column 0
+            is ``-inf``, and so are items already there when repeats are off.
+
+    Returns:
+        As wide as the longest sequence.
+    """
+    settings = settings or SamplingSettings()
+    if settings.start != "uniform" and prior is None:
+        prior = stationary_prior(model, settings, generator)
+    draw = draw or (lambda scores: draw_items(scores, settings.temperature, generator))
+    lengths = _lengths(model, n, settings, generator)
+    lengths = lengths.sort(descending=True).values  # neighbours end together
+    parts = []
+    for wanted in lengths.split(batch_size):
+        first = _first_items(model.n_items, len(wanted), settings.start, prior, generator)
+        parts.append(_grown(model, first, wanted, settings.repeats, draw))
+    item_seq = torch.cat(
+        [torch.nn.functional.pad(p, (0, int(lengths[0]) - p.shape[1])) for p in parts]
+    )
+    order = torch.randperm(n, generator=generator)
+    return Sequences(item_seq[order], lengths[order])
+
+
+def noise_sequences(
+    n_items: int,
+    max_length: int,
+    n: int,
+    settings: SamplingSettings | None = None,
+    generator: torch.Generator | None = None,
+) -> Sequences:
+    """Sequences of items drawn uniformly: what a model can be asked without knowing anything.
+
+    Example:
+        >>> sequences = noise_sequences(n_items=9, max_length=7, n=3)
+        >>> sequences.item_seq.max() < 9, bool((sequences.lengths >= 5).all())
+        (tensor(True), True)
+    """
+    settings = settings or SamplingSettings()
+    shortest = min(settings.min_length, max_length)
+    lengths = _uniform_lengths(shortest, max_length, n, settings, generator)
+    item_seq = torch.randint(1, n_items, (n, int(lengths.max())), generator=generator)
+    return Sequences(item_seq * (torch.arange(item_seq.shape[1]) < lengths.unsqueeze(1)), lengths)
+
+
+@torch.no_grad()
+def stationary_prior(
+    model: NextItemModel,
+    settings: SamplingSettings | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """How often the model's own chain comes to every item, ``(n_items,)``, sums to 1.
+
+    The mean of its next-item distributions after a few sampled steps from uniform starts.
+    """
+    settings = settings or SamplingSettings()
+    first = torch.randint(1, model.n_items, (_CHAINS,), generator=generator)
+    steps = min(_STEPS, model.max_length)
+    lengths = torch.full((_CHAINS,), steps)
+
+    def draw(scores: Tensor) -> Tensor:
+        return draw_items(scores, settings.temperature, generator)
+
+    walked = _grown(model, first, lengths, repeats=True, draw=draw)
+    prior = torch.zeros(model.n_items)
+    for which in _chunks(_CHAINS, model.n_items):
+        reading = model.ends(Sequences(walked[which], lengths[which]))
+        scores = _without_padding(reading, slice(None)) / settings.temperature
+        prior += scores.softmax(1).sum(0).cpu()
+    return prior / prior.sum()
+
+
+@torch.no_grad()
+def _grown(
+    model: NextItemModel, first: Tensor, lengths: Tensor, repeats: bool, draw: Draw
+) -> Tensor:
+    """Sequences of these lengths (descending) from these first items, ``(B, lengths[0])``."""
+    item_seq = torch.zeros(len(first), int(lengths[0]), dtype=torch.long)
+    item_seq[:, 0] = first
+    for step in range(1, item_seq.shape[1]):
+        active = int((lengths > step).sum())
+        prefix = item_seq[:active, :step]
+        reading = model.ends(Sequences(prefix, torch.full((active,), step)))
+        for which in _chunks(active, model.n_items):
+            scores = _without_padding(reading, which)
+            if not repeats:
+                scores.scatter_(1, prefix[which].to(scores.device), -torch.inf)
+            item_seq[which, step] = draw(scores.cpu())
+    return item_seq
+
+
+def _without_padding(reading: Reading, which: slice) -> Tensor:
+    scores = reading.scores(reading.states[which]).float()
+    scores[:, 0] = -torch.inf
+    return scores
+
+
+def _chunks(n: int, n_items: int) -> list[slice]:
+    size = max(1, _SCORES_AT_ONCE // n_items)
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def _first_items(
+    n_items: int,
+    n: int,
+    start: str,
+    prior: Tensor | None,
+    generator: torch.Generator | None,
+) -> Tensor:
+    uniform = torch.randint(1, n_items, (n,), generator=generator)
+    if prior is None or start == "uniform":
+        return uniform
+    visited = draw_items(prior.log().expand(n, -1).clone(), generator=generator)
+    if start == "stationary":
+        return visited
+    return torch.where(torch.rand(n, generator=generator) < 0.5, uniform, visited)
+
+
+def _lengths(
+    model: NextItemModel,
+    n: int,
+    settings: SamplingSettings,
+    generator: torch.Generator | None,
+) -> Tensor:
+    # One item more than a model reads: the newest is only told, never read.
+    longest = model.max_length
+    if not settings.repeats:
+        longest = min(longest, model.n_items - 1)
+    return _uniform_lengths(min(settings.min_length, longest), longest, n, settings, generator)
+
+
+def _uniform_lengths(
+    shortest: int,
+    longest: int,
+    n: int,
+    settings: SamplingSettings,
+    generator: torch.Generator | None,
+) -> Tensor:
+    if settings.lengths == "longest":
+        return torch.full((n,), longest)
+    return torch.randint(shortest, longest + 1, (n,), generator=generator)

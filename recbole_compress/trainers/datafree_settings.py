@@ -1,0 +1,157 @@
+"""The keys of the data-free recipes, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from recbole_compress.datafree import Candidates, SamplingSettings
+from recbole_compress.distributed.settings import world_size_of
+from recbole_compress.errors import ConfigError
+
+__all__ = ["DataFreeSettings", "Discrepancy", "Game"]
+
+_AT_LEAST: dict[str, float] = {
+    "df_epochs": 1,
+    "df_batch_size": 1,
+    "df_sequences": 1,
+    "df_pool_epochs": 1,
+    "df_valid_sequences": 1,
+    "df_stopping_step": 0,
+    "df_min_length": 1,
+    "df_candidates_above": 0,
+    "df_top_candidates": 1,
+    "df_tail_candidates": 1,
+    "df_negative_weight": 0,
+    "df_ranking_weight": 0,
+    "df_similarity_weight": 0,
+    "df_ranking_items": 1,
+    "df_ranking_stride": 1,
+    "df_similarity_items": 2,
+    "df_gumbel_items": 1,
+    "df_student_steps": 1,
+    "df_generator_steps": 0,
+    "df_warmup_epochs": 0,
+}
+_ABOVE_ZERO = (
+    "df_learning_rate",
+    "df_generator_learning_rate",
+    "df_temperature",
+    "df_kl_temperature",
+    "df_gumbel_temperature",
+)
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """``L+ + negative * L- + ranking * L_RD + similarity * L_Sim``."""
+
+    negative: float
+    ranking: float
+    similarity: float
+    ranking_items: int
+    ranking_stride: int
+    similarity_items: int
+
+
+@dataclass(frozen=True)
+class Game:
+    """How the generator draws, and how often it learns."""
+
+    synthesis: str
+    epsilon: float
+    gumbel_items: int
+    gumbel_temperature: float
+    learning_rate: float
+    student_steps: int
+    generator_steps: int
+    warmup_epochs: int
+    freeze_items: bool
+
+
+@dataclass(frozen=True)
+class DataFreeSettings:
+    """All that a data-free training is told besides its two models."""
+
+    objective: str
+    kl_temperature: float
+    candidates_above: int
+    candidates: Candidates
+    sampling: SamplingSettings
+    n_sequences: int
+    pool_epochs: int
+    n_valid: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    betas: tuple[float, float]
+    schedule: str
+    milestones: tuple[int, ...]
+    stopping_step: int
+    discrepancy: Discrepancy
+    game: Game
+
+    @classmethod
+    def of(cls, config: Any) -> DataFreeSettings:
+        """Read a config.
+
+        Raises:
+            ConfigError: A number outside its range, or a run of several processes.
+        """
+        for key, least in _AT_LEAST.items():
+            if config[key] < least:
+                raise ConfigError(f"{key}={config[key]}: choose {least} or more")
+        for key in _ABOVE_ZERO:
+            if config[key] <= 0:
+                raise ConfigError(f"{key}={config[key]}: choose a number above 0")
+        if not 0 <= config["df_epsilon"] <= 1:
+            raise ConfigError(f"df_epsilon={config['df_epsilon']}: choose a number from 0 to 1")
+        betas = tuple(config["df_betas"])
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ConfigError(f"df_betas={list(betas)}: choose two numbers from 0 to below 1")
+        if world_size_of(config.final_config_dict) > 1:
+            raise ConfigError(
+                f"nproc={config['nproc']}: the data-free recipes run in one process; leave it out"
+            )
+        return cls(
+            objective=config["df_objective"],
+            kl_temperature=config["df_kl_temperature"],
+            candidates_above=config["df_candidates_above"],
+            candidates=Candidates(config["df_top_candidates"], config["df_tail_candidates"]),
+            sampling=SamplingSettings(
+                temperature=config["df_temperature"],
+                start=config["df_start_items"],
+                min_length=config["df_min_length"],
+                lengths=config["df_lengths"],
+                repeats=config["df_repeats"],
+            ),
+            n_sequences=config["df_sequences"],
+            pool_epochs=config["df_pool_epochs"],
+            n_valid=config["df_valid_sequences"],
+            epochs=config["df_epochs"],
+            batch_size=config["df_batch_size"],
+            learning_rate=config["df_learning_rate"],
+            betas=(betas[0], betas[1]),
+            schedule=config["df_schedule"],
+            milestones=tuple(config["df_milestones"]),
+            stopping_step=config["df_stopping_step"],
+            discrepancy=Discrepancy(
+                negative=config["df_negative_weight"],
+                ranking=config["df_ranking_weight"],
+                similarity=config["df_similarity_weight"],
+                ranking_items=config["df_ranking_items"],
+                ranking_stride=config["df_ranking_stride"],
+                similarity_items=config["df_similarity_items"],
+            ),
+            game=Game(
+                synthesis=config["df_synthesis"],
+                epsilon=config["df_epsilon"],
+                gumbel_items=config["df_gumbel_items"],
+                gumbel_temperature=config["df_gumbel_temperature"],
+                learning_rate=config["df_generator_learning_rate"],
+                student_steps=config["df_student_steps"],
+                generator_steps=config["df_generator_steps"],
+                warmup_epochs=config["df_warmup_epochs"],
+                freeze_items=config["df_freeze_generator_items"],
+            ),
+        )

@@ -1,0 +1,302 @@
+"""Training a quantized model to answer as its full-precision original, without a data set."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from recbole.trainer import Trainer
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from recbole_compress.datafree import (
+    Reading,
+    Sequences,
+    item_divergence,
+    noise_sequences,
+    sample_sequences,
+    stationary_prior,
+)
+from recbole_compress.functional.cross_entropy import default_chunk_size
+from recbole_compress.models.sequence_readers import SequenceReader, as_reader, reader_like
+from recbole_compress.trainers.datafree_settings import DataFreeSettings
+from recbole_compress.trainers.discrepancy_terms import output_level, similarity_level
+from recbole_compress.trainers.generated_batches import GeneratedBatches, as_sequences
+from recbole_compress.trainers.safe_trainer import SafeTrainer
+
+__all__ = ["DataFreeTrainer", "NoiseTrainer", "QATTrainer", "SelfSampleTrainer"]
+
+_AGREEMENT = 10
+
+
+class DataFreeTrainer(SafeTrainer, Trainer):
+    """RecBole's ``Trainer`` on made-up sequences; early stopping on held-out ones.
+
+    Subclasses say where sequences come from. Everything chance decides is decided by the config's
+    seed, the epoch and the generators that the checkpoint holds, so a resumed training ends where
+    an uninterrupted one would.
+
+    Args:
+        config: Its ``df_`` keys, see :class:`DataFreeSettings`.
+        student: The quantized model.
+        teacher: The full-precision one; is frozen.
+        item_map_sha256: Which items both know, from the checkpoint.
+
+    Attributes:
+        recipe: The value of the key ``recipe`` that a class carries out.
+        objective: What it learns unless ``df_objective`` says otherwise.
+        reads_data: Whether it is to be given real sequences.
+    """
+
+    recipe = ""
+    objective = "divergence"
+    reads_data = False
+
+    @classmethod
+    def check_settings(cls, config):
+        DataFreeSettings.of(config)
+
+    def __init__(self, config, student, teacher, item_map_sha256=None):
+        self.settings = DataFreeSettings.of(config)
+        super().__init__(config, student)
+        self.item_map_sha256 = item_map_sha256
+        settings = self.settings
+        self.learning_rate, self.epochs = settings.learning_rate, settings.epochs
+        self.stopping_step, self.eval_step = settings.stopping_step, 1
+        self.valid_metric_bigger, self.best_valid_score = True, -math.inf
+        self.clip_grad_norm = None
+        self.optimizer = torch.optim.Adam(
+            [p for p in student.parameters() if p.requires_grad],
+            lr=settings.learning_rate,
+            betas=settings.betas,
+        )
+        # Readers are no modules: nothing of the teacher is saved, counted or trained.
+        self.teacher: SequenceReader = as_reader(teacher.to(self.device).eval())
+        teacher.requires_grad_(False)
+        self.student = reader_like(self.teacher, student)
+        self._pool: tuple[int, Sequences] | None = None
+        self._prior: Tensor | None = None
+        self._held_out: tuple[Sequences, Reading, Tensor] | None = None
+
+    # -- sequences ---------------------------------------------------------------------------
+
+    def sequences(self, n: int, generator: torch.Generator) -> Sequences:
+        """``n`` sequences to train or validate on."""
+        raise NotImplementedError
+
+    def _of_this_epoch(self) -> Sequences:
+        """Made again from the seed after an interruption, so no checkpoint has to hold them."""
+        which = self._position[0] // self.settings.pool_epochs
+        if self._pool is None or self._pool[0] != which:
+            self._pool = which, self.sequences(self.settings.n_sequences, self._chance(1 + which))
+        return self._pool[1]
+
+    def _chance(self, stream: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.config["seed"] * 100_003 + stream)
+
+    def _sampled(self, n: int, generator: torch.Generator) -> Sequences:
+        sampling = self.settings.sampling
+        if self._prior is None and sampling.start != "uniform":
+            self._prior = stationary_prior(self.teacher, sampling, self._chance(-1))
+        return sample_sequences(self.teacher, n, sampling, generator, prior=self._prior)
+
+    # -- training ----------------------------------------------------------------------------
+
+    def fit(self, verbose=True, saved=True, show_progress=False, callback_fn=None):
+        """Train; the best weights are in the student afterwards.
+
+        Returns:
+            Best score on held-out sequences, and all that was measured there.
+        """
+        batches = GeneratedBatches(
+            self._of_this_epoch, self._epoch_size(), self.settings.batch_size
+        )
+        collector, self.eval_collector = self.eval_collector, _NothingToCollect()
+        best = _Best(self.model)
+
+        def after_evaluation(epoch, score):
+            best.offer(score)
+            if callback_fn:
+                callback_fn(epoch, score)
+
+        try:
+            result = super().fit(
+                batches, batches, verbose, saved, show_progress, callback_fn=after_evaluation
+            )
+        finally:
+            self.eval_collector = collector
+        if saved:
+            self._load_weights(self._checked(self.saved_model_file), self.saved_model_file)
+        else:
+            best.restore()
+        self.model.eval()
+        return result
+
+    def _epoch_size(self) -> int:
+        return self.settings.n_sequences
+
+    def _know(self, train_data):
+        self.fingerprint = self.item_map_sha256
+        self.generator = None
+
+    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+        self._steps_per_epoch = len(train_data)
+        return super()._train_epoch(train_data, epoch_idx, self._step, show_progress)
+
+    def _step(self, batch) -> Any:
+        _without_dropout(self.model)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * self._rate()
+        # Every tensor is put on its grid once per step.
+        with parametrize.cached():
+            return self.loss(as_sequences(batch))
+
+    def _rate(self) -> float:
+        epoch, step = self._position
+        if self.settings.schedule == "multistep":
+            return 0.1 ** sum(epoch >= milestone for milestone in self.settings.milestones)
+        if self.settings.schedule == "constant":
+            return 1.0
+        done = (epoch + step / self._steps_per_epoch) / self.epochs
+        return 0.5 * (1 + math.cos(math.pi * done))
+
+    def loss(self, sequences: Sequences) -> Any:
+        """What the student is to make small on these sequences; parts are logged on their own."""
+        if (self.settings.objective or self.objective) == "divergence":
+            return self._divergence(self.student, sequences)
+        return self._discrepancy(sequences)
+
+    def _divergence(self, student: SequenceReader, sequences: Sequences) -> Tensor:
+        settings = self.settings
+        places = self.teacher.places(sequences)
+        with torch.no_grad():
+            wanted = self.teacher.read(places)
+        large = student.n_items > settings.candidates_above
+        candidates = settings.candidates if large else None
+        return item_divergence(
+            student.read(places), wanted, student.n_items, settings.kl_temperature, candidates
+        )
+
+    def _discrepancy(self, sequences: Sequences) -> tuple[Tensor, ...]:
+        weights = self.settings.discrepancy
+        places = self.teacher.next_places(sequences)
+        with torch.no_grad():
+            wanted = self.teacher.read(places)
+        told = self.student.read(places)
+        parts = output_level(told, wanted, places, sequences, self.student.n_items, weights).parts
+        if weights.similarity:
+            parts.append(similarity_level(self.student, self.teacher, weights))
+        return tuple(parts)
+
+    # -- validation --------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _valid_epoch(self, valid_data, show_progress=False):
+        if self._held_out is None:
+            sequences = self.sequences(self.settings.n_valid, self._chance(0))
+            reading = self.teacher.ends(sequences)
+            self._held_out = sequences, reading, _best(reading, self.teacher.n_items)
+        sequences, wanted, best = self._held_out
+        self.model.eval()
+        told = self.student.ends(sequences)
+        k = best.shape[1]
+        found = _best(told, self.student.n_items)
+        agreement = (found.unsqueeze(2) == best.unsqueeze(1)).sum() / best.numel()
+        divergence = item_divergence(told, wanted, self.student.n_items)
+        self._latest_result = {
+            f"agreement@{k}": agreement.item(),
+            "divergence": divergence.item(),
+        }
+        return agreement.item(), self._latest_result
+
+
+class SelfSampleTrainer(DataFreeTrainer):
+    """Sequences from the full-precision model itself."""
+
+    recipe = "self_sample"
+
+    def sequences(self, n, generator):
+        return self._sampled(n, generator)
+
+
+class NoiseTrainer(DataFreeTrainer):
+    """Uniformly random items: what any data-free method has to beat."""
+
+    recipe = "noise"
+
+    def sequences(self, n, generator):
+        return noise_sequences(
+            self.teacher.n_items, self.teacher.max_length, n, self.settings.sampling, generator
+        )
+
+
+class QATTrainer(DataFreeTrainer):
+    """The real training sequences: what the data would have given.
+
+    Args:
+        real: All of them, see :func:`recbole_compress.data.train_sequences.train_sequences`; some
+            are held out.
+    """
+
+    recipe = "qat"
+    reads_data = True
+
+    def __init__(self, config, student, teacher, item_map_sha256=None, *, real: Sequences):
+        super().__init__(config, student, teacher, item_map_sha256)
+        order = torch.randperm(len(real.lengths), generator=self._chance(-2))
+        n_held_out = min(self.settings.n_valid, len(order) // 10 or 1)
+        self._apart, self._real = order[:n_held_out], order[n_held_out:]
+        self._all = real
+
+    def sequences(self, n, generator):
+        order = self._real[torch.randint(len(self._real), (n,), generator=generator)]
+        if n <= len(self._real):
+            order = self._real[torch.randperm(len(self._real), generator=generator)[:n]]
+        return self._all.take(order)
+
+    def _valid_epoch(self, valid_data, show_progress=False):
+        if self._held_out is None:
+            sequences = self._all.take(self._apart)
+            with torch.no_grad():
+                reading = self.teacher.ends(sequences)
+                self._held_out = sequences, reading, _best(reading, self.teacher.n_items)
+        return super()._valid_epoch(valid_data, show_progress)
+
+
+class _NothingToCollect:
+    """In place of RecBole's collector, which counts items of the train split."""
+
+    def data_collect(self, train_data):
+        pass
+
+
+class _Best:
+    """The best weights so far, where no file keeps them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.score = -math.inf
+        self.weights: dict[str, Tensor] | None = None
+
+    def offer(self, score: float) -> None:
+        if score > self.score:
+            self.score, self.weights = score, copy.deepcopy(self.model.state_dict())
+
+    def restore(self) -> None:
+        if self.weights is not None:
+            self.model.load_state_dict(self.weights)
+
+
+def _best(reading: Reading, n_items: int) -> Tensor:
+    k = min(_AGREEMENT, n_items - 1)
+    chunks = reading.states.split(default_chunk_size(n_items))
+    return torch.cat([reading.scores(states)[:, 1:].topk(k, 1).indices for states in chunks])
+
+
+def _without_dropout(model: nn.Module) -> None:
+    """Two models are to be compared, not two dropouts; quantizers stay in training mode."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.eval()

@@ -1,0 +1,100 @@
+"""PRecQ's losses of a student beside a teacher on given sequences."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from recbole_compress.datafree import (
+    Places,
+    Reading,
+    Sequences,
+    pointwise_discrepancy,
+    ranking_discrepancy,
+    similarity_discrepancy,
+)
+from recbole_compress.functional.cross_entropy import default_chunk_size
+from recbole_compress.models.sequence_readers import SequenceReader
+from recbole_compress.trainers.datafree_settings import Discrepancy
+
+__all__ = ["Output", "output_level", "similarity_level"]
+
+
+class Output(NamedTuple):
+    """The output level of the discrepancy, weighted, and the scores of the synthesised items.
+
+    Attributes:
+        parts: ``L+``, and ``L-`` and ``L_RD`` where their weights are above 0.
+        student: Scores of the next items, ``(N, 1)``.
+        teacher: The same.
+    """
+
+    parts: list[Tensor]
+    student: Tensor
+    teacher: Tensor
+
+
+def output_level(
+    student: Reading,
+    teacher: Reading,
+    places: Places,
+    sequences: Sequences,
+    n_items: int,
+    weights: Discrepancy,
+) -> Output:
+    """How differently both score the next items, items drawn at random, and the teacher's best.
+
+    Args:
+        student: At ``places``, which are those that a next item follows.
+        teacher: The same.
+        places: ``N`` of them.
+        sequences: What the places lie in.
+        n_items: Catalogue size with the padding id.
+        weights: A weight of 0 leaves its part out.
+    """
+    device = student.states.device
+    following = sequences.item_seq[places.row, places.seen].unsqueeze(1).to(device)
+    told, wanted = (r.item_scores(r.states, following) for r in (student, teacher))
+    parts = [pointwise_discrepancy(told, wanted)]
+    if weights.negative:
+        others = _items_not_in(sequences.item_seq[places.row], n_items).to(device)
+        scores = (r.item_scores(r.states, others) for r in (student, teacher))
+        parts.append(weights.negative * pointwise_discrepancy(*scores))
+    if weights.ranking:
+        asked = (places.seen % weights.ranking_stride == 0).nonzero().squeeze(1).to(device)
+        best = _best_items(teacher, asked, weights.ranking_items, n_items)
+        scores = student.item_scores(student.states[asked], best)
+        parts.append(weights.ranking * ranking_discrepancy(scores))
+    return Output(parts, told, wanted)
+
+
+def similarity_level(
+    student: SequenceReader, teacher: SequenceReader, weights: Discrepancy
+) -> Tensor:
+    """How differently both see some items, as they read them: quantized, where that is so."""
+    n = min(weights.similarity_items, student.n_items - 1)
+    ids = torch.randperm(student.n_items - 1)[:n] + 1
+    with torch.no_grad():
+        wanted = teacher.item_vectors(ids)
+    return weights.similarity * similarity_discrepancy(student.item_vectors(ids), wanted)
+
+
+@torch.no_grad()
+def _best_items(teacher: Reading, asked: Tensor, k: int, n_items: int) -> Tensor:
+    k = min(k, n_items - 1)
+    chunks = teacher.states[asked].split(default_chunk_size(n_items))
+    found = [teacher.scores(states)[:, 1:].topk(k, 1).indices + 1 for states in chunks]
+    return torch.cat(found) if found else asked.new_zeros(0, k)
+
+
+def _items_not_in(item_seq: Tensor, n_items: int, tries: int = 8) -> Tensor:
+    """One item per row that the row does not have, ``(N, 1)``; any after so many tries."""
+    drawn = torch.randint(1, n_items, (len(item_seq), 1))
+    for _ in range(tries):
+        known = (item_seq == drawn).any(1)
+        if not known.any():
+            break
+        drawn[known] = torch.randint(1, n_items, (int(known.sum()), 1))
+    return drawn
