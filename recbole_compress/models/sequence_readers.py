@@ -39,20 +39,28 @@ class ReadVectors(NamedTuple):
 
     Attributes:
         leaf: ``(rows, width, dim)``.
+        ids: The items, ``(rows, width)``; padding and masks among them.
         row: The original sequence that every row is a part of, ``(rows,)``.
         offset: Items that the model dropped on the left.
     """
 
     leaf: Tensor
+    ids: Tensor
     row: Tensor
     offset: int
 
-    def per_item(self, gradient: Tensor, shape: torch.Size) -> Tensor:
-        """A gradient in ``leaf`` as one in the items of the sequences, ``(*shape, dim)``."""
-        total = gradient.new_zeros(shape[0], gradient.shape[1] + self.offset, gradient.shape[2])
-        total[:, self.offset :].index_add_(0, self.row.to(gradient.device), gradient)
-        missing = max(0, shape[1] - total.shape[1])
-        return nn.functional.pad(total, (0, 0, 0, missing))[:, : shape[1]]
+    def per_item(self, gradient: Tensor, item_seq: Tensor) -> Tensor:
+        """A gradient in ``leaf`` as one in the items of the sequences, ``(*item_seq.shape, dim)``.
+
+        What stood in the place of an item, padding or a mask, is no part of it.
+        """
+        row, device = self.row.to(gradient.device), gradient.device
+        width = min(gradient.shape[1], item_seq.shape[1] - self.offset)
+        told = slice(self.offset, self.offset + width)
+        is_item = self.ids[:, :width] == item_seq.to(device)[row, told]
+        total = gradient.new_zeros(*item_seq.shape, gradient.shape[2])
+        total[:, told].index_add_(0, row, gradient[:, :width] * is_item.unsqueeze(2))
+        return total
 
 
 class SequenceReader:
@@ -121,10 +129,12 @@ class SequenceReader:
     def read_with_vectors(self, places: Places) -> tuple[Reading, ReadVectors]:
         """:meth:`read` with item vectors that gradients end in, instead of in the item table."""
         leaves: list[Tensor] = []
+        ids: list[Tensor] = []
 
         def cut(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
             if leaves or args[0].dim() != 2:
                 return None
+            ids.append(args[0])
             leaves.append(output.detach().requires_grad_())
             return leaves[0]
 
@@ -134,7 +144,7 @@ class SequenceReader:
         finally:
             hook.remove()
         row = places.row if places.chosen is None else torch.arange(len(leaves[0]))
-        return reading, ReadVectors(leaves[0], row, places.offset)
+        return reading, ReadVectors(leaves[0], ids[0], row, places.offset)
 
     def _padded(self, places: Places) -> tuple[Tensor, Tensor]:
         item_seq, lengths = places.item_seq.to(self.device), places.lengths.to(self.device)
@@ -166,15 +176,15 @@ class SequenceReader:
 
         Then it is put on its grid once per step and not once per chunk of scores.
         """
-        if not torch.is_grad_enabled():
-            return ()
-        named = dict(_trained_tensors(self.model))
-        if self._scored_by is None:
-            few = self._scores(states[:1]).sum()
+        named = dict(_trained_tensors(self.model)) if torch.is_grad_enabled() else {}
+        if self._scored_by is None and named:
+            few = self._scores(states[:1].detach()).sum()
+            if not few.requires_grad:  # such as where the item table is frozen
+                return ()
             found = torch.autograd.grad(few, list(named.values()), allow_unused=True)
             pairs = zip(named, found, strict=True)
             self._scored_by = [name for name, gradient in pairs if gradient is not None]
-        return tuple(named[name] for name in self._scored_by)
+        return tuple(named[name] for name in self._scored_by or () if name in named)
 
     def _scores(self, states: Tensor) -> Tensor:
         with self._instead_of_reading(states):
@@ -398,6 +408,10 @@ def _tried(model: Any) -> SequenceReader:
             return masked
     prefixes = SequenceReader(model, trims)
     if not _agrees(lambda: _all_scores(prefixes.ends(sequences)), expected):
+        return WholeSequences(model, trims)
+    some = torch.tensor([[1, model.n_items - 1]] * len(lengths))
+    ends = prefixes.ends(sequences)
+    if not _agrees(lambda: ends.item_scores(ends.states, some), expected.gather(1, some - 1)):
         return WholeSequences(model, trims)
     gathered = GatheredPositions(model, trims)
     one_by_one = _all_scores(prefixes.read(prefixes.next_places(sequences)))

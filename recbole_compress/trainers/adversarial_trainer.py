@@ -129,7 +129,7 @@ class AdversarialTrainer(DataFreeTrainer):
             (self.teacher, wanted, wanted_vectors, known[1], known[3]),
         ):
             with torch.no_grad():
-                of_items = vectors.per_item(of_vectors, sequences.item_seq.shape)
+                of_items = vectors.per_item(of_vectors, sequences.item_seq)
                 of_picks = of_items[places.row.to(of_items.device), places.seen.to(of_items.device)]
                 models.append((reading, of_picks, reader.item_vectors(), of_scores))
 

@@ -1,0 +1,142 @@
+"""Every way of asking gives what ``full_sort_predict`` gives, and leaves the model as it was."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from recbole.data.interaction import Interaction
+
+from recbole_compress.config import Config
+from recbole_compress.datafree import Sequences, item_divergence, sample_sequences
+from recbole_compress.models.sequence_readers import as_reader, reader_like
+from recbole_compress.quantization import QuantizationSpec, quantize_
+from recbole_compress.quick_start.host_models import dataset_class
+from tests.conftest import SEQUENCES, write_interactions
+
+WAYS = {
+    "SASRec": "GatheredPositions",
+    "GRU4Rec": "GatheredPositions",
+    "BERT4Rec": "MaskedPositions",
+    "NARM": "SequenceReader",
+    "Caser": "SequenceReader",
+    "STAMP": "SequenceReader",
+    "LightSANs": "SequenceReader",
+    "NextItNet": "SequenceReader",
+    "RepeatNet": "WholeSequences",
+    "TransRec": "SequenceReader",
+    "CpRecNextItNet": "EveryPosition",
+    "TTSASRec": "EveryPosition",
+}
+
+
+@pytest.fixture(scope="module")
+def data_path(tmp_path_factory):
+    return write_interactions(tmp_path_factory.mktemp("data"), "tiny", SEQUENCES)
+
+
+def made(name, data_path):
+    settings = {
+        "data_path": data_path,
+        "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+        "MAX_ITEM_LIST_LENGTH": 8,
+    }
+    config = Config(name, "tiny", config_dict=settings)
+    torch.manual_seed(0)
+    model = config.model_class(config, dataset_class(config)(config).build()[0])
+    with torch.no_grad():  # far enough from the start that everything matters
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def some_sequences(n_items):
+    lengths = torch.tensor([8, 1, 5, 3])
+    item_seq = torch.randint(1, n_items, (4, 8), generator=torch.Generator().manual_seed(1))
+    return Sequences(item_seq * (torch.arange(8) < lengths.unsqueeze(1)), lengths)
+
+
+def full_sort(model, item_seq, lengths):
+    fields = {model.ITEM_SEQ: item_seq, model.ITEM_SEQ_LEN: lengths}
+    fields[model.USER_ID] = 1 + item_seq[:, 0] * 7919 % 80
+    return model.full_sort_predict(Interaction(fields)).view(len(lengths), -1)[:, 1:]
+
+
+@pytest.mark.parametrize("name, way", WAYS.items())
+def test_answers_are_the_models_own(name, way, data_path):
+    model = made(name, data_path)
+    reader = as_reader(model)
+    assert type(reader).__name__ == way
+    before = dict(vars(model))
+    sequences = some_sequences(model.n_items)
+    with torch.no_grad():
+        expected = full_sort(model, *sequences)
+        ends = reader.ends(sequences)
+        torch.testing.assert_close(ends.scores(ends.states)[:, 1:], expected, atol=1e-4, rtol=1e-3)
+        ids = torch.tensor([[1, 2, 3]] * 4)
+        some = ends.item_scores(ends.states, ids)
+        torch.testing.assert_close(some, expected.gather(1, ids - 1), atol=1e-4, rtol=1e-3)
+        places = reader.next_places(sequences)
+        assert sorted(zip(places.row.tolist(), places.seen.tolist(), strict=True)) == [
+            (row, seen) for row in range(4) for seen in range(1, int(sequences.lengths[row]))
+        ]
+        reading = reader.read(places)
+        found = reading.scores(reading.states)[:, 1:]
+        prefixes = sequences.item_seq[places.row] * (torch.arange(8) < places.seen.unsqueeze(1))
+        expected = full_sort(model, prefixes, places.seen)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
+    assert vars(model).keys() == before.keys()
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_quantized_copy_is_read_the_same_way_and_learns(name, data_path):
+    teacher = made(name, data_path)
+    student = copy.deepcopy(teacher)
+    quantize_(student, QuantizationSpec(2, 2, activation_bits=8, learn_steps=True))
+    wanted = as_reader(teacher)
+    told = reader_like(wanted, student)
+    sequences = some_sequences(teacher.n_items)
+    places = wanted.places(sequences)
+    with torch.no_grad():
+        reading = wanted.read(places)
+    item_divergence(told.read(places), reading, teacher.n_items).backward()
+    moved = {n for n, p in student.named_parameters() if p.grad is not None and p.grad.any()}
+    assert any("scales" in name for name in moved)
+    assert any("embedding" in name or "emb" in name for name in moved)
+
+
+def test_masks_stand_in_half_of_the_sequences(data_path):
+    reader = as_reader(made("BERT4Rec", data_path))
+    lengths = torch.full((40,), 7)
+    sequences = Sequences(torch.randint(1, 30, (40, 7)), lengths)
+    places = reader.places(sequences, torch.Generator().manual_seed(0))
+    masks = (places.item_seq == reader.model.mask_token).sum(1)
+    assert (masks[0::2] == 1).all() and (masks[1::2] > 1).any()
+    assert places.chosen.sum() == masks.sum() == len(places.row)
+
+
+def test_samples_of_a_bidirectional_model_hold_no_mask(data_path):
+    reader = as_reader(made("BERT4Rec", data_path))
+    sequences = sample_sequences(reader, 30)
+    assert sequences.item_seq.max() < reader.n_items
+
+
+def test_the_slope_in_read_vectors_is_that_of_the_items(data_path):
+    """Moving the vector of one item, read at one place, changes the loss as the slope says."""
+    for name in ("SASRec", "NARM", "BERT4Rec", "CpRecNextItNet"):
+        reader = as_reader(made(name, data_path))
+        sequences = some_sequences(reader.n_items)
+        places = reader.next_places(sequences)
+        reading, vectors = reader.read_with_vectors(places)
+        plain = reader.read(places)
+        torch.testing.assert_close(reading.states, plain.states)
+        loss = reading.scores(reading.states)[:, 1:].square().mean()
+        slope = torch.autograd.grad(loss, vectors.leaf)[0]
+        per_item = vectors.per_item(slope, sequences.item_seq)
+        assert per_item.shape[:2] == sequences.item_seq.shape
+        # The sum over the occurrences of an item is the gradient of its row as it is read.
+        used = (sequences.item_seq > 0) & per_item.abs().sum(2).gt(0)
+        last = sequences.lengths - 1
+        assert not used[torch.arange(4), last].any()  # nothing was asked after the last items
+        assert used.any()
