@@ -77,7 +77,7 @@ class SequenceReader:
     def __init__(self, model: Any, trims: bool = True) -> None:
         self.model = model
         self.trims = trims
-        self._scored_by: list[str] | None = None
+        self._scored_by: dict[bool, list[str]] = {}  # by whether torch caches parametrizations
 
     @property
     def n_items(self) -> int:
@@ -176,15 +176,17 @@ class SequenceReader:
 
         Then it is put on its grid once per step and not once per chunk of scores.
         """
-        named = dict(_trained_tensors(self.model)) if torch.is_grad_enabled() else {}
-        if self._scored_by is None and named:
+        if not torch.is_grad_enabled():
+            return ()
+        named, cached = dict(_trained_tensors(self.model)), _caches()
+        if cached not in self._scored_by:
             few = self._scores(states[:1].detach()).sum()
             if not few.requires_grad:  # such as where the item table is frozen
                 return ()
             found = torch.autograd.grad(few, list(named.values()), allow_unused=True)
             pairs = zip(named, found, strict=True)
-            self._scored_by = [name for name, gradient in pairs if gradient is not None]
-        return tuple(named[name] for name in self._scored_by or () if name in named)
+            self._scored_by[cached] = [name for name, gradient in pairs if gradient is not None]
+        return tuple(named[name] for name in self._scored_by[cached])
 
     def _scores(self, states: Tensor) -> Tensor:
         with self._instead_of_reading(states):
@@ -434,9 +436,13 @@ def _agrees(attempt: Callable[[], Tensor], expected: Tensor) -> bool:
     )
 
 
+def _caches() -> bool:
+    return parametrize._cache_enabled > 0
+
+
 def _trained_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Everything trained, parametrized tensors as they are read where torch caches them."""
-    cached = parametrize._cache_enabled > 0
+    cached = _caches()
     for path, module in model.named_modules():
         if isinstance(module, parametrize.ParametrizationList) and cached:
             continue

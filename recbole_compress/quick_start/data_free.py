@@ -32,7 +32,7 @@ def check_data_free(config: Config) -> None:
     name = config["model"]
     if not config["data_free_quantization"]:
         given = config.external_config_dict
-        for key in sorted(_OF_QUANTIZATION & set(given)):
+        for key in sorted(k for k in given if k in _OF_QUANTIZATION or k.startswith("df_")):
             raise ConfigError(
                 f"{key}={given[key]}: {name} is not quantized in this run; take --model=DFQ{name}, "
                 "or recbole-compress quantize CHECKPOINT afterwards"

@@ -137,6 +137,9 @@ class DataFreeTrainer(SafeTrainer, Trainer):
     def _epoch_size(self) -> int:
         return self.settings.n_sequences
 
+    def _goes_on_from(self):
+        return self.config["df_resume"]
+
     def _know(self, train_data):
         self.fingerprint = self.item_map_sha256
         self.generator = None

@@ -12,6 +12,9 @@ from typing import Any
 from recbole_compress.errors import ConfigError
 from recbole_compress.near_names import did_you_mean
 from recbole_compress.quantization import QuantizationReport, QuantizationSpec
+from recbole_compress.trainers.adversarial_trainer import AdversarialTrainer
+from recbole_compress.trainers.datafree_recipe import trained_by
+from recbole_compress.trainers.datafree_trainer import NoiseTrainer, QATTrainer, SelfSampleTrainer
 from recbole_compress.trainers.ptq import ptq
 
 __all__ = ["QUANTIZATION_RECIPES", "QuantizationJob", "QuantizationRecipe", "recipe_named"]
@@ -50,6 +53,10 @@ class QuantizationRecipe:
 
 QUANTIZATION_RECIPES: dict[str, QuantizationRecipe] = {
     "ptq": QuantizationRecipe(ptq),
+    **{
+        trainer.recipe: QuantizationRecipe(trained_by(trainer), needs_data=trainer.reads_data)
+        for trainer in (SelfSampleTrainer, AdversarialTrainer, NoiseTrainer, QATTrainer)
+    },
 }
 
 

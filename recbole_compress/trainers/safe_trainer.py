@@ -107,8 +107,8 @@ class SafeTrainer:
         callback_fn=None,
     ):
         self._know(train_data)
-        if self.config["resume"]:
-            self.resume_checkpoint(self.config["resume"])
+        if self._goes_on_from():
+            self.resume_checkpoint(self._goes_on_from())
         if self.finished:
             self.logger.info(f"{self.saved_model_file}: training had ended; nothing left to do")
             return self.best_valid_score, self.best_valid_result
@@ -145,6 +145,10 @@ class SafeTrainer:
         if saved:
             self._discard(resume_file(self.saved_model_file))
         return best
+
+    def _goes_on_from(self):
+        """Checkpoint of an interrupted training, or None."""
+        return self.config["resume"]
 
     def _know(self, train_data):
         """Take note of the items and of the source of order that the batches come with."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,8 +18,10 @@ from recbole_compress.quantization import QuantizationSpec, quantize_
 from recbole_compress.quick_start.host_models import dataset_class
 from recbole_compress.trainers.adversarial_trainer import AdversarialTrainer
 from recbole_compress.trainers.checkpoint import load_checkpoint
+from recbole_compress.trainers.datafree_recipe import start_again_
 from recbole_compress.trainers.datafree_trainer import NoiseTrainer, QATTrainer, SelfSampleTrainer
 from recbole_compress.trainers.discrepancy_terms import output_level
+from recbole_compress.trainers.quantization_recipes import QuantizationJob, recipe_named
 from recbole_compress.trainers.safe_trainer import SafeTrainer
 from tests.conftest import SEQUENCES, write_interactions
 
@@ -114,7 +117,7 @@ def test_an_interrupted_training_ends_where_a_whole_one_does(path, kind, monkeyp
         patch.setattr(SafeTrainer, "_train_epoch", interrupt)
         with pytest.raises(Interrupted):
             half.fit(verbose=False)
-    case = Case(path, resume=half.saved_model_file)
+    case = Case(path, df_resume=half.saved_model_file)
     resumed = case.trainer(kind)
     torch.manual_seed(99)
     resumed.fit(verbose=False)
@@ -329,3 +332,33 @@ def test_real_sequences_show_the_train_split_once(path, model):
     # Everyone's last two items are for validation and test; a rest of one item is left out.
     shown = [len(s) - 2 for s in SEQUENCES]
     assert lengths.sum() == sum(n - (n % 4 == 1) for n in shown)
+
+
+# -- recipes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["self_sample", "adversarial", "noise", "qat"])
+@pytest.mark.parametrize("start", ["teacher", "random"])
+def test_recipes_quantize_the_model_that_they_are_given(path, name, start):
+    case = Case(path, df_epochs=1, df_start=start, activation_range="static")
+    model = copy.deepcopy(case.teacher)
+    loader = SimpleNamespace(_dataset=case.split)
+    spec = QuantizationSpec(4, 2, activation_bits=8, activation_range="static")
+    recipe = recipe_named(name)
+    assert recipe.needs_data == (name == "qat")
+    report = recipe.quantize(QuantizationJob(model, spec, case.config, lambda: loader))
+    assert {row.bits for row in report.rows} == {4, 2, 32}
+    assert max(len(row.unique()) for row in model.item_embedding.weight) <= 4
+    original = model.item_embedding.parametrizations.weight.original
+    near = torch.nn.functional.cosine_similarity(original, case.teacher.item_embedding.weight)
+    assert (near[1:].mean() > 0.9) == (start == "teacher")  # not copied: the released code's way
+
+
+def test_a_random_start_forgets_everything(path):
+    for name in ("SASRec", "GRU4Rec", "BERT4Rec", "NARM"):
+        teacher = Case(path, name).teacher
+        student = copy.deepcopy(teacher)
+        start_again_(student)
+        for key, weight in student.named_parameters():
+            if weight.dim() > 1:
+                assert not torch.allclose(weight, dict(teacher.named_parameters())[key]), key

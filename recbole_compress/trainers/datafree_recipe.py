@@ -1,0 +1,74 @@
+"""From a trainer without data to a recipe: original and quantized copy, trained, handed back."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from recbole_compress.data.train_sequences import train_sequences
+from recbole_compress.datafree import Sequences, sample_sequences
+from recbole_compress.models.sequence_readers import as_reader, reader_like
+from recbole_compress.quantization import QuantizationReport, calibrating, quantize_
+from recbole_compress.trainers.datafree_settings import DataFreeSettings
+from recbole_compress.trainers.datafree_trainer import DataFreeTrainer
+
+__all__ = ["start_again_", "trained_by"]
+
+
+def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[Any], QuantizationReport]:
+    """A recipe for :data:`~recbole_compress.trainers.quantization_recipes.QUANTIZATION_RECIPES`.
+
+    Args:
+        trainer: Its class; gets the train sequences only if it says that it reads data.
+    """
+
+    def quantize(job: Any) -> QuantizationReport:
+        config, student = job.config, job.model
+        settings = DataFreeSettings.of(config)
+        arguments: dict[str, Any] = {}
+        if trainer.reads_data:
+            split = job.train_data()._dataset
+            arguments["real"] = Sequences(*train_sequences(split, student.max_seq_length))
+        teacher = copy.deepcopy(student)
+        if config["df_start"] == "random":
+            start_again_(student)
+        report = quantize_(student, dataclasses.replace(job.spec, learn_steps=True))
+        if job.spec.activation_range == "static":
+            reader = as_reader(teacher)
+            sampled = sample_sequences(reader, config["calibration_sequences"], settings.sampling)
+            with torch.no_grad(), calibrating(student):
+                asked = reader_like(reader, student).ends(sampled)
+                asked.scores(asked.states)
+        done = trainer(config, student, teacher, **arguments)
+        done.fit(verbose=True, saved=True)
+        os.unlink(done.saved_model_file)  # the quantized file is the result
+        return report
+
+    return quantize
+
+
+def start_again_(model: nn.Module) -> None:
+    """Random weights in place, drawn as the model's own class draws them.
+
+    Args:
+        model: RecBole's classes have ``_init_weights`` or leave it to torch's modules.
+    """
+    with torch.no_grad():
+        for module in model.modules():
+            reset = getattr(module, "reset_parameters", None) or getattr(
+                module, "_reset_parameters", None
+            )
+            if callable(reset):
+                reset()
+        own = getattr(model, "_init_weights", None)
+        if callable(own):
+            model.apply(own)
+        table = getattr(model, "item_embedding", None)
+        if isinstance(table, nn.Embedding):
+            table.weight[0] = 0.0
