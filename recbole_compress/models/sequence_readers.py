@@ -169,9 +169,9 @@ class SequenceReader:
         return found[0]
 
     def _reading(self, states: Tensor) -> Reading:
-        return Reading(states, self._scores, self._item_scores, self._tensors(states))
+        return Reading(states, self._scores, self._item_scores, self._tensors(states, self._scores))
 
-    def _tensors(self, states: Tensor) -> tuple[Tensor, ...]:
+    def _tensors(self, states: Tensor, scores: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
         """What scores are functions of; a quantized tensor itself where it is read once per step.
 
         Then it is put on its grid once per step and not once per chunk of scores.
@@ -180,7 +180,7 @@ class SequenceReader:
             return ()
         named, cached = dict(_trained_tensors(self.model)), _caches()
         if cached not in self._scored_by:
-            few = self._scores(states[:1].detach()).sum()
+            few = scores(states[:1].detach())[:, 1:].sum()
             if not few.requires_grad:  # such as where the item table is frozen
                 return ()
             found = torch.autograd.grad(few, list(named.values()), allow_unused=True)
@@ -277,7 +277,13 @@ class EveryPosition(SequenceReader):
             rows = states.repeat_interleave(ids.shape[1], 0)
             return head(rows, ids.reshape(-1)).view(ids.shape)
 
-        return Reading(states, scores, item_scores, tuple(t for t in tensors if t.requires_grad))
+        tensors = tuple(tensor for tensor in tensors if tensor.requires_grad)
+        if _caches():
+            # Parameters may stand for cached tensors; what a step has built is what it is.
+            originals = {id(p) for _, p in _originals(self.model)}
+            if any(id(tensor) in originals for tensor in tensors):
+                tensors = self._tensors(states, scores)
+        return Reading(states, scores, item_scores, tensors)
 
 
 class GatheredPositions(EveryPosition):
@@ -440,21 +446,26 @@ def _caches() -> bool:
     return parametrize._cache_enabled > 0
 
 
+def _originals(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Parameters that are only read through a parametrization, its own ones among them."""
+    for path, module in model.named_modules():
+        if isinstance(module, parametrize.ParametrizationList):
+            yield from module.named_parameters(prefix=path)
+
+
 def _trained_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Everything trained, parametrized tensors as they are read where torch caches them."""
-    cached = _caches()
-    for path, module in model.named_modules():
-        if isinstance(module, parametrize.ParametrizationList) and cached:
-            continue
-        if cached and parametrize.is_parametrized(module):
-            for name in module.parametrizations:
-                value = getattr(module, name)
-                if value.requires_grad:
-                    yield f"{path}.{name}", value
-        for name, parameter in module.named_parameters(recurse=False):
-            inside = ".parametrizations." in f".{path}."
-            if parameter.requires_grad and not (cached and inside):
-                yield f"{path}.{name}", parameter
+    hidden: set[int] = set()
+    if _caches():
+        hidden = {id(parameter) for _, parameter in _originals(model)}
+        for path, module in model.named_modules():
+            if parametrize.is_parametrized(module):
+                for name in module.parametrizations:
+                    if (value := getattr(module, name)).requires_grad:
+                        yield f"{path}.{name}", value
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) not in hidden:
+            yield name, parameter
 
 
 class _Found(Exception):

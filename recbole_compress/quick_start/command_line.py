@@ -25,8 +25,10 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
                         [--algo=bayes|random|exhaustive] [--max_evals=30] [--early_stop=10]
                         [--output_file=FILE.result] [--tool=Hyperopt|Ray] [--key=value ...]
   recbole-compress quantize CHECKPOINT [--weight-bits=4] [--table-bits=4] [--activation-bits=8]
-                            [--recipe=ptq] [-o OUT.pth] [--key=value ...]
+                            [--recipe=self_sample|ptq|adversarial|qat]
+                            [-o OUT.pth] [--key=value ...]
   recbole-compress evaluate FILE [--data_path=FOLDER] [--card_path=FILE] [--key=value ...]
+  recbole-compress synthetic CHECKPOINT [--data_path=FOLDER] [--key=value ...]
   recbole-compress compare --models=CpRecNextItNet,SASRec,Pop --datasets=ml-100k
                            [--seeds=2020,2021] [--key=value ... for all runs]
   recbole-compress compare EXPERIMENT.yaml [--only=ENTRY,ENTRY] [--datasets=...] [--seeds=...]
@@ -59,6 +61,15 @@ def tune(arguments: list[str]) -> None:
     from recbole_compress.quick_start.tune import tune
 
     tune(arguments)
+
+
+def synthetic(arguments: list[str]) -> None:
+    """Compare a model's made-up sequences with its real training data."""
+    from recbole_compress.quick_start.quick_start import ignore_warnings_of_recbole
+    from recbole_compress.quick_start.synthetic import synthetic
+
+    ignore_warnings_of_recbole()
+    synthetic(arguments)
 
 
 def compare(arguments: list[str]) -> int:
@@ -103,6 +114,7 @@ def evaluate(arguments: list[str]) -> None:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
+    "synthetic": synthetic,
     "run": run,
     "compare": compare,
     "pair-domains": pair_domains,

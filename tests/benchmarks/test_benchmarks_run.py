@@ -9,6 +9,7 @@ from benchmarks import (
     catalogue_growth,
     evaluation,
     evaluation_model,
+    quantization,
     tensor_train,
     training_speed,
 )
@@ -159,3 +160,26 @@ def test_tensor_trains_beside_the_dense_table(compare, table):
     else:
         assert result["targets"]["7"]["ratio"] > 0
         assert 0 < result["rss_bytes_built"] <= result["rss_bytes_trained"]
+
+
+def test_quantization_rows(in_tmp):
+    path = write_interactions(in_tmp, "tiny", SEQUENCES)
+    shared = {
+        **COMMON,
+        "dataset": "tiny",
+        "model": "CpRecSASRec",
+        "start": "teacher",
+        "data_path": path,
+        "kept": str(in_tmp / "kept"),
+        "training": {"epochs": 1, "MAX_ITEM_LIST_LENGTH": 6},
+        "quantization": {"df_epochs": 1, "df_sequences": 64, "df_valid_sequences": 20},
+    }
+    full = quantization.measure(recipe="none", bits=32, activation_bits=32, **shared)
+    assert full["agreement@10"] == 1.0
+    trained = (in_tmp / "kept" / "tiny" / "CpRecSASRec.pth").read_bytes()
+    for recipe in ("ptq", "self_sample"):
+        row = quantization.measure(recipe=recipe, bits=4, activation_bits=8, **shared)
+        assert 0.3 < row["agreement@10"] <= 1.0 and row["size_bytes"] > 0
+        # A hundred candidates out of 31 items are drawn from those that there are.
+        assert row["sampled_hit@10"] >= row["hit@10"]
+    assert (in_tmp / "kept" / "tiny" / "CpRecSASRec.pth").read_bytes() == trained

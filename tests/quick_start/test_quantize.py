@@ -136,7 +136,7 @@ def test_the_file_of_a_large_table_is_as_small_as_it_says(in_tmp, trained, alone
     state["state_dict"]["item_embedding.weight"] = table
     state["catalogue"]["n_items"] = rows
     save_checkpoint(state, path)
-    assert main(["quantize", path, "--weight-bits=4", "--table-bits=4", "-o", "o.pth"]) == 0
+    assert main(["quantize", path, "--weight-bits=4", "--table-bits=4", "--recipe=ptq", "-o", "o.pth"]) == 0
     codes, scales = rows * 8, rows * 4
     assert codes + scales < os.path.getsize("o.pth") < (codes + scales) * 1.1
     assert f"{os.path.getsize('o.pth'):,} bytes" in capsys.readouterr().out
@@ -145,7 +145,7 @@ def test_the_file_of_a_large_table_is_as_small_as_it_says(in_tmp, trained, alone
 def test_settings_reach_the_integers(alone):
     arguments = ["--granularity=group", "--group-size=8", "--symmetric=False", "--keep=[]"]
     arguments += ["--scale-dtype=float16", "--overrides={'*dense_1*': {'bits': 6}}"]
-    assert main(["quantize", alone(), "--table-bits=2", *arguments, "--output=out.pth"]) == 0
+    assert main(["quantize", alone(), "--table-bits=2", *arguments, "--recipe=ptq", "--output=out.pth"]) == 0
     entries = load_checkpoint("out.pth")["quantization"]["parameters"]
     assert entries["item_embedding.weight"]["format"] == {
         "bits": 2,
@@ -161,7 +161,7 @@ def test_settings_reach_the_integers(alone):
 
 def test_static_ranges_need_no_data_either(alone):
     static = ["--activation-bits=8", "--activation-range=static"]
-    assert main(["quantize", alone(), *static, "-o", "out.pth"]) == 0
+    assert main(["quantize", alone(), *static, "--recipe=ptq", "-o", "out.pth"]) == 0
     ranges = [
         tensor
         for name, tensor in load_checkpoint("out.pth")["state_dict"].items()
@@ -176,6 +176,7 @@ def test_static_ranges_need_no_data_either(alone):
 def test_a_dfq_name_trains_quantizes_and_evaluates(trained, in_tmp):
     data = os.path.dirname(load_checkpoint(trained("SASRec"))["config"]["data_path"])
     settings = {**QUICK, **SMALL["SASRec"], "data_path": data, "weight_bits": 4, "table_bits": 4}
+    settings |= {"df_epochs": 1, "df_sequences": 64, "df_valid_sequences": 32}
     result = run_recbole_compress("DFQSASRec", "tiny", config_dict=settings)
     card = result["card"]
     assert card["model"] == "DFQSASRec" and card["choices"]["weight_bits"] == 4
@@ -183,7 +184,7 @@ def test_a_dfq_name_trains_quantizes_and_evaluates(trained, in_tmp):
     assert set(result["test_result"]) == {
         k.lower() for k in result["full_precision"]["test_result"]
     }
-    assert load_checkpoint(result["checkpoint"])["quantization"]["recipe"] == "ptq"
+    assert load_checkpoint(result["checkpoint"])["quantization"]["recipe"] == "self_sample"
 
     # the same from a model that is there already, at other bits
     path = result["full_precision"]["checkpoint"]
@@ -303,19 +304,19 @@ def test_rows_of_zeros_stay_zeros(alone):
 
     path = changed(alone(), empty)
     for bits in ("1", "2", "8"):
-        assert main(["quantize", path, f"--table-bits={bits}", "-o", "out.pth"]) == 0
+        assert main(["quantize", path, f"--table-bits={bits}", "--recipe=ptq", "-o", "out.pth"]) == 0
         table = model_alone("out.pth").model.item_embedding.weight
         assert not table[5:9].any() and table[1:5].any()
 
 
 def test_already_quantized(alone, capsys):
-    assert main(["quantize", alone(), "-o", "out.pth"]) == 0
+    assert main(["quantize", alone(), "--recipe=ptq", "-o", "out.pth"]) == 0
     capsys.readouterr()
     refused(capsys, ["quantize", "out.pth"], "out.pth", "quantized already")
 
 
 def test_a_quantized_file_that_does_not_fit_itself(alone, capsys):
-    assert main(["quantize", alone(), "-o", "out.pth"]) == 0
+    assert main(["quantize", alone(), "--recipe=ptq", "-o", "out.pth"]) == 0
     capsys.readouterr()
 
     def of_the_future(state):
@@ -334,7 +335,7 @@ def test_a_quantized_file_that_does_not_fit_itself(alone, capsys):
 
 
 def test_other_items_are_not_evaluated(alone, capsys, in_tmp):
-    assert main(["quantize", alone(), "-o", "out.pth"]) == 0
+    assert main(["quantize", alone(), "--recipe=ptq", "-o", "out.pth"]) == 0
     capsys.readouterr()
     path = write_interactions(in_tmp / "other", "tiny", SEQUENCES[1:])
     refused(capsys, ["evaluate", "out.pth", f"--data_path={path}"], "knows other items")

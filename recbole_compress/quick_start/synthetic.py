@@ -1,0 +1,127 @@
+"""``recbole-compress synthetic CHECKPOINT``: are made-up sequences like the real ones?
+
+Opens the data set, to compare; quantization itself never does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.utils import init_seed
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from recbole_compress.config.given import read_command_line
+from recbole_compress.data.item_counts import train_item_counts
+from recbole_compress.datafree import (
+    SamplingSettings,
+    Sequences,
+    epsilon_greedy,
+    gumbel_top_k,
+    noise_sequences,
+    sample_sequences,
+)
+from recbole_compress.errors import ConfigError
+from recbole_compress.files import replacing
+from recbole_compress.models.sequence_readers import SequenceReader, as_reader
+from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config
+from recbole_compress.quick_start.host_models import dataset_class
+from recbole_compress.quick_start.prepared_data import prepare_data
+from recbole_compress.trainers.checkpoint import load_checkpoint
+from recbole_compress.trainers.datafree_settings import DataFreeSettings
+
+__all__ = ["compare_with_real_data", "synthetic"]
+
+
+def synthetic(arguments: list[str]) -> None:
+    """The command: ``CHECKPOINT [--data_path=FOLDER] [--key=value ...]``."""
+    if not arguments or arguments[0].startswith("-"):
+        raise ConfigError("no checkpoint named: write recbole-compress synthetic CHECKPOINT")
+    path, *given = arguments
+    found = compare_with_real_data(path, **read_command_line(given))
+    stem = os.path.splitext(path)[0] + ".synthetic"
+    with replacing(f"{stem}.json") as file:
+        file.write(json.dumps(found, indent=1) + "\n")
+    for source in found["sources"]:
+        print(
+            f"{source['name']}: rank correlation with the true popularity "
+            f"{source['spearman']:.3f}, {source['coverage']:.0%} of the items"
+        )
+    written = [f"{stem}.json"]
+    try:
+        from recbole_compress.quick_start.synthetic_plot import draw
+
+        draw(found, f"{stem}.png")
+        written.append(f"{stem}.png")
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        print("no plot without matplotlib: pip install 'recbole-compress[plot]'")
+    print("written: " + ", ".join(written))
+
+
+def compare_with_real_data(path: str, **settings: Any) -> dict[str, Any]:
+    """Item frequencies of sequences made in several ways, beside the train split's.
+
+    Args:
+        path: Checkpoint of a full-precision model.
+        settings: Config keys that differ from the run it comes from.
+
+    Returns:
+        ``sources``: for each way its name, the Spearman rank correlation of its item frequencies
+        with the train split's, the share of the catalogue that occurs, and the frequencies by
+        item id; ``real``: those of the train split.
+
+    Raises:
+        RecBoleCompressError: The checkpoint or its data set cannot be read.
+    """
+    state = load_checkpoint(path)
+    config = rebuilt_config(state, path, **settings)
+    chosen = DataFreeSettings.of(config)
+    split = prepare_data(config, dataset_class(config)(config))[0]._dataset
+    model = model_of(config, split, state, path).to(config["device"]).eval()
+    init_seed(config["seed"], config["reproducibility"])
+    real = train_item_counts(split)[1:]
+    sources = []
+    for name, make in _ways(as_reader(model), chosen).items():
+        sequences = make(chosen.n_sequences)
+        items = sequences.item_seq[sequences.item_seq > 0]
+        counts = torch.bincount(items, minlength=len(real) + 1)[1:]
+        correlation = spearmanr(counts.numpy(), real.numpy()).statistic
+        sources.append(
+            {
+                "name": name,
+                "spearman": float(np.nan_to_num(correlation)),
+                "coverage": float((counts > 0).float().mean()),
+                "counts": counts.tolist(),
+            }
+        )
+    return {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "sequences": chosen.n_sequences,
+        "real": real.tolist(),
+        "sources": sources,
+    }
+
+
+def _ways(
+    reader: SequenceReader, chosen: DataFreeSettings
+) -> dict[str, Callable[[int], Sequences]]:
+    any_start = SamplingSettings(start="uniform", lengths=chosen.sampling.lengths)
+
+    def picked(pick: Callable[[Tensor], Tensor]) -> Callable[[int], Sequences]:
+        return lambda n: sample_sequences(reader, n, any_start, draw=pick)
+
+    game = chosen.game
+    return {
+        "sampled": lambda n: sample_sequences(reader, n, chosen.sampling),
+        "gumbel": picked(lambda scores: gumbel_top_k(scores, game.gumbel_items)),
+        "epsilon_greedy": picked(lambda scores: epsilon_greedy(scores, game.epsilon)),
+        "noise": lambda n: noise_sequences(reader.n_items, reader.max_length, n, chosen.sampling),
+    }

@@ -1,0 +1,68 @@
+"""Made-up sequences beside the real ones, as a user types it; and recipes without a data folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from recbole_compress.quick_start.command_line import main
+from recbole_compress.quick_start.quick_start import run_recbole_compress
+from recbole_compress.trainers.checkpoint import load_checkpoint
+from tests.conftest import write_interactions
+
+# One chain that everybody walks: what is popular can be learnt.
+CHAIN = [[f"i{min(i, 3 * (u % 12))}" for i in range(u % 12, u % 12 + 8)] for u in range(60)]
+
+
+@pytest.fixture
+def checkpoint(in_tmp):
+    path = write_interactions(in_tmp / "data", "tiny", CHAIN)
+    settings = {"epochs": 12, "MAX_ITEM_LIST_LENGTH": 6, "data_path": path, "threads": 1}
+    settings |= {"metrics": ["NDCG"], "valid_metric": "NDCG@10", "show_progress": False}
+    return run_recbole_compress("CpRecSASRec", "tiny", config_dict=settings)["checkpoint"]
+
+
+def test_frequencies_beside_the_real_ones(checkpoint, capsys):
+    assert main(["synthetic", checkpoint, "--df_sequences=300"]) == 0
+    printed = capsys.readouterr().out
+    found = json.loads(Path(checkpoint.replace(".pth", ".synthetic.json")).read_text())
+    by_name = {source["name"]: source for source in found["sources"]}
+    assert set(by_name) == {"sampled", "gumbel", "epsilon_greedy", "noise"}
+    assert all(len(s["counts"]) == len(found["real"]) for s in found["sources"])
+    assert by_name["noise"]["coverage"] == 1.0
+    assert by_name["sampled"]["spearman"] > by_name["noise"]["spearman"] + 0.2
+    assert "sampled: rank correlation" in printed
+
+
+@pytest.mark.parametrize("recipe", ["self_sample", "adversarial", "noise"])
+def test_recipes_run_where_there_is_no_data(checkpoint, recipe, in_tmp, capsys):
+    shutil.rmtree(in_tmp / "data")
+    small = ["--df_epochs=1", "--df_sequences=40", "--df_valid_sequences=20"]
+    command = [
+        "quantize",
+        checkpoint,
+        f"--recipe={recipe}",
+        "--table-bits=2",
+        *small,
+        "-o",
+        "q.pth",
+    ]
+    assert main(command) == 0
+    assert load_checkpoint("q.pth")["quantization"]["recipe"] == recipe
+
+
+def test_the_papers_preset_is_accepted(checkpoint, capsys):
+    small = ["--df_epochs=1", "--df_sequences=40", "--df_valid_sequences=20"]
+    preset = __file__.rsplit("tests", 1)[0] + "properties/recipe/precq_paper.yaml"
+    command = ["quantize", checkpoint, f"--config_files={preset}", "--weight-bits=4", *small]
+    assert main([*command, "-o", "q.pth"]) == 0
+    described = load_checkpoint("q.pth")["quantization"]
+    assert described["recipe"] == "adversarial" and described["spec"]["granularity"] == "tensor"
+
+
+def test_no_checkpoint_is_one_line(capsys):
+    assert main(["synthetic"]) == 2
+    assert "no checkpoint named" in capsys.readouterr().err
