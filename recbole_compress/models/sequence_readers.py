@@ -327,7 +327,7 @@ class MaskedPositions(SequenceReader):
             found.append(output)
             raise _Found
 
-        known = {"gather_indexes": captured}
+        known: dict[str, Callable] = {"gather_indexes": captured}
         if places.chosen is not None:  # the masks stand where they are to be
             known["reconstruct_test_data"] = lambda item_seq, lengths: item_seq
         with _replaced(self.model, **known), contextlib.suppress(_Found):

@@ -119,7 +119,7 @@ class AdversarialTrainer(DataFreeTrainer):
             told, wanted, places, sequences, self.student.n_items, settings.discrepancy
         )
         asked = [told_vectors.leaf, wanted_vectors.leaf, output.student, output.teacher]
-        slopes = torch.autograd.grad(-sum(output.parts), asked, allow_unused=True)
+        slopes = torch.autograd.grad(-torch.stack(output.parts).sum(), asked, allow_unused=True)
         known = [
             torch.zeros_like(a) if s is None else s for a, s in zip(asked, slopes, strict=True)
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from recbole.trainer import Trainer
@@ -104,7 +104,9 @@ class DataFreeTrainer(SafeTrainer, Trainer):
 
     # -- training ----------------------------------------------------------------------------
 
-    def fit(self, verbose=True, saved=True, show_progress=False, callback_fn=None):
+    def fit(  # type: ignore[override]  # what it trains on is made here, not given
+        self, verbose=True, saved=True, show_progress=False, callback_fn=None
+    ):
         """Train; the best weights are in the student afterwards.
 
         Returns:
@@ -113,7 +115,8 @@ class DataFreeTrainer(SafeTrainer, Trainer):
         batches = GeneratedBatches(
             self._of_this_epoch, self._epoch_size(), self.settings.batch_size
         )
-        collector, self.eval_collector = self.eval_collector, _NothingToCollect()
+        collector: Any = self.eval_collector
+        self.eval_collector = cast(Any, _NothingToCollect())
         best = _Best(self.model)
 
         def after_evaluation(epoch, score):

@@ -65,8 +65,8 @@ def output_level(
     if weights.ranking:
         asked = (places.seen % weights.ranking_stride == 0).nonzero().squeeze(1).to(device)
         best = _best_items(teacher, asked, weights.ranking_items, n_items)
-        scores = student.item_scores(student.states[asked], best)
-        parts.append(weights.ranking * ranking_discrepancy(scores))
+        of_best = student.item_scores(student.states[asked], best)
+        parts.append(weights.ranking * ranking_discrepancy(of_best))
     return Output(parts, told, wanted)
 
 

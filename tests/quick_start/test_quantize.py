@@ -136,7 +136,10 @@ def test_the_file_of_a_large_table_is_as_small_as_it_says(in_tmp, trained, alone
     state["state_dict"]["item_embedding.weight"] = table
     state["catalogue"]["n_items"] = rows
     save_checkpoint(state, path)
-    assert main(["quantize", path, "--weight-bits=4", "--table-bits=4", "--recipe=ptq", "-o", "o.pth"]) == 0
+    assert (
+        main(["quantize", path, "--weight-bits=4", "--table-bits=4", "--recipe=ptq", "-o", "o.pth"])
+        == 0
+    )
     codes, scales = rows * 8, rows * 4
     assert codes + scales < os.path.getsize("o.pth") < (codes + scales) * 1.1
     assert f"{os.path.getsize('o.pth'):,} bytes" in capsys.readouterr().out
@@ -145,7 +148,12 @@ def test_the_file_of_a_large_table_is_as_small_as_it_says(in_tmp, trained, alone
 def test_settings_reach_the_integers(alone):
     arguments = ["--granularity=group", "--group-size=8", "--symmetric=False", "--keep=[]"]
     arguments += ["--scale-dtype=float16", "--overrides={'*dense_1*': {'bits': 6}}"]
-    assert main(["quantize", alone(), "--table-bits=2", *arguments, "--recipe=ptq", "--output=out.pth"]) == 0
+    assert (
+        main(
+            ["quantize", alone(), "--table-bits=2", *arguments, "--recipe=ptq", "--output=out.pth"]
+        )
+        == 0
+    )
     entries = load_checkpoint("out.pth")["quantization"]["parameters"]
     assert entries["item_embedding.weight"]["format"] == {
         "bits": 2,
@@ -304,7 +312,9 @@ def test_rows_of_zeros_stay_zeros(alone):
 
     path = changed(alone(), empty)
     for bits in ("1", "2", "8"):
-        assert main(["quantize", path, f"--table-bits={bits}", "--recipe=ptq", "-o", "out.pth"]) == 0
+        assert (
+            main(["quantize", path, f"--table-bits={bits}", "--recipe=ptq", "-o", "out.pth"]) == 0
+        )
         table = model_alone("out.pth").model.item_embedding.weight
         assert not table[5:9].any() and table[1:5].any()
 
