@@ -124,6 +124,8 @@ class DataFreeTrainer(SafeTrainer, Trainer):
             if callback_fn:
                 callback_fn(epoch, score)
 
+        if not self._goes_on_from():
+            self._enter_the_start(best, saved)
         try:
             result = super().fit(
                 batches, batches, verbose, saved, show_progress, callback_fn=after_evaluation
@@ -136,6 +138,14 @@ class DataFreeTrainer(SafeTrainer, Trainer):
             best.restore()
         self.model.eval()
         return result
+
+    def _enter_the_start(self, best: _Best, saved: bool) -> None:
+        """Many bits need no training: a pass has to beat the weights that it starts from."""
+        self._know(None)
+        self.best_valid_score, self.best_valid_result = self._valid_epoch(None)
+        best.offer(self.best_valid_score)
+        if saved:
+            self._save_checkpoint(-1, verbose=False)
 
     def _epoch_size(self) -> int:
         return self.settings.n_sequences

@@ -127,6 +127,16 @@ def test_an_interrupted_training_ends_where_a_whole_one_does(path, kind, monkeyp
         assert torch.equal(weight, second[name]), name
 
 
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_training_that_only_harms_changes_nothing(path, saved):
+    case = Case(path, df_learning_rate=10.0, df_epochs=2)
+    before = copy.deepcopy(case.student.state_dict())
+    trainer = case.trainer(SelfSampleTrainer)
+    first, _ = trainer._valid_epoch(None)
+    assert trainer.fit(saved=saved, verbose=False)[0] == first
+    assert all(torch.equal(w, before[n]) for n, w in case.student.state_dict().items())
+
+
 # -- no data ------------------------------------------------------------------------------------
 
 
