@@ -1,9 +1,11 @@
 """Errors that are the user's to mend: one clear line each, naming value, expectation and remedy."""
 
 __all__ = [
+    "ArtifactError",
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "ExportError",
     "QuantizationError",
     "RecBoleCompressError",
     "TrainingError",
@@ -32,3 +34,11 @@ class TrainingError(RecBoleCompressError):
 
 class QuantizationError(RecBoleCompressError):
     """Numbers or settings that do not go with integers of a few bits."""
+
+
+class ExportError(RecBoleCompressError):
+    """A model that cannot be put into a file, or a file that does not say what the model says."""
+
+
+class ArtifactError(RecBoleCompressError):
+    """An exported file that cannot be read or used here, or a request that it cannot answer."""

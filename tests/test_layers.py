@@ -41,6 +41,16 @@ WINGS = {
         "may_import": {"trainers", "config", "reports"},
         "imported_by": {"quick_start"},
     },
+    # What reads an exported file: numpy and onnxruntime are all it needs.
+    "artifact": {"may_import": set(), "imported_by": {"export", "demo", "quick_start"}},
+    "export": {
+        "may_import": {
+            *("functional", "embeddings", "heads", "backbones", "data", "models"),
+            *("quantization", "artifact"),
+        },
+        "imported_by": {"quick_start", "demo"},
+    },
+    "demo": {"may_import": {"artifact", "export"}, "imported_by": {"quick_start"}},
 }
 
 # `import recbole_compress` makes RecBole usable and our names known to it, and no more.

@@ -28,7 +28,8 @@ def states_at_last(states: Tensor, lengths: Tensor) -> Tensor:
         >>> states_at_last(torch.arange(6.0).reshape(1, 3, 2), torch.tensor([2]))
         tensor([[2., 3.]])
     """
-    return states[torch.arange(len(states), device=states.device), (lengths - 1).clamp(min=0)]
+    row = torch.arange(states.shape[0], device=states.device)  # len() would fix it in a trace
+    return states[row, (lengths - 1).clamp(min=0)]
 
 
 class Backbone(nn.Module, abc.ABC):

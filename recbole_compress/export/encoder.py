@@ -1,0 +1,126 @@
+"""From an item sequence to the hidden state that items are scored with, as an ONNX graph.
+
+torch's own exporter traces the model's forward pass. The item table is not part of what it sees: a
+stand-in leaves one node, ``Lookup``, in the graph, which is replaced by nodes that read the
+stored table, whatever form that has. Modules that the exporter unrolls (GRU), or whose weights
+are stored as integers, leave nodes of their own in the same way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from onnx import GraphProto, helper, inliner
+from torch import Tensor, nn
+
+from recbole_compress.errors import ExportError
+from recbole_compress.export.graph import OPSET, Graph
+from recbole_compress.export.operators import STAND_INS, StoredWeights, replace_modules
+from recbole_compress.export.storage import Integers, unpacked
+
+__all__ = ["Encoder", "LookupNode", "splice_encoder", "traced"]
+
+# From ids to vectors, in a graph.
+Lookup = Callable[[Graph, str], str]
+
+
+class LookupNode(nn.Module):
+    """Stands where the item table stood: leaves a node in the graph and holds no numbers."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, ids: Tensor) -> Tensor:
+        shape = (*ids.shape, self.dim)
+        return torch.onnx.ops.symbolic(
+            f"{STAND_INS}::Lookup", (ids,), dtype=torch.float32, shape=shape, version=1
+        )
+
+
+class Encoder(NamedTuple):
+    """A traced encoder, and the integer weights that nodes in it stand for."""
+
+    graph: GraphProto
+    weights: StoredWeights
+
+
+def traced(
+    encoder: nn.Module,
+    inputs: dict[str, Tensor],
+    dynamic: dict[str, Any],
+    integers: Mapping[str, Integers],
+) -> Encoder:
+    """The graph of ``encoder``, whose item table is a :class:`LookupNode` already.
+
+    Args:
+        encoder: From ``inputs`` to hidden states ``(B, dim)``.
+        inputs: An example, by the names of its arguments.
+        dynamic: Their dynamic axes, as torch's exporter takes them.
+        integers: Weights to store as integers, by the name of the parameter.
+
+    Raises:
+        ExportError: torch's exporter cannot trace the model.
+    """
+    weights = StoredWeights()
+    encoder = replace_modules(copy.deepcopy(encoder).eval(), integers, weights)
+    try:
+        with warnings.catch_warnings(), torch.no_grad(), _quiet():
+            warnings.simplefilter("ignore")  # the exporter's own deprecations
+            program = torch.onnx.export(
+                encoder,
+                kwargs=inputs,
+                dynamo=True,
+                dynamic_shapes=dynamic,
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except Exception as error:
+        cause = error.__cause__ or error  # the outer one only says which step failed
+        reason = next((line for line in str(cause).splitlines() if line.strip()), repr(cause))
+        raise ExportError(
+            f"{type(encoder).__name__}: torch's exporter cannot trace this model ({reason[:200]})"
+        ) from error
+    assert program is not None
+    return Encoder(inliner.inline_local_functions(program.model_proto).graph, weights)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's remarks on operators of packages that are not there."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def splice_encoder(graph: Graph, encoder: Encoder, values: dict[str, str], lookup: Lookup) -> str:
+    """Put a traced encoder into ``graph``, with the stored numbers in place of their stand-ins.
+
+    Returns:
+        The hidden states, ``(B, dim)``.
+    """
+    start = len(graph.nodes)
+    (hidden,) = graph.splice(encoder.graph, values, "encoder")
+    spliced, graph.nodes = graph.nodes[start:], graph.nodes[:start]
+    for node in spliced:
+        if node.domain != STAND_INS:
+            graph.nodes.append(node)
+            continue
+        if node.op_type == "Lookup":
+            result = lookup(graph, node.input[0])
+        else:
+            number = next(a.i for a in node.attribute if a.name == "number")
+            shape = encoder.weights.shapes[number]
+            result = graph.reshape(unpacked(graph, encoder.weights.integers[number]), *shape)
+        graph.nodes.append(helper.make_node("Identity", [result], [node.output[0]]))
+    return hidden

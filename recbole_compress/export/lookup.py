@@ -1,0 +1,297 @@
+"""Item ids -> vectors, in a graph: one class per kind of item embedding.
+
+A new kind of embedding is one class here and one line in :func:`stored_items`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import singledispatch
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recbole_compress.embeddings import (
+    BlockwiseEmbedding,
+    DenseEmbedding,
+    ItemEmbedding,
+    LowRankEmbedding,
+    ProductQuantizedEmbedding,
+    TensorTrainEmbedding,
+)
+from recbole_compress.errors import ExportError
+from recbole_compress.export.columns import Columns, by_id, by_rank, one_behind
+from recbole_compress.export.graph import FLOAT, INT64, Graph
+from recbole_compress.export.storage import (
+    Integers,
+    Matrix,
+    as_array,
+    stored_matrix,
+    unpacked,
+)
+from recbole_compress.functional.tensor_train_costs import scoring_plan
+from recbole_compress.functional.tensor_train import merge_cores
+
+__all__ = ["Store", "StoredItems", "stored_items"]
+
+
+class Store:
+    """What lies in the file already: every parameter once, whoever reads it.
+
+    Args:
+        graph: Where the parameters go.
+        integers: Those to be stored as integers.
+        half: Store all other matrices in half precision.
+    """
+
+    def __init__(self, graph: Graph, integers: Mapping[Tensor, Integers], half: bool = False):
+        self.graph = graph
+        self.integers = integers
+        self.half = half
+        self._matrices: dict[int, Matrix] = {}
+        self._values: dict[tuple[int, tuple[int, ...]], str] = {}
+
+    def matrix(self, parameter: Tensor) -> Matrix:
+        """A matrix to be looked up in or multiplied with, ``(rows, columns)``."""
+        if id(parameter) not in self._matrices:
+            numbers = self._numbers(parameter)
+            content = self.integers.get(parameter)
+            self._matrices[id(parameter)] = stored_matrix(self.graph, numbers, content)
+        return self._matrices[id(parameter)]
+
+    def value(self, parameter: Tensor, *shape: int) -> str:
+        """A small parameter as a value of this shape; float32."""
+        key = (id(parameter), shape)
+        if key not in self._values:
+            content = self.integers.get(parameter)
+            if content is not None:
+                value = unpacked(self.graph, content)
+            else:
+                numbers = self._numbers(parameter)
+                value = self.graph.stored(numbers, "weight")
+                value = self.graph.cast(value, FLOAT) if self.half else value
+            self._values[key] = self.graph.reshape(value, *(shape or parameter.shape))
+        return self._values[key]
+
+    def _numbers(self, parameter: Tensor) -> np.ndarray:
+        return as_array(parameter.half() if self.half else parameter)
+
+
+class StoredItems:
+    """An item table in a file: looking up in it, and scoring with it.
+
+    Attributes:
+        columns: Which item each column of :meth:`scores` belongs to.
+    """
+
+    columns: Columns
+
+    def rows(self, graph: Graph, ids: str) -> str:
+        """Vectors of int64 ``ids``; zeros for padding."""
+        raise NotImplementedError
+
+    def scores(self, graph: Graph, hidden: str) -> str:
+        """Products with all items, ``(B, columns)``; what padding gets means nothing."""
+        raise NotImplementedError
+
+
+def _place(graph: Graph, ids: str, last: int) -> tuple[str, str]:
+    """Row of an id in a table without padding, and where there is an item, one axis more."""
+    there = graph.op("Greater", ids, graph.constant(0, np.int64))
+    there = graph.op("Unsqueeze", there, graph.integers(-1))
+    row = graph.op("Sub", ids, graph.constant(1, np.int64))
+    return graph.clip(row, 0, last), there
+
+
+def _or_zero(graph: Graph, there: str, rows: str) -> str:
+    return graph.op("Where", there, rows, graph.constant(0.0, np.float32))
+
+
+class DenseItems(StoredItems):
+    """One row per id. A table may have more rows than items, after them (a mask token's)."""
+
+    def __init__(self, store: Store, weight: Tensor, n_items: int, bias: Tensor | None = None):
+        self.matrix = store.matrix(weight)
+        self.columns = by_id(n_items)
+        self.surplus = len(weight) - n_items
+        self.bias = ""
+        if bias is not None:
+            padded = nn.functional.pad(bias.detach(), (0, self.surplus))
+            self.bias = store.graph.stored(as_array(padded), "bias")
+
+    def rows(self, graph: Graph, ids: str) -> str:
+        return self.matrix.rows(graph, ids)
+
+    def scores(self, graph: Graph, hidden: str) -> str:
+        scores = self.matrix.product(graph, hidden, self.bias)
+        return graph.slice(scores, 0, self.columns.n_items, 1) if self.surplus else scores
+
+
+class LowRankItems(StoredItems):
+    """Narrow rows behind a projection."""
+
+    def __init__(
+        self, store: Store, table: Tensor, projection: Tensor, bias: Tensor | None = None
+    ) -> None:
+        self.matrix = store.matrix(table)
+        self.projection = store.value(projection)
+        self.narrowing = store.value(projection)
+        self.columns = one_behind(len(table) + 1)
+        self.bias = "" if bias is None else store.graph.stored(as_array(bias), "bias")
+
+    def rows(self, graph: Graph, ids: str) -> str:
+        row, there = _place(graph, ids, self.matrix.n_rows - 1)
+        narrow = _or_zero(graph, there, self.matrix.rows(graph, row))
+        return graph.op("MatMul", narrow, self.projection)
+
+    def scores(self, graph: Graph, hidden: str) -> str:
+        narrow = graph.op("Gemm", hidden, self.narrowing, transB=1)
+        return self.matrix.product(graph, narrow, self.bias)
+
+
+class BlockwiseItems(StoredItems):
+    """Item blocks of falling width, in order of popularity."""
+
+    def __init__(self, store: Store, embedding: BlockwiseEmbedding, columns: Columns) -> None:
+        self.blocks = embedding.item_blocks
+        self.columns = columns
+        self.matrices = [store.matrix(table) for table in embedding.tables]
+        self.projections = {
+            int(k): store.value(projection) for k, projection in embedding.projections.items()
+        }
+
+    def rows(self, graph: Graph, ids: str) -> str:
+        rank = self.columns.of_ids(graph, ids)
+        total = ""
+        for k, (matrix, start) in enumerate(zip(self.matrices, self.blocks.starts, strict=True)):
+            offset = graph.op("Sub", rank, graph.constant(start, np.int64))
+            row = graph.clip(offset, 0, matrix.n_rows - 1)
+            there = graph.op("Equal", row, offset)
+            if k == 0:  # padding borrows rank 0
+                item = graph.op("Greater", ids, graph.constant(0, np.int64))
+                there = graph.op("And", there, item)
+            there = graph.op("Unsqueeze", there, graph.integers(-1))
+            rows = _or_zero(graph, there, matrix.rows(graph, row))
+            if k in self.projections:
+                rows = graph.op("MatMul", rows, self.projections[k])
+            total = graph.op("Add", total, rows) if total else rows
+        return total
+
+    def scores(self, graph: Graph, hidden: str) -> str:
+        by_block = []
+        for k, matrix in enumerate(self.matrices):
+            narrow = hidden
+            if k in self.projections:
+                narrow = graph.op("Gemm", hidden, self.projections[k], transB=1)
+            by_block.append(matrix.product(graph, narrow))
+        return graph.op("Concat", *by_block, axis=1)
+
+
+class TensorTrainItems(StoredItems):
+    """Cores, read slice by slice and scored with core by core: the table is never built."""
+
+    def __init__(self, store: Store, embedding: TensorTrainEmbedding) -> None:
+        self.shapes = [tuple(core.shape) for core in embedding.cores]
+        self.cores = [store.value(core, *core.shape) for core in embedding.cores]
+        self.columns = one_behind(embedding.num_embeddings)
+        self.plan = scoring_plan(embedding.shape, 1)
+
+    def rows(self, graph: Graph, ids: str) -> str:
+        row, there = _place(graph, ids, self.columns.n_items - 2)
+        flat = graph.reshape(row, -1)
+        indices: list[str] = []
+        for _, _, size, _ in reversed(self.shapes):
+            n = graph.constant(size, np.int64)
+            indices.insert(0, graph.op("Mod", flat, n))
+            flat = graph.op("Div", flat, n)
+        product = ""
+        for core, index, (r, j, _, r_next) in zip(self.cores, indices, self.shapes, strict=True):
+            slices = graph.op("Gather", core, index, axis=2)  # (R, J, n, R')
+            slices = graph.op("Transpose", slices, perm=[2, 0, 1, 3])
+            slices = graph.reshape(slices, -1, r, j * r_next)
+            if product:
+                slices = graph.op("MatMul", product, slices)
+            product = graph.reshape(slices, 0, -1, r_next)  # (n, columns so far, R')
+        dim = int(np.prod([j for _, j, _, _ in self.shapes]))
+        shape = graph.op("Concat", graph.op("Shape", ids), graph.integers(dim), axis=0)
+        return _or_zero(graph, there, graph.op("Reshape", product, shape))
+
+    def scores(self, graph: Graph, hidden: str) -> str:
+        # Each core replaces a column index by a row index, as in functional.tensor_train.
+        to_come = int(np.prod([j for _, j, _, _ in self.shapes]))
+        rows, rank, x = 1, 1, hidden
+        for core, (r, j, i, r_next) in zip(self.cores, self.shapes, strict=True):
+            to_come //= j
+            split = graph.reshape(x, -1, j, to_come, rows, rank)
+            split = graph.op("Transpose", split, perm=[0, 3, 2, 4, 1])
+            split = graph.reshape(split, -1, r * j)
+            x = graph.op("MatMul", split, graph.reshape(core, r * j, i * r_next))
+            rows, rank = i, r_next
+        scores = graph.reshape(x, -1, int(np.prod([i for _, _, i, _ in self.shapes])))
+        return graph.slice(scores, 0, self.columns.n_items - 1, 1)
+
+
+class CodedItems(StoredItems):
+    """Product codes: a few bytes per item that choose among shared sub-vectors."""
+
+    def __init__(self, store: Store, codes: Tensor, centroids: Tensor, shared: str = "") -> None:
+        self.m, self.n_codes, self.width = centroids.shape
+        self.codes = shared or store.graph.stored(as_array(codes), "codes")
+        self.centroids = store.value(centroids, *centroids.shape)
+        self.columns = one_behind(codes.shape[1] + 1)
+
+    def rows(self, graph: Graph, ids: str) -> str:
+        row, there = _place(graph, ids, self.columns.n_items - 2)
+        codes = graph.cast(graph.op("Gather", self.codes, row, axis=1), INT64)
+        parts = []
+        for split in range(self.m):
+            code = graph.op("Gather", codes, graph.constant(split, np.int64), axis=0)
+            table = graph.op("Gather", self.centroids, graph.constant(split, np.int64), axis=0)
+            parts.append(graph.op("Gather", table, code, axis=0))
+        return _or_zero(graph, there, graph.op("Concat", *parts, axis=-1))
+
+    def scores(self, graph: Graph, hidden: str) -> str:
+        total = ""
+        codes = graph.cast(self.codes, 6)  # int32: Gather reads no bytes
+        for split in range(self.m):
+            part = graph.slice(hidden, split * self.width, (split + 1) * self.width, 1)
+            table = graph.op("Gather", self.centroids, graph.constant(split, np.int64), axis=0)
+            products = graph.op("Gemm", part, table, transB=1)  # (B, n_codes)
+            code = graph.op("Gather", codes, graph.constant(split, np.int64), axis=0)
+            looked_up = graph.op("Gather", products, code, axis=1)
+            total = graph.op("Add", total, looked_up) if total else looked_up
+        return total
+
+
+@singledispatch
+def stored_items(embedding: ItemEmbedding, store: Store) -> StoredItems:
+    """Put an item embedding into the file."""
+    raise ExportError(
+        f"{type(embedding).__name__}: no way to store this item embedding in a file is known"
+    )
+
+
+@stored_items.register
+def _(embedding: DenseEmbedding, store: Store) -> StoredItems:
+    return DenseItems(store, embedding.weight, embedding.num_embeddings)
+
+
+@stored_items.register
+def _(embedding: LowRankEmbedding, store: Store) -> StoredItems:
+    return LowRankItems(store, embedding.table, embedding.projection)
+
+
+@stored_items.register
+def _(embedding: BlockwiseEmbedding, store: Store) -> StoredItems:
+    return BlockwiseItems(store, embedding, by_rank(store.graph, embedding.item_blocks))
+
+
+@stored_items.register
+def _(embedding: TensorTrainEmbedding, store: Store) -> StoredItems:
+    return TensorTrainItems(store, embedding)
+
+
+@stored_items.register
+def _(embedding: ProductQuantizedEmbedding, store: Store) -> StoredItems:
+    return CodedItems(store, embedding.codes, embedding.centroids)

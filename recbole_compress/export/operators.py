@@ -1,0 +1,174 @@
+"""Modules with integer weights, as the nodes they become in the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from recbole_compress.export.storage import Integers, packed, product_attributes
+
+__all__ = ["STAND_INS", "StoredWeights", "replace_modules"]
+
+STAND_INS = "recbole_compress.export"  # the domain of nodes that a stored weight takes the place of
+
+
+class StoredWeights:
+    """Integer weights by number: what the stand-ins in a traced graph refer to."""
+
+    def __init__(self) -> None:
+        self.integers: list[Integers] = []
+        self.shapes: list[tuple[int, ...]] = []
+
+    def node(self, integers: Integers, shape: tuple[int, ...]) -> StoredWeight:
+        self.integers.append(integers)
+        self.shapes.append(shape)
+        return StoredWeight(len(self.integers) - 1, shape)
+
+
+class StoredWeight(nn.Module):
+    """Leaves a node that stands for a weight of this shape."""
+
+    def __init__(self, number: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.number = number
+        self.shape = shape
+
+    def forward(self, original: Tensor | None = None) -> Tensor:
+        return torch.onnx.ops.symbolic(
+            f"{STAND_INS}::Stored",
+            (),
+            {"number": self.number},
+            dtype=torch.float32,
+            shape=self.shape,
+            version=1,
+        )
+
+
+class IntegerLinear(nn.Module):
+    """A linear layer whose product is one of integers."""
+
+    def __init__(self, linear: nn.Linear, integers: Integers) -> None:
+        super().__init__()
+        content = packed(integers)
+        assert content is not None
+        self.attributes = product_attributes(content)
+        self.register_buffer("blocks", torch.from_numpy(content.blocks))
+        self.register_buffer("scales", torch.from_numpy(content.scales.astype(np.float32)))
+        points = content.zero_points
+        self.register_buffer("points", None if points is None else torch.from_numpy(points))
+        self.bias = linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.onnx.ops.symbolic(
+            "com.microsoft::MatMulNBits",
+            (x, self.blocks, self.scales, self.points, None, self.bias),
+            self.attributes,
+            dtype=torch.float32,
+            shape=(*x.shape[:-1], self.attributes["N"]),
+            version=1,
+        )
+
+
+class _Given(nn.Module):
+    """A weight in full precision."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+
+    def forward(self) -> Tensor:
+        return self.weight
+
+
+class StoredGRU(nn.Module):
+    """A GRU as ONNX's operator; integer matrices are unpacked when the file is loaded.
+
+    torch's exporter knows that operator too, but fixes the length of the sequence on the way.
+    """
+
+    def __init__(self, gru: nn.GRU, integers: Mapping[str, Integers], weights: StoredWeights) -> None:
+        super().__init__()
+        self.hidden_size = gru.hidden_size
+        self.batch_first = gru.batch_first
+        self.layers = nn.ModuleList()
+        for layer in range(gru.num_layers):
+            parts = nn.ModuleList()
+            for kind in ("ih", "hh"):
+                parts.append(self._matrix(gru, f"weight_{kind}_l{layer}", integers, weights))
+            if gru.bias:
+                biases = [getattr(gru, f"bias_{kind}_l{layer}") for kind in ("ih", "hh")]
+                both = torch.cat([bias.detach()[self._order()] for bias in biases])
+                parts.register_buffer("bias", both.unsqueeze(0))
+            self.layers.append(parts)
+
+    def _matrix(
+        self,
+        gru: nn.GRU,
+        name: str,
+        integers: Mapping[str, Integers],
+        weights: StoredWeights,
+    ) -> nn.Module:
+        if name not in integers:
+            return _Given(getattr(gru, name).detach()[self._order()].unsqueeze(0))
+        content = integers[name].take_rows(self._order())
+        return weights.node(content, (1, *content.codes.shape))
+
+    def _order(self) -> np.ndarray:
+        """ONNX has the gates in another order than torch: update, reset, new."""
+        reset, update, new = np.arange(3 * self.hidden_size).reshape(3, -1)
+        return np.concatenate([update, reset, new])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        steps = x.transpose(0, 1) if self.batch_first else x
+        for parts in self.layers:
+            inputs, recurrent = (part() for part in parts)
+            length, batch = steps.shape[0], steps.shape[1]
+            steps = torch.onnx.ops.symbolic(
+                "GRU",
+                (steps, inputs, recurrent, getattr(parts, "bias", None)),
+                {"hidden_size": self.hidden_size, "linear_before_reset": 1},
+                dtype=torch.float32,
+                shape=(length, 1, batch, self.hidden_size),
+            ).squeeze(1)
+        return (steps.transpose(0, 1) if self.batch_first else steps), None
+
+
+def replace_modules(
+    encoder: nn.Module, integers: Mapping[str, Integers], weights: StoredWeights
+) -> nn.Module:
+    """Let every weight of ``encoder`` that is known as integers be read as such, in place.
+
+    Args:
+        encoder: The module to trace.
+        integers: By the name of the parameter in ``encoder``, as a matrix of its first axis
+            against all others.
+        weights: Collects what the traced graph refers to.
+    """
+    for name, module in list(encoder.named_modules()):
+        start = f"{name}." if name else ""
+        own = {
+            parameter: integers[start + parameter]
+            for parameter, _ in module.named_parameters(recurse=False)
+            if start + parameter in integers
+        }
+        if isinstance(module, nn.GRU):
+            _put(encoder, name, StoredGRU(module, own, weights))
+        elif not own:
+            continue
+        elif isinstance(module, nn.Linear) and packed(own["weight"]) is not None:
+            _put(encoder, name, IntegerLinear(module, own["weight"]))
+        else:
+            for parameter, content in own.items():
+                shape = tuple(getattr(module, parameter).shape)
+                node = weights.node(content, shape)
+                parametrize.register_parametrization(module, parameter, node, unsafe=True)
+    return encoder
+
+
+def _put(encoder: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(encoder.get_submodule(parent), last, module)

@@ -1,0 +1,180 @@
+"""The whole file as one graph: item sequence and length in, the best items and scores out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from torch import Tensor
+
+from recbole_compress.export.encoder import splice_encoder, traced
+from recbole_compress.export.graph import FLOAT, INT64, Graph
+from recbole_compress.export.lookup import Store
+from recbole_compress.export.scoring import Scorer
+from recbole_compress.export.sources import Source
+from recbole_compress.export.storage import Integers
+
+__all__ = ["recommender_graph"]
+
+
+def recommender_graph(
+    source: Source,
+    integers: Mapping[Tensor, Integers],
+    k: int,
+    half: bool = False,
+    all_scores: bool = False,
+) -> ModelProto:
+    """Put a model into one ONNX graph.
+
+    Inputs: ``item_seq`` int64 ``(B, L)``, right-padded with 0; ``length`` int64 ``(B,)``. With
+    defaults, so that they may be left out: ``k`` int64 ``(1,)``; ``exclude_history`` bool ``(1,)``;
+    ``candidates`` int64 ``(B, C)``, the only items to rank, padded with 0; ``user`` int64 ``(1,)`` or
+    ``(B,)``, of models that ask for it.
+
+    Outputs: ``items`` int64 ``(B, k)`` and ``scores`` float ``(B, k)``, best first, less than ``k`` where
+    there are not so many; an item that may not be ranked has the score ``-inf`` and stands last. With
+    ``all_scores``, a third one: ``all_scores`` ``(B, n_items)``.
+
+    Args:
+        source: The model.
+        integers: Parameters to store as integers.
+        k: The default.
+        half: Store item tables in half precision.
+        all_scores: Add that output.
+    """
+    graph = Graph()
+    inputs = {"item_seq": "item_seq", "length": "length"}
+    sequence = _clean(graph, source)
+    values = {**inputs, "item_seq": sequence}
+    if source.user:
+        # One user for all rows will do.
+        zeros = graph.op("Mul", "length", graph.constant(0, np.int64))
+        values["user"] = graph.op("Add", "user", zeros)
+    store = Store(graph, integers, half)
+    items, scorer = source.store(store)
+    encoder = traced(*_call(source), _by_name(source, integers))
+    hidden = splice_encoder(graph, encoder, values, items.rows)
+    _rank(graph, scorer, hidden, all_scores, source.n_items)
+    return _model(graph, source, k, all_scores)
+
+
+def _clean(graph: Graph, source: Source) -> str:
+    """Nothing stands behind a sequence's end, and as much padding as the model wants."""
+    column = graph.op(
+        "Range",
+        graph.constant(0, np.int64),
+        graph.op("Squeeze", graph.size("item_seq", 1)),
+        graph.constant(1, np.int64),
+    )
+    end = graph.op("Unsqueeze", "length", graph.integers(1))
+    inside = graph.op("Less", column, end)
+    sequence = graph.op("Where", inside, "item_seq", graph.constant(0, np.int64))
+    if source.padded:
+        missing = graph.op("Sub", graph.integers(source.max_length), graph.size(sequence, 1))
+        pads = graph.op("Concat", graph.integers(0, 0, 0), missing, axis=0)
+        sequence = graph.op("Pad", sequence, pads, graph.constant(0, np.int64))
+        sequence = graph.slice(sequence, 0, source.max_length, 1)
+    return sequence
+
+
+def _call(source: Source) -> tuple[Any, dict[str, Tensor], dict[str, Any]]:
+    """The encoder, an example to trace it with, and which of its axes have no fixed length."""
+    batch, length = 3, source.max_length
+    if not source.padded:
+        length = max(2, min(7, length))
+    generator = torch.Generator().manual_seed(0)
+    example = {
+        "item_seq": torch.randint(1, source.n_items, (batch, length), generator=generator),
+        "length": torch.arange(batch) % length + 1,
+    }
+    rows = torch.export.Dim("batch")
+    columns = torch.export.Dim("sequence", max=source.max_length)
+    sequence = {0: rows} if source.padded else {0: rows, 1: columns}
+    dynamic: dict[str, Any] = {"item_seq": sequence, "length": {0: rows}}
+    if source.user:
+        example["user"] = torch.zeros(batch, dtype=torch.long)
+        dynamic["user"] = {0: rows}
+    return source.encoder, example, dynamic
+
+
+def _by_name(source: Source, integers: Mapping[Tensor, Integers]) -> dict[str, Integers]:
+    named = source.encoder.named_parameters(remove_duplicate=False)
+    return {name: integers[parameter] for name, parameter in named if parameter in integers}
+
+
+def _rank(graph: Graph, scorer: Scorer, hidden: str, all_scores: bool, n_items: int) -> None:
+    """From hidden states to the outputs."""
+    # Room for what is ranked but must not be shown: padding and the history.
+    history = graph.op("Mul", graph.size("item_seq", 1), graph.cast("exclude_history", INT64))
+    room = graph.op("Add", graph.op("Add", "k", history), graph.integers(1))
+
+    def of_all(inner: Graph) -> tuple[str, str]:
+        return scorer.topk(inner, hidden, room)
+
+    def of_candidates(inner: Graph) -> tuple[str, str]:
+        # One row of candidates for all sequences will do.
+        zeros = inner.op("Mul", "length", inner.constant(0, np.int64))
+        ids = inner.op("Add", "candidates", inner.op("Unsqueeze", zeros, inner.integers(1)))
+        return scorer.of_candidates(inner, hidden, ids), ids
+
+    given = graph.op("Greater", graph.op("Size", "candidates"), graph.constant(0, np.int64))
+    values, ids = graph.branch(given, of_candidates, of_all, (FLOAT, INT64))
+
+    padding = graph.op("Equal", ids, graph.constant(0, np.int64))
+    same = graph.op(
+        "Equal",
+        graph.op("Unsqueeze", ids, graph.integers(2)),
+        graph.op("Unsqueeze", "item_seq", graph.integers(1)),
+    )
+    seen = graph.op("ReduceMax", graph.cast(same, INT64), graph.integers(2), keepdims=0)
+    seen = graph.op("Mul", seen, graph.cast("exclude_history", INT64))
+    hidden_from_view = graph.op("Or", padding, graph.op("Greater", seen, graph.constant(0, np.int64)))
+    values = graph.masked(values, hidden_from_view, -np.inf)
+    shown = graph.op("Min", "k", graph.size(values, 1))
+    best, place = graph.topk(values, shown)
+    _output(graph, best, "scores")
+    _output(graph, graph.op("GatherElements", ids, place, axis=1), "items")
+
+    if all_scores:
+        scores = scorer.scores(graph, hidden)
+        ids = graph.constant(np.arange(n_items), np.int64)
+        by_id = graph.op("Gather", scores, scorer.columns.of_ids(graph, ids), axis=1)
+        padding = graph.op("Equal", ids, graph.constant(0, np.int64))
+        _output(graph, graph.masked(by_id, padding, -np.inf), "all_scores")
+
+
+def _output(graph: Graph, value: str, name: str) -> None:
+    graph.nodes.append(helper.make_node("Identity", [value], [name]))
+
+
+def _model(graph: Graph, source: Source, k: int, all_scores: bool) -> ModelProto:
+    def value(name: str, kind: int, *shape: str | int) -> Any:
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    inputs = [
+        value("item_seq", INT64, "batch", "sequence"),
+        value("length", INT64, "batch"),
+        value("k", INT64, 1),
+        value("exclude_history", TensorProto.BOOL, 1),
+        value("candidates", INT64, "rows", "candidates_per_row"),
+    ]
+    defaults = {
+        "k": np.array([k], np.int64),
+        "exclude_history": np.array([False]),
+        "candidates": np.zeros((1, 0), np.int64),
+    }
+    if source.user:
+        inputs.append(value("user", INT64, "users"))
+        defaults["user"] = np.zeros(1, np.int64)
+    for name, default in defaults.items():
+        graph.initializers[name] = numpy_helper.from_array(default, name)
+    outputs = [
+        value("items", INT64, "batch", "found"),
+        value("scores", FLOAT, "batch", "found"),
+    ]
+    if all_scores:
+        outputs.append(value("all_scores", FLOAT, "batch", source.n_items))
+    return graph.model(inputs, outputs)

@@ -1,0 +1,231 @@
+"""Hidden states -> the best items, in a graph: one class per kind of item head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import singledispatch
+
+import numpy as np
+from torch import Tensor
+
+from recbole_compress.embeddings import BlockwiseEmbedding
+from recbole_compress.errors import ExportError
+from recbole_compress.export.columns import Columns, by_rank
+from recbole_compress.export.graph import FLOAT, INT64, Graph
+from recbole_compress.export.lookup import (
+    BlockwiseItems,
+    CodedItems,
+    DenseItems,
+    LowRankItems,
+    Store,
+    StoredItems,
+)
+from recbole_compress.heads import (
+    ItemHead,
+    LowRankHead,
+    TiedCodesHead,
+    TiedHead,
+    TiedTwoLevelHead,
+    TwoLevelHead,
+    UntiedHead,
+)
+
+__all__ = ["Scorer", "stored_scorer"]
+
+
+class Scorer:
+    """Scores by products with a stored table.
+
+    Args:
+        items: The table.
+    """
+
+    def __init__(self, items: StoredItems) -> None:
+        self.items = items
+        self.columns = items.columns
+
+    def scores(self, graph: Graph, hidden: str) -> str:
+        """``(B, columns)``, all of them."""
+        return self.items.scores(graph, hidden)
+
+    def topk(self, graph: Graph, hidden: str, k: str) -> tuple[str, str]:
+        """The ``k`` ``(1,)`` best columns: scores and item ids, padding possibly among them."""
+        k = graph.op("Min", k, graph.integers(self.columns.n_columns))
+        values, columns = graph.topk(self.scores(graph, hidden), k)
+        return values, self.columns.to_ids(graph, columns)
+
+    def of_candidates(self, graph: Graph, hidden: str, ids: str) -> str:
+        """Scores of ids ``(B, C)`` alone, ``(B, C)``."""
+        rows = self.items.rows(graph, ids)
+        column = graph.op("Unsqueeze", hidden, graph.integers(2))
+        return graph.op("Squeeze", graph.op("MatMul", rows, column), graph.integers(2))
+
+
+class BiasedScorer(Scorer):
+    """A bias per item comes with the products: candidates take theirs from there."""
+
+    def of_candidates(self, graph: Graph, hidden: str, ids: str) -> str:
+        columns = self.columns.of_ids(graph, ids)
+        return graph.op("GatherElements", self.scores(graph, hidden), columns, axis=1)
+
+
+class TwoLevelScorer(Scorer):
+    """Popular items and one token per tail first; a tail only where it can still contribute.
+
+    Exactly the top-k of the full softmax: no item of a tail is more probable than its token.
+
+    Args:
+        store: Where the numbers go.
+        columns: In order of popularity.
+        heads: Matrices whose products together are the first level: items, then tokens.
+        tails: Projection and matrix of each.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        columns: Columns,
+        head: Tensor,
+        tokens: Tensor | None,
+        tails: Sequence[tuple[Tensor, Tensor]],
+        projection: Tensor | None = None,
+    ) -> None:
+        self.columns = columns
+        self.head = store.matrix(head)
+        self.tokens = None if tokens is None else store.value(tokens)
+        self.projection = None if projection is None else store.value(projection)
+        self.n_head = len(head) - (len(tails) if tokens is None else 0)
+        self.tails = [(store.value(narrow), store.matrix(table)) for narrow, table in tails]
+
+    def _first_level(self, graph: Graph, hidden: str) -> tuple[str, str]:
+        """Log-probabilities of popular items, and of the tokens."""
+        narrow = hidden
+        if self.projection is not None:
+            narrow = graph.op("Gemm", hidden, self.projection, transB=1)
+        logits = self.head.product(graph, narrow)
+        if self.tokens is not None:
+            own = graph.op("Gemm", hidden, self.tokens, transB=1)
+            logits = graph.op("Concat", logits, own, axis=1)
+        log_probs = graph.op("LogSoftmax", logits, axis=1)
+        n = self.n_head
+        end = n + len(self.tails)
+        return graph.slice(log_probs, 0, n, 1), graph.slice(log_probs, n, end, 1)
+
+    def _tail(self, graph: Graph, hidden: str, tokens: str, i: int) -> tuple[str, str]:
+        """Logits of a tail, and what makes log-probabilities of them when it is added."""
+        projection, matrix = self.tails[i]
+        logits = matrix.product(graph, graph.op("Gemm", hidden, projection, transB=1))
+        mass = graph.op("ReduceLogSumExp", logits, graph.integers(1), keepdims=1)
+        return logits, graph.op("Sub", graph.slice(tokens, i, i + 1, 1), mass)
+
+    def scores(self, graph: Graph, hidden: str) -> str:
+        popular, tokens = self._first_level(graph, hidden)
+        pieces = [popular]
+        for i in range(len(self.tails)):
+            logits, shift = self._tail(graph, hidden, tokens, i)
+            pieces.append(graph.op("Add", logits, shift))
+        return graph.op("Concat", *pieces, axis=1)
+
+    def topk(self, graph: Graph, hidden: str, k: str) -> tuple[str, str]:
+        k = graph.op("Min", k, graph.integers(self.columns.n_columns))
+        popular, tokens = self._first_level(graph, hidden)
+        found = graph.op("Min", k, graph.integers(self.n_head))
+        values, columns = graph.topk(popular, found)
+        # Places not filled yet hold -inf, so every tail is opened until k items are found.
+        missing = graph.op("Sub", k, found)
+        pads = graph.op("Concat", graph.integers(0, 0, 0), missing, axis=0)
+        values = graph.op("Pad", values, pads, graph.constant(-np.inf, np.float32))
+        columns = graph.op("Pad", columns, pads, graph.constant(0, np.int64))
+        start = self.n_head
+        for i, (_, matrix) in enumerate(self.tails):
+            values, columns = self._with_tail(
+                graph, hidden, tokens, i, k, values, columns, start
+            )
+            start += matrix.n_rows
+        return values, self.columns.to_ids(graph, columns)
+
+    def _with_tail(
+        self,
+        graph: Graph,
+        hidden: str,
+        tokens: str,
+        i: int,
+        k: str,
+        values: str,
+        columns: str,
+        start: int,
+    ) -> tuple[str, str]:
+        token = graph.slice(tokens, i, i + 1, 1)
+        last = graph.op("ReduceMin", values, graph.integers(1), keepdims=1)
+        may_enter = graph.cast(graph.op("GreaterOrEqual", token, last), INT64)
+        opened = graph.op("ReduceMax", may_enter, keepdims=0)
+        condition = graph.op("Greater", opened, graph.constant(0, np.int64))
+
+        def open_it(inner: Graph) -> tuple[str, str]:
+            logits, shift = self._tail(inner, hidden, tokens, i)
+            here = inner.op("Min", k, inner.integers(self.tails[i][1].n_rows))
+            best, row = inner.topk(logits, here)
+            best = inner.op("Add", best, shift)
+            row = inner.op("Add", row, inner.constant(start, np.int64))
+            all_values = inner.op("Concat", values, best, axis=1)
+            all_columns = inner.op("Concat", columns, row, axis=1)
+            kept, place = inner.topk(all_values, k)
+            return kept, inner.op("GatherElements", all_columns, place, axis=1)
+
+        kept, place = graph.branch(
+            condition, open_it, lambda inner: (values, columns), (FLOAT, INT64)
+        )
+        return kept, place
+
+    def of_candidates(self, graph: Graph, hidden: str, ids: str) -> str:
+        columns = self.columns.of_ids(graph, ids)
+        return graph.op("GatherElements", self.scores(graph, hidden), columns, axis=1)
+
+
+@singledispatch
+def stored_scorer(head: ItemHead, store: Store, items: StoredItems) -> Scorer:
+    """Put an item head into the file; ``items`` is the input side, which it may share."""
+    raise ExportError(f"{type(head).__name__}: no way to store this item head in a file is known")
+
+
+@stored_scorer.register
+def _(head: TiedHead, store: Store, items: StoredItems) -> Scorer:
+    return Scorer(items)
+
+
+@stored_scorer.register
+def _(head: UntiedHead, store: Store, items: StoredItems) -> Scorer:
+    kind = Scorer if head.bias is None else BiasedScorer
+    return kind(DenseItems(store, head.weight, head.num_embeddings, head.bias))
+
+
+@stored_scorer.register
+def _(head: LowRankHead, store: Store, items: StoredItems) -> Scorer:
+    kind = Scorer if head.bias is None else BiasedScorer
+    return kind(LowRankItems(store, head.weight, head.projection, head.bias))
+
+
+@stored_scorer.register
+def _(head: TiedCodesHead, store: Store, items: StoredItems) -> Scorer:
+    assert isinstance(items, CodedItems)
+    return Scorer(CodedItems(store, head.codes, head.centroids, shared=items.codes))
+
+
+@stored_scorer.register
+def _(head: TwoLevelHead, store: Store, items: StoredItems) -> Scorer:
+    columns = items.columns
+    if not isinstance(items, BlockwiseItems):
+        columns = by_rank(store.graph, head.item_blocks)
+    tails = list(zip(head.tail_projections, head.tail_weights, strict=True))
+    return TwoLevelScorer(store, columns, head.weight, None, tails)
+
+
+@stored_scorer.register
+def _(head: TiedTwoLevelHead, store: Store, items: StoredItems) -> Scorer:
+    (embedding,) = head._embedding
+    assert isinstance(embedding, BlockwiseEmbedding)
+    projection = embedding.projections["0"] if "0" in embedding.projections else None
+    tails = list(zip(head.tail_projections, list(embedding.tables)[1:], strict=True))
+    return TwoLevelScorer(
+        store, items.columns, embedding.tables[0], head.tokens, tails, projection
+    )
