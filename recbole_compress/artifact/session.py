@@ -1,0 +1,134 @@
+"""An exported file as a function on arrays of item ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from recbole_compress.artifact import checksum, metadata
+from recbole_compress.errors import ArtifactError
+
+__all__ = ["Session", "open_session"]
+
+_ERRORS_ONLY = 3
+
+
+def open_session(content: str | bytes, threads: int, path: str) -> onnxruntime.InferenceSession:
+    """ONNX Runtime's session on the processor.
+
+    Args:
+        content: The file's name, or what it holds.
+        threads: How many to use; 0 for as many as there are cores.
+        path: For messages.
+
+    Raises:
+        ArtifactError: Damaged, or made for other operators than this onnxruntime has.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        reason = " ".join(str(error).split())[:240]
+        if any(hint in reason for hint in _MISSING_OPERATOR):
+            raise ArtifactError(
+                f"{path}: made for operators that onnxruntime {onnxruntime.__version__} does not "
+                f"have; install a newer one ({reason})"
+            ) from error
+        raise ArtifactError(f"{path}: damaged, or no ONNX file ({reason})") from error
+
+
+_MISSING_OPERATOR = (
+    "is not a registered function/op",
+    "NOT_IMPLEMENTED",
+    "No Op registered",
+    "Could not find an implementation",
+    "is under development",
+    "opset",
+)
+
+
+class Session:
+    """An exported file, ids in and ids out.
+
+    Args:
+        path: The file.
+        threads: See :func:`open_session`.
+
+    Attributes:
+        described: What the file says of itself, see :mod:`~recbole_compress.artifact.metadata`.
+
+    Raises:
+        ArtifactError: A file that cannot be used; nothing of it is run before it is checked.
+    """
+
+    def __init__(self, path: str, threads: int = 1) -> None:
+        if threads < 0:
+            raise ArtifactError(f"threads={threads}: choose 1 or more, or 0 for all cores")
+        checksum.check(path)
+        self.path = path
+        self._session = open_session(path, threads, path)
+        self.described: dict[str, Any] = metadata.read(
+            self._session.get_modelmeta().custom_metadata_map, path
+        )
+        self.n_items: int = self.described["n_items"]
+        self.max_length: int = self.described["max_length"]
+        self.has_all_scores = "all_scores" in {out.name for out in self._session.get_outputs()}
+        self._known = {given.name for given in self._session.get_inputs()} | {
+            given.name for given in self._session.get_overridable_initializers()
+        }
+
+    def topk(
+        self,
+        item_seq: np.ndarray,
+        length: np.ndarray,
+        k: int | None = None,
+        exclude_history: bool = False,
+        candidates: np.ndarray | None = None,
+        user: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The best items of every row: ids and scores ``(B, k)``, best first.
+
+        Args:
+            item_seq: Item ids ``(B, L)``, right-padded with 0.
+            length: ``(B,)``.
+            k: How many; the file's own number if None.
+            exclude_history: Leave out the items of the row itself.
+            candidates: Item ids ``(B, C)`` or ``(1, C)``, the only ones to rank.
+            user: User ids ``(B,)``, for models that ask for them.
+        """
+        feed = self._feed(item_seq, length, user)
+        if k is not None:
+            feed["k"] = np.array([k], np.int64)
+        if exclude_history:
+            feed["exclude_history"] = np.array([True])
+        if candidates is not None:
+            feed["candidates"] = np.asarray(candidates, np.int64)
+        ids, scores = self._session.run(["items", "scores"], feed)
+        return ids, scores
+
+    def all_scores(
+        self, item_seq: np.ndarray, length: np.ndarray, user: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Scores of all items ``(B, n_items)``, padding at ``-inf``.
+
+        Raises:
+            ArtifactError: A file that was exported without them.
+        """
+        if not self.has_all_scores:
+            raise ArtifactError(f"{self.path}: has no scores of all items; export with --all-scores")
+        (scores,) = self._session.run(["all_scores"], self._feed(item_seq, length, user))
+        return scores
+
+    def _feed(
+        self, item_seq: np.ndarray, length: np.ndarray, user: np.ndarray | None
+    ) -> dict[str, np.ndarray]:
+        feed: Mapping[str, Any] = {"item_seq": item_seq, "length": length}
+        if user is not None and "user" in self._known:
+            feed = {**feed, "user": user}
+        return {name: np.ascontiguousarray(value, np.int64) for name, value in feed.items()}

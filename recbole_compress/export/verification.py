@@ -1,0 +1,132 @@
+"""Whether a file says what the model says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_compress.artifact.session import open_session
+from recbole_compress.errors import ExportError
+from recbole_compress.export.sources import Source
+
+__all__ = ["Deviation", "verified"]
+
+# Of the range of a row's scores. Rounding of float32; and of 8-bit activations besides.
+_TOLERANCE, _TOLERANCE_OF_INTEGERS = 1e-4, 0.05
+_CANDIDATES = 7
+
+
+class Deviation(NamedTuple):
+    """How far a file is from its model.
+
+    Attributes:
+        largest: Largest difference of a score, as a share of the range of its row's scores.
+        same_items: Share of the places in the top-k that hold the same item.
+        sequences: How many sequences were compared.
+    """
+
+    largest: float
+    same_items: float
+    sequences: int
+
+
+@torch.no_grad()
+def verified(path: str, source: Source, k: int, integers: bool) -> Deviation:
+    """Compare a file with its model on random and extreme sequences.
+
+    Each sequence of length 1, in between, and full; one item repeated; the last ids of the
+    catalogue, which training may never have seen. Asked for the top-k, with history
+    excluded, for candidates, and in batches of one and of several.
+
+    Args:
+        path: The file.
+        source: The model.
+        k: How many items to compare; all there are if there are fewer.
+        integers: The file multiplies integers, so that small differences are what is expected.
+
+    Raises:
+        ExportError: They differ by more than rounding explains.
+    """
+    session = open_session(path, 1, path)
+    tolerance = _TOLERANCE_OF_INTEGERS if integers else _TOLERANCE
+    k = min(k, source.n_items - 1)
+    largest, same, places, sequences = 0.0, 0, 0, 0
+    for item_seq, length in _sequences(source):
+        feed = {"item_seq": item_seq.numpy(), "length": length.numpy()}
+        truth = _truth(source, item_seq, length)
+        seen = truth.scatter(1, item_seq, -torch.inf)
+        chosen = torch.randint(1, source.n_items, (1, _CANDIDATES)).unique().unsqueeze(0)
+        among = torch.full_like(truth, -torch.inf).scatter(
+            1, chosen.expand(len(truth), -1), truth[:, chosen[0]]
+        )
+        asked = (
+            (truth, {}),
+            (seen, {"exclude_history": np.array([True])}),
+            (among, {"candidates": chosen.numpy()}),
+        )
+        for expected, options in asked:
+            wanted = np.array([k], np.int64)
+            ids, scores = session.run(["items", "scores"], {**feed, "k": wanted, **options})
+            difference, right = _compare(path, expected, ids, scores, tolerance)
+            largest = max(largest, difference)
+            same, places = same + right, places + ids.size
+        sequences += len(item_seq)
+    return Deviation(largest, same / places, sequences)
+
+
+def _compare(
+    path: str, expected: Tensor, ids: np.ndarray, scores: np.ndarray, tolerance: float
+) -> tuple[float, int]:
+    """Largest deviation of a score, and how many places hold the same item."""
+    best, where = expected.topk(min(ids.shape[1], expected.shape[1]), dim=1)
+    real = torch.isfinite(expected)
+    rows = expected.masked_fill(~real, torch.nan)
+    spread = torch.nan_to_num(rows, nan=-torch.inf).amax(1) - torch.nan_to_num(rows, nan=torch.inf).amin(1)
+    spread = torch.where(spread > 0, spread, torch.ones(())).unsqueeze(1)
+    found, own = torch.from_numpy(ids), torch.from_numpy(scores)
+    finite = torch.isfinite(best)
+    if not torch.equal(torch.isfinite(own), finite):
+        raise ExportError(f"{path}: not written: the file ranks items that the model does not")
+    of_same = (own - expected.gather(1, found)).masked_fill(~finite, 0).abs() / spread
+    # Each place must hold an item as good as the one that belongs there, up to rounding.
+    of_place = (own - best).masked_fill(~finite, 0).abs() / spread
+    difference = float(torch.maximum(of_same, of_place).max())
+    if not difference <= tolerance:
+        raise ExportError(
+            f"{path}: not written: its scores differ from the model's by {difference:.2g} of their "
+            f"range, more than rounding explains ({tolerance:g})"
+        )
+    return difference, int(((found == where) | ~finite).sum())
+
+
+def _truth(source: Source, item_seq: Tensor, length: Tensor) -> Tensor:
+    """The model's scores, asked as RecBole asks it, ``-inf`` for padding."""
+    if source.padded:
+        missing = source.max_length - item_seq.shape[1]
+        item_seq = torch.nn.functional.pad(item_seq, (0, missing))
+    scores = source.scores(item_seq, length, torch.zeros(len(item_seq), dtype=torch.long)).clone()
+    scores[:, 0] = -torch.inf
+    return scores
+
+
+def _sequences(source: Source) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of right-padded sequences."""
+    generator = torch.Generator().manual_seed(20)
+    longest, n_items = source.max_length, source.n_items
+
+    def random(rows: int, columns: int) -> Tensor:
+        return torch.randint(1, n_items, (rows, columns), generator=generator)
+
+    yield random(1, 1), torch.ones(1, dtype=torch.long)
+    yield random(5, longest), torch.full((5,), longest)
+    length = torch.randint(1, longest + 1, (16,), generator=generator)
+    column = torch.arange(int(length.max()))
+    yield random(16, len(column)) * (column < length.unsqueeze(1)), length
+    yield random(2, 1).expand(2, longest).contiguous(), torch.full((2,), longest)
+    few = min(3, longest)
+    last = torch.arange(n_items - few, n_items).clamp(min=1).unsqueeze(0)
+    yield last, torch.tensor([few])

@@ -1,0 +1,110 @@
+"""A model as a file: put together, compared with the model, and only then there."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from onnx import ModelProto
+from torch import nn
+
+from recbole_compress.artifact import checksum, metadata
+from recbole_compress.errors import ExportError
+from recbole_compress.export.graph import MICROSOFT
+from recbole_compress.export.integers import integers_of
+from recbole_compress.export.recommender_graph import recommender_graph
+from recbole_compress.export.sources import source_of
+from recbole_compress.export.verification import Deviation, verified
+
+__all__ = ["Exported", "export_model"]
+
+
+class Exported(NamedTuple):
+    """A file that was written and compared with its model.
+
+    Attributes:
+        path: Where it is.
+        size_bytes: On the disk.
+        deviation: How far it is from the model.
+    """
+
+    path: str
+    size_bytes: int
+    deviation: Deviation
+
+
+def export_model(
+    model: nn.Module,
+    path: str,
+    *,
+    quantized: nn.Module | None = None,
+    k: int = 10,
+    half: bool = False,
+    all_scores: bool = False,
+    described: Mapping[str, Any] | None = None,
+) -> Exported:
+    """Write a model into one ONNX file.
+
+    The file is written under a temporary name, read back and compared with the model; it takes its
+    name only when they agree. What was at ``path`` before is there until then.
+
+    Args:
+        model: A model of this package or one of RecBole's, in full precision.
+        path: The file.
+        quantized: The same model on integer grids, whose numbers ``model`` has (see
+            :func:`~recbole_compress.export.integers.read_numbers_of`): its integers are stored.
+        k: How many items are returned where nothing else is asked for.
+        half: Store tables in half precision; ``model`` is rounded likewise.
+        all_scores: Add an output with the scores of all items.
+        described: What the file is to say of itself.
+
+    Raises:
+        ExportError: A model that cannot be exported, a file that cannot be written, or one that does
+            not say what the model says.
+    """
+    source = source_of(model)
+    if not 1 <= k < source.n_items:
+        raise ExportError(f"k={k}: choose 1 .. {source.n_items - 1}, the number of items")
+    if half:
+        for parameter in source.tables:
+            parameter.data = parameter.data.half().float()
+    integers = {} if quantized is None else integers_of(quantized, model)
+    onnx_model = recommender_graph(source, integers, k, half, all_scores)
+    operators = sorted({node.op_type for node in onnx_model.graph.node if node.domain == MICROSOFT})
+    _describe(
+        onnx_model,
+        {
+            **(described or {}),
+            "n_items": source.n_items,
+            "max_length": source.max_length,
+            "k": k,
+            "operators": operators,
+        },
+    )
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        with open(temporary, "xb") as file:
+            file.write(onnx_model.SerializeToString())
+            file.flush()
+            os.fsync(file.fileno())
+        del onnx_model
+        checksum.seal(temporary)
+        deviation = verified(temporary, source, k, bool(integers))
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary)
+    return Exported(path, os.path.getsize(path), deviation)
+
+
+def _describe(model: ModelProto, described: Mapping[str, Any]) -> None:
+    entries = {**metadata.written(described), checksum.CHECKSUM_KEY: checksum.EMPTY}
+    for key, value in entries.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
