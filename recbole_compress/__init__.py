@@ -2,25 +2,21 @@
 
 Importing this package makes its models known to RecBole by name:
 ``run_recbole(model="CpRecNextItNet")`` and RecBole's other functions then work as for its own.
+
+Without RecBole or torch only :mod:`recbole_compress.artifact` can be used, which needs neither.
 """
+
+from importlib.util import find_spec
 
 from recbole_compress._version import __version__
 
 __all__ = ["__version__"]
 
-try:
-    import recbole  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != "recbole":
-        raise
-    raise ModuleNotFoundError(
-        "recbole_compress needs RecBole 1.2.1: pip install --no-deps recbole==1.2.1", name="recbole"
-    ) from None
+if find_spec("recbole") and find_spec("torch"):
+    from recbole_compress import compat
 
-from recbole_compress import compat
+    compat.apply()  # before anything imports recbole.quick_start or makes a Config
 
-compat.apply()  # before anything imports recbole.quick_start or makes a Config
+    from recbole_compress.config import registry
 
-from recbole_compress.config import registry  # noqa: E402
-
-registry.install()
+    registry.install()

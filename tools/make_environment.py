@@ -18,7 +18,7 @@ import sys
 
 OLDEST, NEWEST = (3, 10), (3, 13)
 RECBOLE = "recbole==1.2.1"
-EXTRAS = ("test", "lint", "hyper", "plot")
+EXTRAS = ("test", "lint", "hyper", "plot", "export")
 COMPLETE = "complete"  # the file inside the environment that says so; the Makefile knows its name
 
 

@@ -113,12 +113,46 @@ def evaluate(arguments: list[str]) -> None:
     evaluate(arguments)
 
 
+def export(arguments: list[str]) -> None:
+    """Write a trained model into one file that runs without RecBole and torch."""
+    from recbole_compress.quick_start.export import export
+    from recbole_compress.quick_start.quick_start import ignore_warnings_of_recbole
+
+    ignore_warnings_of_recbole()
+    export(arguments)
+
+
+def recommend(arguments: list[str]) -> None:
+    """Ask an exported file."""
+    try:
+        from recbole_compress.artifact.command import recommend
+    except ModuleNotFoundError as error:
+        raise RecBoleCompressError(
+            f"{error.name} is missing: pip install 'recbole-compress[runtime]'"
+        ) from error
+    recommend(arguments)
+
+
+def demo(arguments: list[str]) -> None:
+    """Write a static page that recommends in the browser."""
+    try:
+        from recbole_compress.demo.site import demo
+    except ModuleNotFoundError as error:
+        raise RecBoleCompressError(
+            f"{error.name} is missing: pip install 'recbole-compress[export]'"
+        ) from error
+    demo(arguments)
+
+
 COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "synthetic": synthetic,
     "run": run,
     "compare": compare,
     "pair-domains": pair_domains,
     "split-domains": split_domains,
+    "export": export,
+    "recommend": recommend,
+    "demo": demo,
     "tune": tune,
     "quantize": quantize,
     "evaluate": evaluate,

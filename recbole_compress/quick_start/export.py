@@ -1,0 +1,197 @@
+"""``recbole-compress export CHECKPOINT -o model.onnx``: a trained model as one file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from recbole_compress._version import __version__
+from recbole_compress.config.given import read_command_line
+from recbole_compress.config.values import parse_value
+from recbole_compress.data.catalogue import Catalogue
+from recbole_compress.errors import ConfigError, DataError, ExportError, RecBoleCompressError
+from recbole_compress.quick_start.from_checkpoint import Restored, model_alone
+from recbole_compress.quick_start.host_models import dataset_class
+from recbole_compress.quick_start.resumption import given_to
+from recbole_compress.reports.card import card_path_for
+from recbole_compress.trainers.checkpoint import item_map_fingerprint
+
+__all__ = ["export", "export_checkpoint"]
+
+FULL, HALF = 32, 16
+BITS = (FULL, HALF, 8, 4, 2)
+OPTIONS = ("table_bits", "weight_bits", "k", "all_scores", "tokens")
+
+
+def export(arguments: list[str]) -> None:
+    """The command: ``CHECKPOINT -o FILE.onnx [--table-bits=4] [--weight-bits=8] [--k=10] ...``."""
+    path, out, options, settings = _read(arguments)
+    done = export_checkpoint(path, out, **options, **settings)
+    deviation = done.deviation
+    print(
+        f"{done.path}: {done.size_bytes:,} bytes\n"
+        f"compared with the model on {deviation.sequences} sequences: largest deviation of a score "
+        f"{deviation.largest:.2g} of the range of scores, {deviation.same_items:.1%} of the "
+        "recommended items at the same place"
+    )
+
+
+def _read(arguments: list[str]) -> tuple[str, str, dict[str, Any], dict[str, Any]]:
+    rest, out = list(arguments), None
+    for flag in ("-o", "--output"):
+        if flag in rest:
+            place = rest.index(flag)
+            if place + 1 == len(rest):
+                raise ConfigError(f"{flag}: name the file to write, such as model.onnx")
+            out = rest[place + 1]
+            del rest[place : place + 2]
+    if not rest or rest[0].startswith("-"):
+        raise ConfigError("no checkpoint named: write recbole-compress export saved/NAME.pth")
+    path, *given = rest
+    given = ["--all-scores=True" if item == "--all-scores" else item for item in given]
+    named = [
+        f"--{item[2:].split('=', 1)[0].replace('-', '_')}={item.split('=', 1)[1]}"
+        if item.startswith("--") and "=" in item
+        else item
+        for item in given
+    ]
+    read = dict(read_command_line(named))
+    options = {key: parse_value(read.pop(key)) for key in OPTIONS if key in read}
+    return path, out or os.path.splitext(path)[0] + ".onnx", options, read
+
+
+def export_checkpoint(
+    path: str,
+    out: str,
+    *,
+    table_bits: int = FULL,
+    weight_bits: int = FULL,
+    k: int = 10,
+    all_scores: bool = False,
+    tokens: bool = True,
+    **settings: Any,
+) -> Any:
+    """Export the model of a checkpoint; the file is compared with the model before it is there.
+
+    Args:
+        path: A checkpoint of this package or of RecBole, quantized or not. The integers of a
+            quantized one are those of the file, bit for bit.
+        out: The file.
+        table_bits: Of the item tables: 32, 16, 8, 4 or 2.
+        weight_bits: Of all other matrices: 32, 8, 4 or 2.
+        k: Items returned where nothing else is asked for.
+        all_scores: Add an output with the scores of all items.
+        tokens: Let the item tokens travel with the file, which needs the data set.
+        settings: Config keys that differ from the checkpoint's, such as ``data_path``.
+
+    Returns:
+        :class:`~recbole_compress.export.writing.Exported`.
+
+    Raises:
+        RecBoleCompressError: A checkpoint, a data set or a setting that cannot be used; a file that
+            does not say what the model says. Then none is left.
+    """
+    try:
+        from recbole_compress.export.integers import quantized_copy, read_numbers_of
+        from recbole_compress.export.writing import export_model
+    except ModuleNotFoundError as error:
+        raise ExportError(
+            f"{error.name} is missing: pip install 'recbole-compress[export]'"
+        ) from error
+    for name, bits in (("table_bits", table_bits), ("weight_bits", weight_bits)):
+        if bits not in BITS or (name == "weight_bits" and bits == HALF):
+            raise ConfigError(f"{name}={bits!r}: choose one of {', '.join(map(str, BITS))}")
+    for name, value in (("all_scores", all_scores), ("tokens", tokens)):
+        if not isinstance(value, bool):
+            raise ConfigError(f"{name}={value!r}: choose True or False")
+    if isinstance(k, bool) or not isinstance(k, int):
+        raise ConfigError(f"k={k!r}: choose a whole number of items")
+    restored = model_alone(path, use_gpu=False, **settings)
+    described = _described(restored, path, tokens)
+    model, quantized = restored.model, None
+    if "quantization" in restored.state:
+        if (table_bits, weight_bits) != (FULL, FULL):
+            raise ConfigError(
+                f"{path}: is quantized already and is exported with the integers it has; "
+                "leave table_bits and weight_bits out"
+            )
+        quantized = model
+        torch.manual_seed(0)
+        model = restored.config.model_class(
+            restored.config, Catalogue(restored.config, **restored.catalogue)
+        )
+        read_numbers_of(quantized, model)
+        described["bits"] = restored.state["quantization"]["spec"]
+    elif min(table_bits, weight_bits) < HALF:
+        of_tables = FULL if table_bits == HALF else table_bits
+        quantized = quantized_copy(model, of_tables, weight_bits)
+        read_numbers_of(quantized, model)
+    described.setdefault("bits", {"table_bits": table_bits, "weight_bits": weight_bits})
+    return export_model(
+        model.eval(),
+        out,
+        quantized=quantized,
+        k=k,
+        half=table_bits == HALF,
+        all_scores=all_scores,
+        described=described,
+    )
+
+
+def _described(restored: Restored, path: str, tokens: bool) -> dict[str, Any]:
+    config = restored.config
+    described: dict[str, Any] = {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "configuration": json.loads(json.dumps(given_to(restored.state["config"]), default=str)),
+        "metrics": _metrics_beside(path),
+        "item_map_sha256": restored.state.get("item_map_sha256"),
+        "written_by": f"recbole_compress {__version__}",
+    }
+    if tokens:
+        dataset = _dataset_of(restored, path)
+        described["item_tokens"] = list(map(str, dataset.field2id_token[dataset.iid_field]))
+        described["item_map_sha256"] = item_map_fingerprint(dataset)
+        if hasattr(restored.model, "user_embedding"):
+            described["user_tokens"] = list(map(str, dataset.field2id_token[dataset.uid_field]))
+    return described
+
+
+def _dataset_of(restored: Restored, path: str) -> Any:
+    """The data set, for its tokens.
+
+    Raises:
+        DataError: It is not there, or knows other items than the checkpoint.
+    """
+    config = restored.config
+    try:
+        dataset = dataset_class(config)(config)
+    except (RecBoleCompressError, OSError, ValueError) as error:
+        raise DataError(
+            f"data set {config['dataset']!r}, for the item tokens: {error}; give --data_path=FOLDER, "
+            "or --tokens=False to export without them"
+        ) from error
+    known = restored.state.get("item_map_sha256")
+    if dataset.item_num != restored.catalogue["n_items"] or (
+        known is not None and known != item_map_fingerprint(dataset)
+    ):
+        raise DataError(
+            f"{path}: knows other items than data set {config['dataset']!r} as loaded here; give the "
+            "data it was trained on, or --tokens=False to export without item tokens"
+        )
+    return dataset
+
+
+def _metrics_beside(path: str) -> Mapping[str, Any] | None:
+    """From the card that lies beside a checkpoint, if one does."""
+    try:
+        with open(card_path_for(path), encoding="utf-8") as file:
+            return json.load(file)["metrics"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
