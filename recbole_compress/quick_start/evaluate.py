@@ -35,6 +35,7 @@ class Subject(NamedTuple):
         choices: What the card says of it beyond the settings, or instead of them.
         files: What the card says of its files.
         name: Of the model, for the card.
+        amend: Changes a finished card, given requests ``(item_seq, length)``; None for as it is.
     """
 
     config: Config
@@ -43,6 +44,7 @@ class Subject(NamedTuple):
     choices: dict[str, Any]
     files: dict[str, str | None]
     name: str
+    amend: Callable[[dict[str, Any], tuple[Any, Any]], None] | None = None
 
 
 def _checkpoint(path: str, settings: dict[str, Any]) -> Subject:
@@ -59,8 +61,38 @@ def _checkpoint(path: str, settings: dict[str, Any]) -> Subject:
     )
 
 
+def _artifact(path: str, settings: dict[str, Any]) -> Subject:
+    try:
+        from recbole_compress.artifact.session import Session
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{error.name} is missing: pip install 'recbole-compress[runtime]'"
+        ) from error
+    from recbole_compress.quick_start.artifact_subject import (
+        answering_model,
+        artifact_card,
+        config_of,
+    )
+
+    session = Session(path)
+    config = config_of(session, settings)
+    bits = session.described["bits"]
+    return Subject(
+        config,
+        session.described["item_map_sha256"],
+        lambda train_split: answering_model(session, config, train_split),
+        {key: bits[key] for key in ("weight_bits", "table_bits", "activation_bits") if key in bits},
+        {"checkpoint": None, "artifact": path},
+        session.described["model"],
+        lambda card, requests: artifact_card(card, path, requests),
+    )
+
+
 # By the file's ending; a new kind of file is one function here.
-READERS: dict[str, Callable[[str, dict[str, Any]], Subject]] = {".pth": _checkpoint}
+READERS: dict[str, Callable[[str, dict[str, Any]], Subject]] = {
+    ".pth": _checkpoint,
+    ".onnx": _artifact,
+}
 
 
 def quantized_choices(described: dict[str, Any]) -> dict[str, Any]:
@@ -140,6 +172,8 @@ def evaluate_file(
         choices={**trainer_class(config).choices(config), **subject.choices},
     )
     card["model"] = subject.name
+    if subject.amend is not None:
+        subject.amend(card, sample_requests(test_data._dataset))
     if card_path:
         write_card(card, card_path)
     logging.getLogger().info("\n" + card_table(card, card_path))

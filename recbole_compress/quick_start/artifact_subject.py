@@ -1,0 +1,75 @@
+"""An exported file, as something that RecBole's trainers evaluate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_compress.artifact.measure import measured
+from recbole_compress.artifact.session import Session
+from recbole_compress.config import Config
+from recbole_compress.errors import ConfigError
+
+__all__ = ["answering_model", "artifact_card", "config_of"]
+
+# These need no more than the best items.
+_OF_THE_TOP = {
+    *("recall", "mrr", "ndcg", "hit", "precision", "map"),
+    *("itemcoverage", "averagepopularity", "giniindex", "shannonentropy", "tailpercentage"),
+}
+
+
+def config_of(session: Session, settings: dict[str, Any]) -> Config:
+    """The settings that a file's model was made with, and what differs from them now."""
+    given = session.described["configuration"]
+    config = Config(config_dict={**given, "resume": None, "use_gpu": False, **settings})
+    metrics = {str(name).lower() for name in config["metrics"]}
+    if not session.has_all_scores and (config["ranks_path"] or metrics - _OF_THE_TOP):
+        wanted = ", ".join(sorted(metrics - _OF_THE_TOP)) or "ranks_path"
+        raise ConfigError(
+            f"{session.path}: {wanted} need scores of all items; export with --all-scores"
+        )
+    return config
+
+
+def answering_model(session: Session, config: Config, train_split: Any) -> Any:
+    """A model of the file's settings whose answers are the file's.
+
+    It is a real one, so that RecBole finds all it asks for, but its own weights are never read.
+    """
+    model = config.model_class(config, train_split)
+    enough = min(max(config["topk"]), session.n_items - 1)
+
+    def asked(interaction: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        user = interaction[model.USER_ID].numpy() if model.USER_ID in interaction else None
+        return interaction[model.ITEM_SEQ].numpy(), interaction[model.ITEM_SEQ_LEN].numpy(), user
+
+    def topk(interaction: Any, k: int) -> tuple[Tensor, Tensor]:
+        item_seq, length, user = asked(interaction)
+        ids, scores = session.topk(item_seq, length, k, user=user)
+        return torch.from_numpy(scores), torch.from_numpy(ids)
+
+    def full_sort_predict(interaction: Any) -> Tensor:
+        if session.has_all_scores:
+            return torch.from_numpy(session.all_scores(*asked(interaction)))
+        scores, ids = topk(interaction, enough)
+        matrix = torch.full((len(ids), session.n_items), -torch.inf)
+        return matrix.scatter_(1, ids, scores)
+
+    # What RecBole's trainers ask, and what ours do.
+    model.full_sort_predict, model.topk = full_sort_predict, topk
+    return model
+
+
+def artifact_card(card: dict[str, Any], path: str, requests: tuple[Tensor, Tensor]) -> None:
+    """Put what was measured on the file itself where the model's numbers stood."""
+    found = measured(path, requests[0].numpy(), requests[1].numpy())
+    single, several = found["latency_ms"]
+    card["latency_ms"] = single
+    card["latency_ms_batch_32"] = several
+    card["resident_bytes"] = found["resident_bytes"]
+    file_bytes = card["size_bytes"]["file"]
+    card["size_bytes"] = {**dict.fromkeys(card["size_bytes"]), "file": file_bytes}
