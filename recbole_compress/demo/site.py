@@ -1,0 +1,110 @@
+"""``recbole-compress demo model.onnx -o site/``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from importlib.resources import files
+from typing import Any
+
+import onnx
+
+from recbole_compress.artifact.session import Session
+from recbole_compress.demo.titles import titles_in
+from recbole_compress.demo.web_runtime import copy_runtime
+from recbole_compress.errors import ArtifactError, ExportError
+
+__all__ = ["demo", "write_site"]
+
+_PAGE = ("index.html", "style.css", "app.js")
+_OPTIONS = ("items", "runtime", "title")
+
+
+def demo(arguments: list[str]) -> None:
+    """The command: ``FILE -o FOLDER [--items=FILE.item] [--runtime=FOLDER] [--title=...]``."""
+    rest, out = list(arguments), "site"
+    for flag in ("-o", "--output"):
+        if flag in rest[:-1]:
+            place = rest.index(flag)
+            out = rest[place + 1]
+            del rest[place : place + 2]
+    if not rest or rest[0].startswith("-"):
+        raise ExportError("no file named: write recbole-compress demo model.onnx -o site/")
+    path, *given = rest
+    options = {}
+    for argument in given:
+        key, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not equals or key not in _OPTIONS:
+            raise ExportError(f"{argument}: choose of --items=, --runtime=, --title=")
+        options[key] = value
+    write_site(path, out, **options)
+    print(
+        f"{out}: a static page; look at it with\n"
+        f"  python -m http.server --directory {out} 8000   and   http://localhost:8000"
+    )
+
+
+def write_site(
+    path: str,
+    out: str,
+    items: str | None = None,
+    runtime: str | None = None,
+    title: str | None = None,
+) -> None:
+    """Put a page, a model, its items' titles and ONNX Runtime Web into one folder.
+
+    Args:
+        path: A file of ``recbole-compress export``, with its item tokens.
+        out: A new or empty folder, or one of an earlier page.
+        items: RecBole's ``.item`` file, for titles.
+        runtime: See :func:`~recbole_compress.demo.web_runtime.copy_runtime`.
+        title: Of the page.
+
+    Raises:
+        RecBoleCompressError: Something is missing or cannot be read; then ``out`` is as before.
+    """
+    described = Session(path).described
+    tokens = described.get("item_tokens")
+    if tokens is None:
+        raise ArtifactError(f"{path}: has no item tokens to show; export without --tokens=False")
+    if os.path.exists(out) and os.listdir(out) and not os.path.exists(os.path.join(out, "app.js")):
+        raise ExportError(f"{out}: is a folder with other things in it; choose a new one")
+    titles = {} if items is None else titles_in(items)
+    parent = os.path.dirname(os.path.abspath(out))
+    os.makedirs(parent, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent) as place:
+        fresh = os.path.join(place, "site")
+        os.makedirs(os.path.join(fresh, "runtime"))
+        copy_runtime(os.path.join(fresh, "runtime"), runtime)
+        for name in _PAGE:
+            source = files("recbole_compress.demo").joinpath("page", name)
+            with source.open("rb") as file, open(os.path.join(fresh, name), "wb") as copy:
+                shutil.copyfileobj(file, copy)
+        _write_model(path, os.path.join(fresh, "model.onnx"))
+        catalogue: dict[str, Any] = {
+            "title": title or f"{described['model']} on {described['dataset']}",
+            "model": described["model"],
+            "dataset": described["dataset"],
+            "max_length": described["max_length"],
+            "model_bytes": os.path.getsize(path),
+            "tokens": tokens,
+            "titles": [titles.get(token, token) for token in tokens],
+        }
+        with open(os.path.join(fresh, "catalogue.json"), "w", encoding="utf-8") as text:
+            json.dump(catalogue, text, ensure_ascii=False)
+        if os.path.exists(out):
+            shutil.rmtree(out)
+        os.replace(fresh, out)
+
+
+def _write_model(path: str, out: str) -> None:
+    """The same graph, without metadata; inputs with defaults must be given in a browser."""
+    model = onnx.load(path)
+    inputs = {value.name for value in model.graph.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name not in inputs]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    del model.metadata_props[:]
+    onnx.save(model, out)
