@@ -1,0 +1,137 @@
+"""The reader: answers, clear errors, and no need of torch or RecBole."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+from recbole_compress.artifact import Recommender
+from recbole_compress.artifact.command import recommend
+from recbole_compress.artifact.session import open_session
+from recbole_compress.errors import ArtifactError
+from tests.quantization.models import LENGTH, N_ITEMS
+
+
+def test_it_recommends_tokens(exported) -> None:
+    recommender = Recommender(exported)
+    found = recommender.recommend(["item 3", "item 7"], k=4)
+    assert len(found) == 4
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    assert {one.item for one in found} <= set(recommender.items)
+    assert recommender.info["metrics"] == {"test": {"ndcg@10": 0.5}}
+
+
+def test_a_batch_says_what_each_says_alone(exported) -> None:
+    recommender = Recommender(exported, threads=2)
+    histories = [["item 3"], ["item 7", "item 8", "item 9"], ["item 1", "item 1"]]
+    batch = recommender.recommend_batch(histories, k=6, exclude_history=True)
+    for history, found in zip(histories, batch, strict=True):
+        alone = recommender.recommend(history, k=6, exclude_history=True)
+        assert [one.item for one in found] == [one.item for one in alone]
+        assert not {one.item for one in found} & set(history)
+
+
+def test_of_a_long_history_the_newest_counts(exported) -> None:
+    recommender = Recommender(exported)
+    history = [f"item {i}" for i in range(1, 30)]
+    assert recommender.recommend(history) == recommender.recommend(history[-LENGTH:])
+
+
+def test_candidates_alone_are_ranked(exported) -> None:
+    found = Recommender(exported).recommend(["item 3"], candidates=["item 9", "item 2"])
+    assert {one.item for one in found} == {"item 9", "item 2"}
+
+
+def test_all_items_may_be_asked_for(exported) -> None:
+    found = Recommender(exported).recommend(["item 3"], k=N_ITEMS - 1)
+    assert len({one.item for one in found}) == N_ITEMS - 1
+
+
+@pytest.mark.parametrize(
+    "history, options, message",
+    [
+        (["item 3", "nothing"], {}, "unknown item 'nothing'"),
+        (["[PAD]"], {}, "unknown item"),
+        ([], {}, "empty history"),
+        ("item 3", {}, "give a list"),
+        (["item 3"], {"k": 0}, "k=0"),
+        (["item 3"], {"k": N_ITEMS}, f"k={N_ITEMS}"),
+        (["item 3"], {"candidates": []}, "no candidates"),
+        (["item 3"], {"user": "u1"}, "unknown user"),
+    ],
+)
+def test_a_wrong_request_is_explained(exported, history, options, message) -> None:
+    with pytest.raises(ArtifactError, match=re.escape(message)):
+        Recommender(exported).recommend(history, **options)
+
+
+def test_it_needs_neither_torch_nor_recbole(exported) -> None:
+    program = (
+        "import sys; sys.modules.update(torch=None, recbole=None)\n"
+        "from recbole_compress.artifact import Recommender\n"
+        f"print([r.item for r in Recommender({exported!r}).recommend(['item 3'], k=3)])\n"
+        "print(sorted({'pandas', 'scipy', 'onnx', 'yaml'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    expected = [one.item for one in Recommender(exported).recommend(["item 3"], k=3)]
+    assert done.stdout.splitlines() == [str(expected), "[]"]
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.999])
+def test_a_changed_byte_is_seen(exported, tmp_path, place) -> None:
+    content = bytearray(Path(exported).read_bytes())
+    content[int(len(content) * place)] ^= 1
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match="damaged"):
+        Recommender(str(path))
+
+
+@pytest.mark.parametrize("content", [b"", b"no model at all"])
+def test_what_is_no_file_of_ours_is_refused(tmp_path, content) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match="damaged"):
+        Recommender(str(path))
+    with pytest.raises(ArtifactError, match="no such file"):
+        Recommender(str(tmp_path / "none.onnx"))
+
+
+def test_another_schema_version_is_refused(exported, tmp_path) -> None:
+    from recbole_compress.artifact import checksum
+
+    model = onnx.load(exported)
+    for entry in model.metadata_props:
+        if entry.key == "recbole_compress.schema":
+            entry.value = "99"
+    path = str(tmp_path / "m.onnx")
+    onnx.save(model, path)
+    for entry in model.metadata_props:
+        if entry.key == checksum.CHECKSUM_KEY:
+            entry.value = checksum.EMPTY
+    onnx.save(model, path)
+    checksum.seal(path)
+    with pytest.raises(ArtifactError, match="schema version 99"):
+        Recommender(path)
+
+
+def test_operators_that_are_not_there_are_named(exported) -> None:
+    model = onnx.load(exported)
+    model.graph.node[0].domain, model.graph.node[0].op_type = "com.microsoft", "OfTheFuture"
+    with pytest.raises(ArtifactError, match="made for operators"):
+        open_session(model.SerializeToString(), 1, "m.onnx")
+
+
+def test_the_command_explains_what_is_wrong(exported) -> None:
+    with pytest.raises(ArtifactError, match="unknown item '3'"):
+        recommend([exported, "--items=3"])
+    with pytest.raises(ArtifactError, match="no history"):
+        recommend([exported])
+    with pytest.raises(ArtifactError, match="exclude_history"):
+        recommend([exported, "--items=a", "--exclude_histori=True"])

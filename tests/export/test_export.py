@@ -1,0 +1,167 @@
+"""Files against the models they come from: scores, top-k, options, integers, and no half files."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from recbole_compress.artifact.session import Session
+from recbole_compress.errors import ExportError
+from recbole_compress.export.integers import integers_of, quantized_copy, read_numbers_of
+from recbole_compress.export.storage import Integers, packed
+from recbole_compress.export.writing import export_model
+from tests.quantization.models import LENGTH, N_ITEMS, OURS, STOCK, VARIANTS, made
+
+QUICK = {
+    "two_level": ("CpRecNextItNet", {}),
+    "tied_two_level": ("CpRecNextItNet", VARIANTS["tied_two_level"]),
+    "low_rank": ("CpRecGRU4Rec", VARIANTS["low_rank"]),
+    "tensor_train": ("TTSASRec", {}),
+    "codes": ("CpRecSASRec", VARIANTS["codes"]),
+    "stock_bidirectional": ("BERT4Rec", {}),
+}
+SLOW = {
+    **{name: (name, {}) for name in STOCK if name != "BERT4Rec"},
+    **{f"{name}_{kind}": (name, given) for name in OURS for kind, given in VARIANTS.items()},
+}
+CASES = [pytest.param(*case, id=name) for name, case in QUICK.items()] + [
+    pytest.param(*case, id=name, marks=pytest.mark.slow) for name, case in SLOW.items()
+]
+
+
+def sequences():
+    generator = torch.Generator().manual_seed(5)
+    length = torch.tensor([1, LENGTH, 3, 2])
+    item_seq = torch.randint(1, N_ITEMS, (4, LENGTH), generator=generator)
+    return item_seq * (torch.arange(LENGTH) < length.unsqueeze(1)), length
+
+
+@torch.no_grad()
+def truth(model):
+    item_seq, length = sequences()
+    asked = {
+        model.ITEM_SEQ: item_seq,
+        model.ITEM_SEQ_LEN: length,
+        model.USER_ID: torch.zeros(4, dtype=torch.long),
+    }
+    scores = model.full_sort_predict(asked).reshape(4, -1).clone()
+    scores[:, 0] = -torch.inf
+    return scores
+
+
+@pytest.mark.parametrize("name, settings", CASES)
+def test_a_file_says_what_its_model_says(tmp_path, name, settings) -> None:
+    _, model = made(name, **settings)
+    expected = truth(model)
+    done = export_model(model, str(tmp_path / "m.onnx"), all_scores=True)
+    assert done.deviation.largest < 1e-4
+    assert done.size_bytes == os.path.getsize(done.path)
+    session = Session(done.path)
+    item_seq, length = (tensor.numpy() for tensor in sequences())
+    assert np.allclose(session.all_scores(item_seq, length), expected.numpy(), atol=1e-4)
+
+    ids, scores = session.topk(item_seq, length)
+    best, where = expected.topk(10)
+    assert ids.tolist() == where.tolist() and np.allclose(scores, best, atol=1e-4)
+
+    # Alone, and with as little padding as can be.
+    alone, _ = session.topk(item_seq[2:3, :3], length[2:3])
+    assert alone.tolist() == where[2:3].tolist()
+
+    ids, _ = session.topk(item_seq, length, k=15, exclude_history=True)
+    unseen = expected.scatter(1, torch.from_numpy(item_seq), -torch.inf)
+    assert ids.tolist() == unseen.topk(15).indices.tolist()
+
+    candidates = np.array([[7, 3, 0, 50]])
+    ids, scores = session.topk(item_seq, length, candidates=candidates)
+    order = expected[:, [7, 3, 50]].sort(descending=True).indices
+    assert ids[:, :3].tolist() == torch.tensor([7, 3, 50])[order].tolist()
+    assert (scores[:, 3] == -np.inf).all()
+
+
+@pytest.mark.parametrize("name", ["CpRecNextItNet", "CpRecGRU4Rec"])
+@pytest.mark.parametrize("bits", [8, 4, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_quantized_file_holds_the_models_integers(tmp_path, name, bits) -> None:
+    _, model = made(name, item_embedding="dense", item_head="tied")
+    quantized = quantized_copy(model, bits, bits)
+    read_numbers_of(quantized, model)
+    done = export_model(model, str(tmp_path / "m.onnx"), quantized=quantized)
+    assert done.deviation.largest < 0.05
+    expected = packed(integers_of(quantized, model)[model.item_embedding.weight])
+    stored = [numpy_helper.to_array(t) for t in onnx.load(done.path).graph.initializer]
+    tables = [array for array in stored if array.shape == expected.blocks.shape]
+    assert len(tables) == 1  # looked up in and scored with, and there once
+    assert np.array_equal(tables[0], expected.blocks)
+    assert any(np.array_equal(array, expected.scales) for array in stored)
+
+
+def test_a_tied_table_is_stored_once(tmp_path) -> None:
+    _, model = made("SASRec")
+    done = export_model(model, str(tmp_path / "m.onnx"))
+    tables = [t for t in onnx.load(done.path).graph.initializer if list(t.dims) == [N_ITEMS, 16]]
+    assert len(tables) == 1
+
+
+def test_a_tensor_train_table_is_never_built(tmp_path) -> None:
+    _, model = made("TTSASRec")
+    done = export_model(model, str(tmp_path / "m.onnx"))
+    largest = max(int(np.prod(t.dims)) for t in onnx.load(done.path).graph.initializer)
+    assert largest < N_ITEMS * 16
+
+
+def test_half_precision_is_smaller(tmp_path) -> None:
+    sizes = []
+    for half in (False, True):
+        _, model = made("CpRecSASRec", item_embedding="dense", item_head="tied", embedding_size=64)
+        sizes.append(export_model(model, str(tmp_path / "m.onnx"), half=half).size_bytes)
+    assert sizes[0] - sizes[1] > 0.9 * N_ITEMS * 64 * 2
+
+
+def test_a_file_that_differs_is_not_left(tmp_path, monkeypatch) -> None:
+    _, model = made("TTSASRec")
+    path = tmp_path / "m.onnx"
+    path.write_text("what was there before")
+    import recbole_compress.export.writing as writing
+
+    real = writing.recommender_graph
+
+    def wrong(*arguments):
+        built = real(*arguments)
+        for tensor in built.graph.initializer:
+            if tensor.name.startswith("weight"):
+                numbers = numpy_helper.to_array(tensor) * np.float32(1.01)
+                tensor.CopyFrom(numpy_helper.from_array(numbers, tensor.name))
+        return built
+
+    monkeypatch.setattr(writing, "recommender_graph", wrong)
+    with pytest.raises(ExportError, match="differ from the model's"):
+        export_model(model, str(path))
+    assert os.listdir(tmp_path) == ["m.onnx"]
+    assert path.read_text() == "what was there before"
+
+
+@pytest.mark.parametrize("k", [0, N_ITEMS])
+def test_k_must_be_possible(tmp_path, k) -> None:
+    with pytest.raises(ExportError, match=f"k={k}"):
+        export_model(made("TTSASRec")[1], str(tmp_path / "m.onnx"), k=k)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("columns, groups", [(16, 1), (20, 1), (64, 2), (96, 3), (1, 1)])
+def test_packing_keeps_every_code(bits, columns, groups) -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 2**bits, (5, columns)).astype(np.uint8)
+    scales = rng.random((5, groups)).astype(np.float32)
+    content = packed(Integers(codes, scales, None, bits))
+    assert content is not None
+    per_byte = 8 // content.bits
+    mask = (1 << content.bits) - 1
+    unpacked = np.stack(
+        [(content.blocks >> (content.bits * place)) & mask for place in range(per_byte)], -1
+    ).reshape(5, -1)
+    assert np.array_equal(unpacked[:, :columns], codes)
