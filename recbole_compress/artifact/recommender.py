@@ -93,7 +93,9 @@ class Recommender:
     ) -> list[list[Recommendation]]:
         """:meth:`recommend` for several histories at once; one list each, in their order."""
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < self.session.n_items:
-            raise ArtifactError(f"k={k}: choose 1 .. {self.session.n_items - 1}, the number of items")
+            raise ArtifactError(
+                f"k={k}: choose 1 .. {self.session.n_items - 1}, the number of items"
+            )
         sequences = [self._history(history) for history in histories]
         if not sequences:
             return []

@@ -121,7 +121,9 @@ class Session:
             ArtifactError: A file that was exported without them.
         """
         if not self.has_all_scores:
-            raise ArtifactError(f"{self.path}: has no scores of all items; export with --all-scores")
+            raise ArtifactError(
+                f"{self.path}: has no scores of all items; export with --all-scores"
+            )
         (scores,) = self._session.run(["all_scores"], self._feed(item_seq, length, user))
         return scores
 

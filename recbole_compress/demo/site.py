@@ -79,7 +79,7 @@ def write_site(
         os.makedirs(os.path.join(fresh, "runtime"))
         copy_runtime(os.path.join(fresh, "runtime"), runtime)
         for name in _PAGE:
-            source = files("recbole_compress.demo").joinpath("page", name)
+            source = files("recbole_compress.demo").joinpath("page").joinpath(name)
             with source.open("rb") as file, open(os.path.join(fresh, name), "wb") as copy:
                 shutil.copyfileobj(file, copy)
         _write_model(path, os.path.join(fresh, "model.onnx"))

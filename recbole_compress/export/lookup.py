@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from functools import singledispatch
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from recbole_compress.embeddings import (
@@ -31,7 +30,6 @@ from recbole_compress.export.storage import (
     unpacked,
 )
 from recbole_compress.functional.tensor_train_costs import scoring_plan
-from recbole_compress.functional.tensor_train import merge_cores
 
 __all__ = ["Store", "StoredItems", "stored_items"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -55,7 +56,10 @@ class IntegerLinear(nn.Module):
         super().__init__()
         content = packed(integers)
         assert content is not None
-        self.attributes = product_attributes(content)
+        self.attributes: dict[str, Any] = {**product_attributes(content)}
+        self.blocks: Tensor
+        self.scales: Tensor
+        self.points: Tensor | None
         self.register_buffer("blocks", torch.from_numpy(content.blocks))
         self.register_buffer("scales", torch.from_numpy(content.scales.astype(np.float32)))
         points = content.zero_points
@@ -78,6 +82,7 @@ class _Given(nn.Module):
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
+        self.weight: Tensor
         self.register_buffer("weight", weight)
 
     def forward(self) -> Tensor:
@@ -90,7 +95,9 @@ class StoredGRU(nn.Module):
     torch's exporter knows that operator too, but fixes the length of the sequence on the way.
     """
 
-    def __init__(self, gru: nn.GRU, integers: Mapping[str, Integers], weights: StoredWeights) -> None:
+    def __init__(
+        self, gru: nn.GRU, integers: Mapping[str, Integers], weights: StoredWeights
+    ) -> None:
         super().__init__()
         self.hidden_size = gru.hidden_size
         self.batch_first = gru.batch_first
@@ -125,7 +132,7 @@ class StoredGRU(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         steps = x.transpose(0, 1) if self.batch_first else x
         for parts in self.layers:
-            inputs, recurrent = (part() for part in parts)
+            inputs, recurrent = (part() for part in cast(nn.ModuleList, parts))
             length, batch = steps.shape[0], steps.shape[1]
             steps = torch.onnx.ops.symbolic(
                 "GRU",

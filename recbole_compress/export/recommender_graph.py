@@ -31,12 +31,12 @@ def recommender_graph(
 
     Inputs: ``item_seq`` int64 ``(B, L)``, right-padded with 0; ``length`` int64 ``(B,)``. With
     defaults, so that they may be left out: ``k`` int64 ``(1,)``; ``exclude_history`` bool ``(1,)``;
-    ``candidates`` int64 ``(B, C)``, the only items to rank, padded with 0; ``user`` int64 ``(1,)`` or
-    ``(B,)``, of models that ask for it.
+    ``candidates`` int64 ``(B, C)``, the only items to rank, padded with 0; ``user`` int64 ``(1,)``
+    or ``(B,)``, of models that ask for it.
 
-    Outputs: ``items`` int64 ``(B, k)`` and ``scores`` float ``(B, k)``, best first, less than ``k`` where
-    there are not so many; an item that may not be ranked has the score ``-inf`` and stands last. With
-    ``all_scores``, a third one: ``all_scores`` ``(B, n_items)``.
+    Outputs: ``items`` int64 ``(B, k)`` and ``scores`` float ``(B, k)``, best first, less than ``k``
+    where there are not so many; an item that may not be ranked has the score ``-inf`` and stands
+    last. With ``all_scores``, a third one: ``all_scores`` ``(B, n_items)``.
 
     Args:
         source: The model.
@@ -131,7 +131,9 @@ def _rank(graph: Graph, scorer: Scorer, hidden: str, all_scores: bool, n_items: 
     )
     seen = graph.op("ReduceMax", graph.cast(same, INT64), graph.integers(2), keepdims=0)
     seen = graph.op("Mul", seen, graph.cast("exclude_history", INT64))
-    hidden_from_view = graph.op("Or", padding, graph.op("Greater", seen, graph.constant(0, np.int64)))
+    hidden_from_view = graph.op(
+        "Or", padding, graph.op("Greater", seen, graph.constant(0, np.int64))
+    )
     values = graph.masked(values, hidden_from_view, -np.inf)
     shown = graph.op("Min", "k", graph.size(values, 1))
     best, place = graph.topk(values, shown)

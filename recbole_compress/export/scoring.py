@@ -138,9 +138,7 @@ class TwoLevelScorer(Scorer):
         columns = graph.op("Pad", columns, pads, graph.constant(0, np.int64))
         start = self.n_head
         for i, (_, matrix) in enumerate(self.tails):
-            values, columns = self._with_tail(
-                graph, hidden, tokens, i, k, values, columns, start
-            )
+            values, columns = self._with_tail(graph, hidden, tokens, i, k, values, columns, start)
             start += matrix.n_rows
         return values, self.columns.to_ids(graph, columns)
 
@@ -224,8 +222,6 @@ def _(head: TwoLevelHead, store: Store, items: StoredItems) -> Scorer:
 def _(head: TiedTwoLevelHead, store: Store, items: StoredItems) -> Scorer:
     (embedding,) = head._embedding
     assert isinstance(embedding, BlockwiseEmbedding)
-    projection = embedding.projections["0"] if "0" in embedding.projections else None
+    projection = embedding.projections.get("0")
     tails = list(zip(head.tail_projections, list(embedding.tables)[1:], strict=True))
-    return TwoLevelScorer(
-        store, items.columns, embedding.tables[0], head.tokens, tails, projection
-    )
+    return TwoLevelScorer(store, items.columns, embedding.tables[0], head.tokens, tails, projection)

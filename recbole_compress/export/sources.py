@@ -104,7 +104,7 @@ def _ours(model: CompressedRecommender) -> Source:
     )
 
 
-# -- RecBole's models --------------------------------------------------------------------------------
+# -- RecBole's models ------------------------------------------------------------------------------
 
 
 class _StockEncoder(nn.Module):
@@ -112,7 +112,7 @@ class _StockEncoder(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = _without_table(model)
+        self.model: Any = _without_table(model)
         self.asks = tuple(inspect.signature(model.forward).parameters)
 
     def forward(self, item_seq: Tensor, length: Tensor, user: Tensor | None = None) -> Tensor:
@@ -125,7 +125,7 @@ class _BERT4RecEncoder(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = _without_table(model)
+        self.model: Any = _without_table(model)
 
     def forward(self, item_seq: Tensor, length: Tensor) -> Tensor:
         longer = nn.functional.pad(item_seq, (0, 1))
@@ -140,7 +140,7 @@ class _CaserEncoder(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = _without_table(model)
+        self.model: Any = _without_table(model)
         self.model.user_embedding = _WithAxis(model.user_embedding)
 
     def forward(self, item_seq: Tensor, length: Tensor, user: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ class _WithAxis(nn.Module):
 _SPECIAL: Mapping[type, type[nn.Module]] = {BERT4Rec: _BERT4RecEncoder, Caser: _CaserEncoder}
 
 
-def _without_table(model: nn.Module) -> nn.Module:
+def _without_table(model: Any) -> Any:
     """A copy that shares every parameter but the item table, in whose place a stand-in is."""
     shallow = model.__class__.__new__(model.__class__)
     shallow.__dict__ = dict(model.__dict__)

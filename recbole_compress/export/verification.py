@@ -63,7 +63,7 @@ def verified(path: str, source: Source, k: int, integers: bool) -> Deviation:
         among = torch.full_like(truth, -torch.inf).scatter(
             1, chosen.expand(len(truth), -1), truth[:, chosen[0]]
         )
-        asked = (
+        asked: tuple[tuple[Tensor, dict[str, np.ndarray]], ...] = (
             (truth, {}),
             (seen, {"exclude_history": np.array([True])}),
             (among, {"candidates": chosen.numpy()}),
@@ -85,7 +85,9 @@ def _compare(
     best, where = expected.topk(min(ids.shape[1], expected.shape[1]), dim=1)
     real = torch.isfinite(expected)
     rows = expected.masked_fill(~real, torch.nan)
-    spread = torch.nan_to_num(rows, nan=-torch.inf).amax(1) - torch.nan_to_num(rows, nan=torch.inf).amin(1)
+    spread = torch.nan_to_num(rows, nan=-torch.inf).amax(1) - torch.nan_to_num(
+        rows, nan=torch.inf
+    ).amin(1)
     spread = torch.where(spread > 0, spread, torch.ones(())).unsqueeze(1)
     found, own = torch.from_numpy(ids), torch.from_numpy(scores)
     finite = torch.isfinite(best)

@@ -62,8 +62,8 @@ def export_model(
         described: What the file is to say of itself.
 
     Raises:
-        ExportError: A model that cannot be exported, a file that cannot be written, or one that does
-            not say what the model says.
+        ExportError: A model that cannot be exported, a file that cannot be written, or one that
+            does not say what the model says.
     """
     source = source_of(model)
     if not 1 <= k < source.n_items:

@@ -172,16 +172,16 @@ def _dataset_of(restored: Restored, path: str) -> Any:
         dataset = dataset_class(config)(config)
     except (RecBoleCompressError, OSError, ValueError) as error:
         raise DataError(
-            f"data set {config['dataset']!r}, for the item tokens: {error}; give --data_path=FOLDER, "
-            "or --tokens=False to export without them"
+            f"data set {config['dataset']!r}, for the item tokens: {error}; give "
+            "--data_path=FOLDER, or --tokens=False to export without them"
         ) from error
     known = restored.state.get("item_map_sha256")
     if dataset.item_num != restored.catalogue["n_items"] or (
         known is not None and known != item_map_fingerprint(dataset)
     ):
         raise DataError(
-            f"{path}: knows other items than data set {config['dataset']!r} as loaded here; give the "
-            "data it was trained on, or --tokens=False to export without item tokens"
+            f"{path}: knows other items than data set {config['dataset']!r} as loaded here; give "
+            "the data it was trained on, or --tokens=False to export without item tokens"
         )
     return dataset
 
@@ -193,5 +193,3 @@ def _metrics_beside(path: str) -> Mapping[str, Any] | None:
             return json.load(file)["metrics"]
     except (OSError, ValueError, KeyError):
         return None
-
-

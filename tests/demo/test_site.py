@@ -1,0 +1,125 @@
+"""The page, in a real browser: the same items as Python, and not a word to anyone."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import threading
+
+import pytest
+
+from recbole_compress.artifact import Recommender
+from recbole_compress.demo.site import write_site
+from recbole_compress.demo.titles import titles_in
+from recbole_compress.demo.web_runtime import FILES
+from recbole_compress.errors import ArtifactError, DataError, ExportError
+from recbole_compress.export.writing import export_model
+from tests.quantization.models import N_ITEMS, made
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+# The folder `dist` of the npm package onnxruntime-web, or its archive.
+RUNTIME = os.environ.get("ONNXRUNTIME_WEB")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> str:
+    path = str(tmp_path_factory.mktemp("demo") / "model.onnx")
+    described = {
+        "model": "TTSASRec",
+        "dataset": "nowhere",
+        "item_tokens": ["[PAD]", *(f"t{i}" for i in range(1, N_ITEMS))],
+    }
+    export_model(made("TTSASRec")[1], path, described=described)
+    return path
+
+
+@pytest.fixture
+def runtime(tmp_path) -> str:
+    """Files of the right names, for tests that open no browser."""
+    folder = tmp_path / "runtime"
+    folder.mkdir()
+    for name in FILES:
+        (folder / name).write_text("")
+    return str(folder)
+
+
+def test_a_site_is_written_whole_or_not_at_all(exported, runtime, tmp_path) -> None:
+    out = tmp_path / "site"
+    with pytest.raises(ExportError, match="has no ort"):
+        write_site(exported, str(out), runtime=str(tmp_path))
+    assert not out.exists()
+    for _ in range(2):  # a page takes the place of an earlier one
+        write_site(exported, str(out), runtime=runtime)
+    assert {"index.html", "app.js", "model.onnx", "catalogue.json"} <= set(os.listdir(out))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(ExportError, match="other things"):
+        write_site(exported, str(tmp_path / "mine"), runtime=runtime)
+
+
+def test_a_file_without_tokens_has_nothing_to_show(runtime, tmp_path) -> None:
+    path = str(tmp_path / "m.onnx")
+    export_model(made("TTSASRec")[1], path)
+    with pytest.raises(ArtifactError, match="no item tokens"):
+        write_site(path, str(tmp_path / "site"), runtime=runtime)
+
+
+def test_titles_come_from_the_item_file(tmp_path) -> None:
+    path = tmp_path / "d.item"
+    path.write_text("item_id:token\tmovie_title:token_seq\n1\tToy Story\n")
+    assert titles_in(str(path)) == {"1": "Toy Story"}
+    path.write_text("name:token\nToy Story\n")
+    with pytest.raises(DataError, match="item_id"):
+        titles_in(str(path))
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
+@pytest.mark.skipif(
+    RUNTIME is None, reason="ONNXRUNTIME_WEB names no copy of the npm package onnxruntime-web"
+)
+@pytest.mark.slow
+def test_a_browser_says_what_python_says(exported, tmp_path) -> None:
+    site = tmp_path / "site"
+    write_site(exported, str(site), runtime=RUNTIME)
+    asked: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format, *arguments) -> None:
+            asked.append(f"{arguments[0]} {arguments[1]}")
+
+    handler = functools.partial(Handler, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            done = subprocess.run(
+                [
+                    *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
+                    *("--enable-logging=stderr", "--virtual-time-budget=20000"),
+                    # Any request to another machine would fail, and say so.
+                    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+                    f"--user-data-dir={tmp_path / 'profile'}",
+                    f"http://127.0.0.1:{server.server_address[1]}/#items=t3,t7,t8",
+                ],
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+        finally:
+            server.shutdown()
+            thread.join()
+    page = done.stdout
+    results = page[page.index('id="results"') :]
+    shown = re.findall(r'data-item="([^"]+)"', results)
+    expected = [one.item for one in Recommender(exported).recommend(["t3", "t7", "t8"])]
+    assert shown == expected
+    assert 'data-ready="true"' in page
+    assert "CONSOLE" not in done.stderr
+    wanted = {"", "style.css", "app.js", "catalogue.json", "model.onnx"}
+    wanted |= {f"runtime/{name}" for name in FILES}
+    assert {line.split()[1].lstrip("/") for line in asked} <= wanted
+    assert all(line.endswith("200") for line in asked)
