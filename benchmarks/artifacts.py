@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import tempfile
 import time
@@ -116,6 +117,7 @@ def public_route(fp32: str, out: str) -> None:
                     model.graph.initializer.append(tables[name])
                 node.op_type, node.input[1] = "MatMul", name
                 del node.attribute[:]
+    logging.getLogger("onnxruntime.quantization").setLevel(logging.WARNING)
     quantizer = MatMulNBitsQuantizer(
         model,
         block_size=32,

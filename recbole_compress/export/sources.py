@@ -141,7 +141,7 @@ class _CaserEncoder(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model: Any = _without_table(model)
-        self.model.user_embedding = _WithAxis(model.user_embedding)
+        self.model.user_embedding = _WithAxis(self.model.user_embedding)
 
     def forward(self, item_seq: Tensor, length: Tensor, user: Tensor) -> Tensor:
         return self.model(user, item_seq)

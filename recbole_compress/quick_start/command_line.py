@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 
 from recbole_compress._version import __version__
-from recbole_compress.distributed.group import speaks_for_all
 from recbole_compress.errors import RecBoleCompressError
 from recbole_compress.near_names import did_you_mean
 
@@ -27,6 +26,10 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
   recbole-compress quantize CHECKPOINT [--weight-bits=4] [--table-bits=4] [--activation-bits=8]
                             [--recipe=self_sample|ptq|adversarial|qat]
                             [-o OUT.pth] [--key=value ...]
+  recbole-compress export CHECKPOINT -o model.onnx [--table-bits=16|8|4|2] [--weight-bits=8|4|2]
+                          [--k=10] [--all-scores] [--tokens=False] [--data_path=FOLDER]
+  recbole-compress recommend model.onnx --items="TOKEN TOKEN" [--k=10] [--exclude-history]
+  recbole-compress demo model.onnx -o site/ [--items=FILE.item] [--runtime=FOLDER]
   recbole-compress evaluate FILE [--data_path=FOLDER] [--card_path=FILE] [--key=value ...]
   recbole-compress synthetic CHECKPOINT [--data_path=FOLDER] [--key=value ...]
   recbole-compress compare --models=CpRecNextItNet,SASRec,Pop --datasets=ml-100k
@@ -159,6 +162,15 @@ COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
 }
 
 
+def _speaks_for_all() -> bool:
+    """Whether this process is the one that prints; without torch it is alone."""
+    try:
+        from recbole_compress.distributed.group import speaks_for_all
+    except ModuleNotFoundError:
+        return True
+    return speaks_for_all()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console script and of ``run_recbole_compress.py``.
 
@@ -176,11 +188,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise RecBoleCompressError(f"command {command!r}: {did_you_mean(command, COMMANDS)}")
         return COMMANDS[command](arguments) or 0
     except RecBoleCompressError as error:
-        if speaks_for_all():
+        if _speaks_for_all():
             print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        if speaks_for_all():
+        if _speaks_for_all():
             how = {"run": "--resume=<the checkpoint named above>"}.get(command, "the same command")
             print(f"interrupted; go on with {how}", file=sys.stderr)
         return 130

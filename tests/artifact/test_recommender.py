@@ -135,3 +135,14 @@ def test_the_command_explains_what_is_wrong(exported) -> None:
         recommend([exported])
     with pytest.raises(ArtifactError, match="exclude_history"):
         recommend([exported, "--items=a", "--exclude_histori=True"])
+
+
+def test_the_command_needs_neither_torch_nor_recbole(exported) -> None:
+    program = (
+        "import sys; sys.modules.update(torch=None, recbole=None)\n"
+        "from recbole_compress.quick_start.command_line import main\n"
+        f"sys.exit(main(['recommend', {exported!r}, '--items=' + sys.argv[1], '--k=3']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, "x"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: unknown item 'x'")

@@ -1,0 +1,72 @@
+"""From a checkpoint to a file and back to RecBole's metrics, on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recbole_compress.artifact import Recommender
+from recbole_compress.quick_start.command_line import main
+from recbole_compress.quick_start.quick_start import run_recbole_compress
+from tests.conftest import SEQUENCES, write_interactions
+
+
+@pytest.fixture
+def checkpoint(in_tmp):
+    data_path = write_interactions(in_tmp, "tiny", SEQUENCES)
+    settings = {
+        "data_path": data_path,
+        "epochs": 1,
+        "embedding_size": 16,
+        "dilations": [1, 2],
+        "use_gpu": False,
+        "show_progress": False,
+    }
+    done = run_recbole_compress("CpRecNextItNet", "tiny", config_dict=settings)
+    return done["checkpoint"], done
+
+
+def test_metrics_of_the_file_are_those_of_the_model(checkpoint, capsys) -> None:
+    path, trained = checkpoint
+    assert main(["export", path, "-o", "m.onnx", "--k=3"]) == 0
+    assert "largest deviation" in capsys.readouterr().out
+    assert main(["evaluate", "m.onnx", "--card_path=card.json"]) == 0
+    card = json.loads(Path("card.json").read_text())
+    assert card["metrics"]["test"] == pytest.approx(dict(trained["test_result"]))
+    assert card["size_bytes"]["file"] == Path("m.onnx").stat().st_size
+    assert card["latency_ms"]["runtime"] == "onnxruntime"
+    recommender = Recommender("m.onnx")
+    assert recommender.info["metrics"]["test"] == pytest.approx(dict(trained["test_result"]))
+    capsys.readouterr()
+    assert main(["recommend", "m.onnx", f"--items={recommender.items[0]}"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_integers_of_a_quantized_checkpoint_are_exported(checkpoint, capsys) -> None:
+    path, _ = checkpoint
+    assert main(["quantize", path, "-o", "q.pth", "--weight-bits=4", "--table-bits=4"]) == 0
+    assert main(["export", "q.pth", "-o", "q.onnx"]) == 0
+    assert Recommender("q.onnx").info["bits"]["table_bits"] == 4
+    assert main(["export", "q.pth", "-o", "r.onnx", "--table-bits=8"]) == 2
+    assert "quantized already" in capsys.readouterr().err
+    assert not Path("r.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--table-bits=3"], "table_bits=3"),
+        (["--weight-bits=16"], "weight_bits=16"),
+        (["--k=0"], "k=0"),
+        (["--tokens=perhaps"], "tokens="),
+        (["--data_path=nowhere"], "for the item tokens"),
+    ],
+)
+def test_a_wrong_option_leaves_no_file(checkpoint, capsys, options, message) -> None:
+    path, _ = checkpoint
+    assert main(["export", path, "-o", "m.onnx", *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) == 1
+    assert not Path("m.onnx").exists()
