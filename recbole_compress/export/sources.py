@@ -11,6 +11,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.sequential_recommender import BERT4Rec, Caser
 from torch import Tensor, nn
 
+from recbole_compress.backbones.readout import LastPosition
 from recbole_compress.errors import ExportError
 from recbole_compress.export.encoder import LookupNode
 from recbole_compress.export.lookup import DenseItems, Store, StoredItems, stored_items
@@ -57,6 +58,11 @@ def source_of(model: nn.Module) -> Source:
     """
     model.eval()
     if isinstance(model, CompressedRecommender):
+        if not getattr(model, "one_catalogue", True):
+            raise ExportError(
+                f"{type(model).__name__}: reads other items than it recommends; only models of one "
+                "catalogue can be exported"
+            )
         return _ours(model)
     if isinstance(model, SequentialRecommender) and _has_table(model):
         return _stock(model)
@@ -82,7 +88,11 @@ class _Encoder(nn.Module):
 
     def forward(self, item_seq: Tensor, length: Tensor) -> Tensor:
         states = self.backbone(self.lookup(item_seq), length)
-        return self.readout.last(states, length)
+        if not isinstance(self.readout, LastPosition):
+            return self.readout.last(states, length)
+        # The same, in operators that leave the number of sequences open.
+        place = (length - 1).clamp(min=0).reshape(-1, 1, 1).expand(-1, 1, states.shape[2])
+        return states.gather(1, place).squeeze(1)
 
 
 def _ours(model: CompressedRecommender) -> Source:

@@ -65,7 +65,7 @@ def test_nothing_else_is_in_the_wheel(contents: set[PurePosixPath]) -> None:
     tops = {path.parts[0] for path in contents}
     assert tops == {"recbole_compress", f"recbole_compress-{version}.dist-info"}
     kinds = {path.suffix for path in contents if path.parts[0] == "recbole_compress"}
-    assert kinds <= {".py", ".yaml", ".hyper", ".typed"}
+    assert kinds <= {".py", ".yaml", ".hyper", ".typed", ".html", ".css", ".js"}
 
 
 def test_no_folder_of_properties_has_files_that_do_not_travel() -> None:
