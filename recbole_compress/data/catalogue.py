@@ -16,9 +16,9 @@ __all__ = ["Catalogue"]
 class Catalogue:
     """Stands in for a train split where a model is made again from its checkpoint.
 
-    It knows how many items and users there are. Frequencies and co-occurrences, which decide
-    permutations and codes of a new model, are all alike: those of the old one come with its
-    weights.
+    It knows how many items and users there are. Frequencies, which decide permutations of a
+    new model, are all alike: those of the old one come with its weights. Make models of item
+    vectors inside :func:`~recbole_compress.data.item_vectors.state_will_be_loaded`.
 
     Args:
         config: The model's.
@@ -66,11 +66,6 @@ class Catalogue:
         counts = torch.ones(self.item_num, dtype=torch.long)
         counts[0] = 0
         return counts
-
-    def shown_items(self) -> tuple[Tensor, Tensor]:
-        """Every item once, all in one sequence: sequence numbers and item ids."""
-        items = torch.arange(1, self.item_num)
-        return torch.zeros_like(items), items
 
     def __getattr__(self, name: str) -> Any:
         raise DataError(f"{name}: of the data set itself, which is not at hand")

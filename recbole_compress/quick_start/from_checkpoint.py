@@ -122,7 +122,8 @@ def _catalogue(config: Config, state: Mapping[str, Any], path: str) -> dict[str,
         return {key: int(value) for key, value in noted.items()}
     shapes = _shapes(state)
     try:
-        probe = config.model_class(config, Catalogue(config, _PROBE_ITEMS, _PROBE_USERS))
+        with state_will_be_loaded():
+            probe = config.model_class(config, Catalogue(config, _PROBE_ITEMS, _PROBE_USERS))
     except (KeyError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         what = "it needs more of its data set than a checkpoint holds"
         reason = " ".join(str(error).split())[:160]

@@ -64,11 +64,12 @@ def run(model: str, settings: dict) -> tuple[dict, dict[str, torch.Tensor]]:
     trainer_class = quick_start.trainer_class
 
     def keep(config):
-        def make(config, network):
-            made.append(network)
-            return trainer_class(config)(config, network)
+        class Kept(trainer_class(config)):
+            def __init__(self, config, network):
+                made.append(network)
+                super().__init__(config, network)
 
-        return make
+        return Kept
 
     quick_start.trainer_class = keep
     try:

@@ -7,6 +7,7 @@ from recbole.data.interaction import Interaction
 
 from recbole_compress.config import Config
 from recbole_compress.data.catalogue import Catalogue
+from recbole_compress.data.item_vectors import state_will_be_loaded
 
 N_ITEMS, N_USERS, LENGTH = 60, 9, 6
 SMALL = {
@@ -43,7 +44,8 @@ def made(name: str, **settings):
     given = {**SMALL, **STOCK.get(name, {}), **OURS.get(name, {}), **settings}
     config = Config(name, "nowhere", config_dict=given)
     torch.manual_seed(1)
-    model = config.model_class(config, Catalogue(config, N_ITEMS, N_USERS))
+    with state_will_be_loaded():
+        model = config.model_class(config, Catalogue(config, N_ITEMS, N_USERS))
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
