@@ -41,7 +41,8 @@ def answering_model(session: Session, config: Config, train_split: Any) -> Any:
     It is a real one, so that RecBole finds all it asks for, but its own weights are never read.
     """
     model = config.model_class(config, train_split)
-    enough = min(max(config["topk"]), session.n_items - 1)
+    history = config["MAX_ITEM_LIST_LENGTH"] if config["exclude_history"] else 0
+    enough = min(max(config["topk"]) + history, session.n_items - 1)
 
     def asked(interaction: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         user = interaction[model.USER_ID].numpy() if model.USER_ID in interaction else None

@@ -14,9 +14,12 @@ from recbole_compress.config.given import read_command_line
 from recbole_compress.config.values import parse_value
 from recbole_compress.data.catalogue import Catalogue
 from recbole_compress.errors import ConfigError, DataError, ExportError, RecBoleCompressError
-from recbole_compress.quick_start.from_checkpoint import Restored, model_alone
+from recbole_compress.quick_start.from_checkpoint import (
+    Restored,
+    model_alone,
+    settings_of_model,
+)
 from recbole_compress.quick_start.host_models import dataset_class
-from recbole_compress.quick_start.resumption import given_to
 from recbole_compress.reports.card import card_path_for
 from recbole_compress.trainers.checkpoint import item_map_fingerprint
 
@@ -24,6 +27,7 @@ __all__ = ["export", "export_checkpoint"]
 
 FULL, HALF = 32, 16
 BITS = (FULL, HALF, 8, 4, 2)
+_PLACES = ("data_path", "checkpoint_dir", "config_files", "teacher_path", "pretrained")
 OPTIONS = ("table_bits", "weight_bits", "k", "all_scores", "tokens")
 
 
@@ -144,10 +148,15 @@ def export_checkpoint(
 
 def _described(restored: Restored, path: str, tokens: bool) -> dict[str, Any]:
     config = restored.config
+    configuration = {
+        key: value
+        for key, value in settings_of_model(restored.state).items()
+        if key not in _PLACES  # nobody else has them
+    }
     described: dict[str, Any] = {
         "model": config["model"],
         "dataset": config["dataset"],
-        "configuration": json.loads(json.dumps(given_to(restored.state["config"]), default=str)),
+        "configuration": json.loads(json.dumps(configuration, default=str)),
         "metrics": _metrics_beside(path),
         "item_map_sha256": restored.state.get("item_map_sha256"),
         "written_by": f"recbole_compress {__version__}",

@@ -18,7 +18,7 @@ from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.quick_start.resumption import given_to
 from recbole_compress.trainers.checkpoint import load_checkpoint
 
-__all__ = ["Restored", "model_alone", "model_of", "rebuilt_config"]
+__all__ = ["Restored", "model_alone", "model_of", "rebuilt_config", "settings_of_model"]
 
 # Numbers of items and users that no other dimension of a model is likely to have.
 _PROBE_ITEMS, _PROBE_USERS = 1_009, 2_003
@@ -55,13 +55,18 @@ def rebuilt_config(state: Mapping[str, Any], path: str, /, **differing: Any) -> 
         ConfigError: What differs cannot be used; a model that is not known here.
     """
     try:
-        settings = {k: v for k, v in given_to(state["config"]).items() if k not in _OF_ITS_RUN}
+        settings = settings_of_model(state)
     except (AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path}: its settings cannot be read ({type(error).__name__}: {error})"
         ) from error
     settings = {**settings, **differing}
     return Config(config_dict={key: v for key, v in settings.items() if v is not None})
+
+
+def settings_of_model(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint's run was told, without what concerned that run alone."""
+    return {k: v for k, v in given_to(state["config"]).items() if k not in _OF_ITS_RUN}
 
 
 def model_of(config: Config, dataset: Any, state: Mapping[str, Any], path: str) -> Any:

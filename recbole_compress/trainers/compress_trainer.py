@@ -8,6 +8,7 @@ from recbole.trainer import Trainer
 from recbole_compress.data.loaders import training_loader
 from recbole_compress.errors import ConfigError
 from recbole_compress.trainers.collector import TopItems
+from recbole_compress.trainers.history import topk_without_history
 from recbole_compress.trainers.safe_trainer import SafeTrainer
 
 __all__ = ["CompressTrainer"]
@@ -63,5 +64,14 @@ class CompressTrainer(SafeTrainer, Trainer):
             return super()._full_sort_batch_eval(batched_data)
         # The head knows its best items without scoring the whole catalogue.
         k = max(self.config["topk"])
-        _, ids = self.model.topk(interaction.to(self.device), k)
+        batch = interaction.to(self.device)
+        if self.config["exclude_history"]:
+            ids = topk_without_history(
+                lambda number: self.model.topk(batch, number)[1],
+                batch[self.item_seq_field],
+                k,
+                self.tot_item_num,
+            )
+        else:
+            _, ids = self.model.topk(batch, k)
         return interaction, TopItems(ids, self.tot_item_num), positive_u, positive_i

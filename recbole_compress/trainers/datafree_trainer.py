@@ -56,6 +56,7 @@ class DataFreeTrainer(SafeTrainer, Trainer):
 
     @classmethod
     def check_settings(cls, config):
+        super().check_settings(config)
         DataFreeSettings.of(config)
 
     def __init__(self, config, student, teacher, item_map_sha256=None):

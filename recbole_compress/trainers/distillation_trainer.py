@@ -48,6 +48,7 @@ class DistillationTrainer(CompressTrainer):
 
     @classmethod
     def check_settings(cls, config):
+        super().check_settings(config)
         DistillationSettings.of(config)
 
     def __init__(self, config, model):

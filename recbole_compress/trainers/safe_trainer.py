@@ -28,6 +28,7 @@ from recbole_compress.trainers.checkpoint import (
     save_checkpoint,
 )
 from recbole_compress.trainers.collector import BoundedCollector
+from recbole_compress.trainers.history import exclude_history_, refuse_exclusion
 
 __all__ = ["SafeTrainer", "resume_file"]
 
@@ -61,6 +62,7 @@ class SafeTrainer:
     @classmethod
     def check_settings(cls, config):
         """Refuse what this trainer could not carry out, before anything is done."""
+        refuse_exclusion(config, cls.needs_source)
 
     @classmethod
     def choices(cls, config):
@@ -78,6 +80,7 @@ class SafeTrainer:
         with without_tensorboard():
             super().__init__(config, model)
         self.eval_collector = BoundedCollector(config)
+        self.item_seq_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
         # RecBole's name is exact to the second only: two runs would overwrite each other.
         name = (
             f"{config['model']}-{config['dataset']}-{get_local_time()}-{uuid.uuid4().hex[:6]}.pth"
@@ -330,6 +333,12 @@ class SafeTrainer:
                 load_best_model=False,
                 show_progress=bool(show_progress) and sys.stderr.isatty(),
             )
+
+    def _full_sort_batch_eval(self, batched_data):
+        interaction, scores, positive_u, positive_i = super()._full_sort_batch_eval(batched_data)
+        if self.config["exclude_history"]:
+            exclude_history_(scores, interaction[self.item_seq_field].to(scores.device))
+        return interaction, scores, positive_u, positive_i
 
     def further_results(self, valid_data, test_data, load_best_model):
         """Results beside the usual ones, by name; for the card."""

@@ -42,6 +42,7 @@ class TransferTrainer(CompressTrainer):
 
     @classmethod
     def check_settings(cls, config):
+        super().check_settings(config)
         TransferSettings.of(config)
 
     @classmethod

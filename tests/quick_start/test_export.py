@@ -32,13 +32,14 @@ def test_metrics_of_the_file_are_those_of_the_model(checkpoint, capsys) -> None:
     path, trained = checkpoint
     assert main(["export", path, "-o", "m.onnx", "--k=3"]) == 0
     assert "largest deviation" in capsys.readouterr().out
-    assert main(["evaluate", "m.onnx", "--card_path=card.json"]) == 0
+    assert main(["evaluate", "m.onnx", "--card_path=card.json", f"--data_path={Path.cwd()}"]) == 0
     card = json.loads(Path("card.json").read_text())
     assert card["metrics"]["test"] == pytest.approx(dict(trained["test_result"]))
     assert card["size_bytes"]["file"] == Path("m.onnx").stat().st_size
     assert card["latency_ms"]["runtime"] == "onnxruntime"
     recommender = Recommender("m.onnx")
     assert recommender.info["metrics"]["test"] == pytest.approx(dict(trained["test_result"]))
+    assert str(Path.cwd()) not in json.dumps(recommender.info)  # what is where is nobody's business
     capsys.readouterr()
     assert main(["recommend", "m.onnx", f"--items={recommender.items[0]}"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
