@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from recbole_compress.arguments import read_file_arguments
 from recbole_compress.artifact.recommender import Recommender
 from recbole_compress.errors import ArtifactError
-from recbole_compress.near_names import did_you_mean
 
 __all__ = ["recommend"]
 
@@ -17,7 +17,7 @@ def _number(text: str) -> int:
 
 
 def _switch(text: str) -> bool:
-    return {"true": True, "false": False, "": True}[text.lower()]
+    return {"true": True, "false": False}[text.lower()]
 
 
 _OPTIONS: dict[str, Callable[[str], Any]] = {
@@ -45,17 +45,14 @@ def recommend(arguments: list[str]) -> None:
 
 
 def _read(arguments: list[str]) -> tuple[str, dict[str, Any]]:
-    if not arguments or arguments[0].startswith("-"):
-        raise ArtifactError('no file named: write recbole-compress recommend FILE --items="a b c"')
-    path, *given = arguments
+    usage = 'recbole-compress recommend FILE --items="a b c"'
+    path, out, given = read_file_arguments(arguments, usage, _OPTIONS, ("exclude_history",))
+    if out is not None:
+        raise ArtifactError(f"-o {out}: recommendations are printed; leave it out")
     options = {}
-    for argument in given:
-        name, _, text = argument.removeprefix("--").partition("=")
-        key = name.replace("-", "_")
-        if not argument.startswith("--") or key not in _OPTIONS:
-            raise ArtifactError(f"{argument}: {did_you_mean(key, _OPTIONS)}")
+    for key, text in given.items():
         try:
             options[key] = _OPTIONS[key](text)
         except (ValueError, KeyError):
-            raise ArtifactError(f"{argument}: the value cannot be read") from None
+            raise ArtifactError(f"--{key}={text}: the value cannot be read") from None
     return path, options

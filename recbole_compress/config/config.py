@@ -11,7 +11,8 @@ from recbole.config import Config as RecBoleConfig
 from recbole.evaluator import metric_types
 from recbole.utils import EvaluatorType, ModelType
 
-from recbole_compress.config.given import config_file_names, read_command_line, read_config_file
+from recbole_compress.arguments import read_command_line
+from recbole_compress.config.given import config_file_names, read_config_file
 from recbole_compress.config.model_names import find_model, quantized_of
 from recbole_compress.config.schema import load_schema
 from recbole_compress.config.validation import check_keys, check_metrics

@@ -1,9 +1,8 @@
-"""Reading what the user gave: command-line arguments and config files, one clear line per fault."""
+"""Reading config files, one clear line per fault."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,44 +12,7 @@ from recbole_compress.config.properties_folder import properties_folder
 from recbole_compress.config.values import PlainLoader, parse_value
 from recbole_compress.errors import ConfigError
 
-__all__ = ["config_file_names", "read_command_line", "read_config_file"]
-
-
-def read_command_line(arguments: Sequence[str]) -> dict[str, str]:
-    """Split ``--key=value`` arguments; the values stay text.
-
-    Raises:
-        ConfigError: An argument of another form (says what to write), or one key with two values.
-
-    Example:
-        >>> read_command_line(["--model=SASRec", "--note=a=b"])
-        {'model': 'SASRec', 'note': 'a=b'}
-        >>> read_command_line(["--epochs", "5"])
-        Traceback (most recent call last):
-            ...
-        recbole_compress.errors.ConfigError: --epochs 5: write --epochs=5
-    """
-    found: dict[str, str] = {}
-    for position, argument in enumerate(arguments):
-        key, equals, text = argument[2:].partition("=")
-        if not argument.startswith("--") or not equals or not key or key.startswith("-"):
-            raise ConfigError(_advice(argument, arguments[position + 1 :]))
-        if found.setdefault(key, text) != text:
-            raise ConfigError(f"--{key} is given twice, as {found[key]!r} and {text!r}; keep one")
-    return found
-
-
-def _advice(argument: str, following: Sequence[str]) -> str:
-    """What to write instead of an argument that is not ``--key=value``."""
-    name = argument.lstrip("-–—")  # editors turn -- into a dash
-    key, equals, _ = name.partition("=")
-    if key and equals:
-        return f"{argument}: write --{name}"
-    if key and argument != name and following and not following[0].startswith("-"):
-        return f"{argument} {following[0]}: write --{key}={following[0]}"
-    if key and argument != name:
-        return f"{argument}: a value is missing, write --{key}=VALUE"
-    return f"{argument}: not of the form --key=value, for instance --epochs=5"
+__all__ = ["config_file_names", "read_config_file"]
 
 
 def config_file_names(value: Any) -> list[str]:

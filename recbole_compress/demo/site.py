@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx
 
+from recbole_compress.arguments import read_file_arguments
 from recbole_compress.artifact.session import Session
 from recbole_compress.demo.titles import titles_in
 from recbole_compress.demo.web_runtime import copy_runtime
@@ -24,21 +25,9 @@ _OPTIONS = ("items", "runtime", "title")
 
 def demo(arguments: list[str]) -> None:
     """The command: ``FILE -o FOLDER [--items=FILE.item] [--runtime=FOLDER] [--title=...]``."""
-    rest, out = list(arguments), "site"
-    for flag in ("-o", "--output"):
-        if flag in rest[:-1]:
-            place = rest.index(flag)
-            out = rest[place + 1]
-            del rest[place : place + 2]
-    if not rest or rest[0].startswith("-"):
-        raise ExportError("no file named: write recbole-compress demo model.onnx -o site/")
-    path, *given = rest
-    options = {}
-    for argument in given:
-        key, equals, value = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--") or not equals or key not in _OPTIONS:
-            raise ExportError(f"{argument}: choose of --items=, --runtime=, --title=")
-        options[key] = value
+    usage = "recbole-compress demo model.onnx -o site/"
+    path, out, options = read_file_arguments(arguments, usage, _OPTIONS)
+    out = out or "site"
     write_site(path, out, **options)
     print(
         f"{out}: a static page; look at it with\n"

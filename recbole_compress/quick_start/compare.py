@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_compress.arguments import read_command_line
 from recbole_compress.comparison.document import build_document, write_document
 from recbole_compress.comparison.experiment import (
     Experiment,
@@ -17,7 +18,6 @@ from recbole_compress.comparison.restore import restore_runs
 from recbole_compress.comparison.runs import check_names, run_missing
 from recbole_compress.comparison.settings import checked_runs
 from recbole_compress.comparison.tables import csv_table, markdown_page
-from recbole_compress.config.given import read_command_line
 from recbole_compress.errors import ConfigError
 from recbole_compress.files import replacing
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from recbole_compress.config.given import read_command_line
+from recbole_compress.arguments import read_command_line
 from recbole_compress.data.atomic_files import open_text
 from recbole_compress.data.domains import (
     Columns,

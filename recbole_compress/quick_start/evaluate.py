@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from recbole_compress.arguments import read_file_arguments
 from recbole_compress.config import Config
-from recbole_compress.config.given import read_command_line
 from recbole_compress.errors import CheckpointError, ConfigError
 from recbole_compress.near_names import did_you_mean
 from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config
@@ -104,12 +104,13 @@ def quantized_choices(described: dict[str, Any]) -> dict[str, Any]:
 
 def evaluate(arguments: list[str]) -> None:
     """The command: ``FILE [--data_path=...] [--card_path=...] [--key=value ...]``."""
-    if not arguments or arguments[0].startswith("-"):
-        raise ConfigError("no file named: write recbole-compress evaluate FILE --data_path=FOLDER")
-    path, *given = arguments
-    settings: dict[str, Any] = dict(read_command_line(given))
-    card_path = settings.pop("card_path", None) or card_path_for(
-        os.path.splitext(path)[0] + ".evaluation.pth"
+    usage = "recbole-compress evaluate FILE [--data_path=FOLDER] [-o CARD.json]"
+    path, out, given = read_file_arguments(arguments, usage)
+    settings: dict[str, Any] = dict(given)
+    card_path = (
+        out
+        or settings.pop("card_path", None)
+        or card_path_for(os.path.splitext(path)[0] + ".evaluation.pth")
     )
     card = evaluate_file(path, card_path, **settings)
     print(card_table(card, card_path))

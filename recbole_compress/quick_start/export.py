@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from recbole_compress._version import __version__
-from recbole_compress.config.given import read_command_line
+from recbole_compress.arguments import read_file_arguments
 from recbole_compress.config.values import parse_value
 from recbole_compress.data.catalogue import Catalogue
 from recbole_compress.errors import ConfigError, DataError, ExportError, RecBoleCompressError
@@ -33,7 +33,11 @@ OPTIONS = ("table_bits", "weight_bits", "k", "all_scores", "tokens")
 
 def export(arguments: list[str]) -> None:
     """The command: ``CHECKPOINT -o FILE.onnx [--table-bits=4] [--weight-bits=8] [--k=10] ...``."""
-    path, out, options, settings = _read(arguments)
+    usage = "recbole-compress export CHECKPOINT -o model.onnx [--table-bits=4] [--weight-bits=8]"
+    path, out, given = read_file_arguments(arguments, usage, switches=("all_scores",))
+    settings: dict[str, Any] = dict(given)
+    options = {key: parse_value(settings.pop(key)) for key in OPTIONS if key in settings}
+    out = out or os.path.splitext(path)[0] + ".onnx"
     done = export_checkpoint(path, out, **options, **settings)
     deviation = done.deviation
     print(
@@ -42,30 +46,6 @@ def export(arguments: list[str]) -> None:
         f"{deviation.largest:.2g} of the range of scores, {deviation.same_items:.1%} of the "
         "recommended items at the same place"
     )
-
-
-def _read(arguments: list[str]) -> tuple[str, str, dict[str, Any], dict[str, Any]]:
-    rest, out = list(arguments), None
-    for flag in ("-o", "--output"):
-        if flag in rest:
-            place = rest.index(flag)
-            if place + 1 == len(rest):
-                raise ConfigError(f"{flag}: name the file to write, such as model.onnx")
-            out = rest[place + 1]
-            del rest[place : place + 2]
-    if not rest or rest[0].startswith("-"):
-        raise ConfigError("no checkpoint named: write recbole-compress export saved/NAME.pth")
-    path, *given = rest
-    given = ["--all-scores=True" if item == "--all-scores" else item for item in given]
-    named = [
-        f"--{item[2:].split('=', 1)[0].replace('-', '_')}={item.split('=', 1)[1]}"
-        if item.startswith("--") and "=" in item
-        else item
-        for item in given
-    ]
-    read = dict(read_command_line(named))
-    options = {key: parse_value(read.pop(key)) for key in OPTIONS if key in read}
-    return path, out or os.path.splitext(path)[0] + ".onnx", options, read
 
 
 def export_checkpoint(

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from recbole.utils import init_seed
 
+from recbole_compress.arguments import read_file_arguments
 from recbole_compress.config import Config
-from recbole_compress.config.given import read_command_line
 from recbole_compress.config.properties_folder import overall_yaml
 from recbole_compress.config.schema import declared_in
-from recbole_compress.errors import CheckpointError, ConfigError
+from recbole_compress.errors import CheckpointError
 from recbole_compress.quantization import QuantizationReport, QuantizationSpec, freeze_, manifest
 from recbole_compress.quantization.targets import targets
 from recbole_compress.quick_start.from_checkpoint import Restored, model_alone, rebuilt_config
@@ -141,24 +141,7 @@ def _train_loader(path: str, settings: dict[str, Any]) -> Any:
 def _read(arguments: list[str]) -> tuple[str, str | None, dict[str, str]]:
     """Checkpoint, output and settings; ``--group-size`` is short for its config key."""
     usage = "recbole-compress quantize CHECKPOINT --weight-bits=4 --table-bits=4 -o OUT.pth"
-    left, out, given = list(arguments), None, []
-    path = left.pop(0) if left and not left[0].startswith("-") else None
-    while left:
-        argument = left.pop(0)
-        if argument in ("-o", "--output"):
-            if not left:
-                raise ConfigError(f"{argument}: names no file; write {usage}")
-            out = left.pop(0)
-        elif argument.startswith(("-o=", "--output=")):
-            out = argument.partition("=")[2]
-        else:
-            given.append(argument)
-    if path is None:
-        raise ConfigError(f"no checkpoint named: write {usage}")
+    path, out, given = read_file_arguments(arguments, usage)
     known = declared_in(overall_yaml())
-    settings = {}
-    for key, value in read_command_line(given).items():
-        key = key.replace("-", "_")
-        long = f"quantization_{key}"
-        settings[long if long in known else key] = value
-    return path, out, settings
+    long = {key: f"quantization_{key}" for key in given}
+    return path, out, {long[k] if long[k] in known else k: text for k, text in given.items()}

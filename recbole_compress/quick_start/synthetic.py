@@ -16,7 +16,7 @@ from recbole.utils import init_seed
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from recbole_compress.config.given import read_command_line
+from recbole_compress.arguments import read_file_arguments
 from recbole_compress.data.item_counts import train_item_counts
 from recbole_compress.datafree import (
     SamplingSettings,
@@ -40,10 +40,11 @@ __all__ = ["compare_with_real_data", "synthetic"]
 
 def synthetic(arguments: list[str]) -> None:
     """The command: ``CHECKPOINT [--data_path=FOLDER] [--key=value ...]``."""
-    if not arguments or arguments[0].startswith("-"):
-        raise ConfigError("no checkpoint named: write recbole-compress synthetic CHECKPOINT")
-    path, *given = arguments
-    found = compare_with_real_data(path, **read_command_line(given))
+    usage = "recbole-compress synthetic CHECKPOINT [--data_path=FOLDER]"
+    path, out, settings = read_file_arguments(arguments, usage)
+    if out is not None:
+        raise ConfigError(f"-o {out}: files are written beside {path}; leave it out")
+    found = compare_with_real_data(path, **settings)
     stem = os.path.splitext(path)[0] + ".synthetic"
     with replacing(f"{stem}.json") as file:
         file.write(json.dumps(found, indent=1) + "\n")

@@ -11,8 +11,9 @@ from functools import partial
 from typing import Any
 
 from recbole_compress._version import __version__
+from recbole_compress.arguments import read_command_line
 from recbole_compress.config import Config
-from recbole_compress.config.given import config_file_names, read_command_line
+from recbole_compress.config.given import config_file_names
 from recbole_compress.config.properties_folder import hyper_file
 from recbole_compress.config.schema import load_schema
 from recbole_compress.errors import CheckpointError, ConfigError, DataError, RecBoleCompressError

@@ -13,7 +13,7 @@ import pytest
 from recbole_compress.artifact import Recommender
 from recbole_compress.artifact.command import recommend
 from recbole_compress.artifact.session import open_session
-from recbole_compress.errors import ArtifactError
+from recbole_compress.errors import ArtifactError, ConfigError
 from tests.quantization.models import LENGTH, N_ITEMS
 
 
@@ -133,7 +133,7 @@ def test_the_command_explains_what_is_wrong(exported) -> None:
         recommend([exported, "--items=3"])
     with pytest.raises(ArtifactError, match="no history"):
         recommend([exported])
-    with pytest.raises(ArtifactError, match="exclude_history"):
+    with pytest.raises(ConfigError, match="did you mean 'exclude_history'"):
         recommend([exported, "--items=a", "--exclude_histori=True"])
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from recbole_compress.config.given import read_command_line, read_config_file
+from recbole_compress.arguments import read_command_line
+from recbole_compress.config.given import read_config_file
 from recbole_compress.errors import ConfigError
 
 

@@ -251,7 +251,7 @@ def test_settings_that_cannot_be(alone, capsys, arguments, parts):
 
 
 def test_no_checkpoint_named_or_there(in_tmp, capsys):
-    refused(capsys, ["quantize"], "no checkpoint named")
+    refused(capsys, ["quantize"], "no file named")
     refused(capsys, ["quantize", "nothing.pth"], "there is no such checkpoint")
     refused(capsys, ["evaluate"], "no file named")
     (in_tmp / "model.zip").write_text("")

@@ -65,4 +65,4 @@ def test_the_papers_preset_is_accepted(checkpoint, capsys):
 
 def test_no_checkpoint_is_one_line(capsys):
     assert main(["synthetic"]) == 2
-    assert "no checkpoint named" in capsys.readouterr().err
+    assert "no file named" in capsys.readouterr().err
