@@ -9,13 +9,18 @@ benchmark. A test sees that no page differs from its files.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.fresh_process import ROOT
+from benchmarks.quantization_tables import (
+    quantization_paper,
+    quantization_rows,
+    quantization_summary,
+)
+from benchmarks.results_file import runs_in, source_line
 from benchmarks.transfer_table import transfer
 from recbole_compress.files import replacing
 from recbole_compress.reports.readable import UNKNOWN, byte_count, count, markdown, number
@@ -41,23 +46,11 @@ def filled(page: str) -> str:
 
 
 def _runs(name: str, **wanted: Any) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Entry and result of every run of a file whose entry has these values."""
-    for run in json.loads((RESULTS / f"{name}.json").read_text())["runs"]:
-        if all(run["entry"].get(key) == value for key, value in wanted.items()):
-            yield run["entry"], run["result"]
+    return runs_in(RESULTS / f"{name}.json", **wanted)
 
 
 def _source(name: str) -> str:
-    """Where the numbers of a file come from, in one line."""
-    made = [run["provenance"] for run in json.loads((RESULTS / f"{name}.json").read_text())["runs"]]
-    known = [each for each in made if each]
-    commits = ", ".join(dict.fromkeys(f"`{str(each['commit'])[:10]}`" for each in known))
-    first = known[0]
-    threads = ", ".join(dict.fromkeys(str(each["threads"]) for each in known))
-    return (
-        f"Source: [`{name}.json`]({name}.json); torch {first['torch']}, threads: {threads}, "
-        f"{first['cpu']}, commit {commits}."
-    )
+    return source_line(RESULTS / f"{name}.json")
 
 
 # -- training speed --------------------------------------------------------------------------
@@ -207,6 +200,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "growth": growth,
     "evaluation": evaluation,
     "transfer": transfer,
+    "quantization_summary": quantization_summary,
+    "quantization_paper": quantization_paper,
+    "quantization_rows": quantization_rows,
     "tensor_train_scoring": tensor_train_scoring,
     "tensor_train_lookup": tensor_train_lookup,
     "tensor_train_steps": tensor_train_steps,

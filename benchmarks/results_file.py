@@ -1,10 +1,10 @@
-"""A JSON file of measurements that grows as they come, and the command line they share."""
+"""A JSON file of measurements that grows as they come, its command line, and how it is read."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from benchmarks.fresh_process import ROOT, measure_apart
 from recbole_compress.files import replacing
 from recbole_compress.reports.environment import commit
 
-__all__ = ["common_parser", "measure_all"]
+__all__ = ["common_parser", "measure_all", "runs_in", "source_line"]
 
 Runs = list[dict[str, Any]]
 
@@ -72,6 +72,26 @@ def measure_all(
             file.write(json.dumps(document, indent=1) + "\n")
         print(_line(entry, answer["result"]), flush=True)
     return document
+
+
+def runs_in(path: Path, **wanted: Any) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Entry and result of every run of a file whose entry has these values."""
+    for run in json.loads(path.read_text())["runs"]:
+        if all(run["entry"].get(key) == value for key, value in wanted.items()):
+            yield run["entry"], run["result"]
+
+
+def source_line(path: Path) -> str:
+    """Where the numbers of a file come from, for a page that lies beside it."""
+    made = [run["provenance"] for run in json.loads(path.read_text())["runs"]]
+    known = [each for each in made if each]
+    commits = ", ".join(dict.fromkeys(f"`{str(each['commit'])[:10]}`" for each in known))
+    first = known[0]
+    threads = ", ".join(dict.fromkeys(str(each["threads"]) for each in known))
+    return (
+        f"Source: [`{path.name}`]({path.name}); torch {first['torch']}, threads: {threads}, "
+        f"{first['cpu']}, commit {commits}."
+    )
 
 
 def _asked_for(entry: dict[str, Any], only: list[str]) -> bool:

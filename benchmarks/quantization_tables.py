@@ -1,0 +1,200 @@
+"""The tables of the results page on quantization, from the file of ``benchmarks.quantization``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from benchmarks.fresh_process import ROOT
+from benchmarks.precq_paper import PAPER
+from benchmarks.results_file import runs_in, source_line
+from recbole_compress.reports.readable import UNKNOWN, byte_count, markdown, number
+
+__all__ = ["TARGETS", "quantization_paper", "quantization_rows", "quantization_summary"]
+
+FILE = ROOT / "docs" / "results" / "quantization.json"
+FULL = "none"
+NDCG, SAMPLED = "ndcg@10", "sampled_ndcg@10"
+# Share of full precision's NDCG@10 that is to be kept at these bits.
+TARGETS = {8: 0.995, 4: 0.995, 2: 0.98}
+# The paper's columns: what it calls them, and our recipe and start that are the counterpart.
+COLUMNS = {
+    "post-quantization": ("ptq", "teacher"),
+    "noise": ("noise", "teacher"),
+    "game, random start": ("adversarial", "random"),
+    "game, our start": ("adversarial", "teacher"),
+    "self_sample": ("self_sample", "teacher"),
+    "real data": ("qat", "teacher"),
+}
+
+
+class Row(NamedTuple):
+    """One way of quantizing one model: means over the seeds; None where memory ran out."""
+
+    dataset: str
+    model: str
+    recipe: str
+    start: str
+    bits: int
+    activation_bits: int
+    result: dict[str, float] | None
+    full: dict[str, float] | None
+
+    @property
+    def name(self) -> str:
+        if self.recipe == FULL:
+            return "full precision"
+        return self.recipe + (", random start" if self.start == "random" else "")
+
+    def kept(self, metric: str = NDCG) -> float | None:
+        """The metric beside full precision's."""
+        if not self.result or not self.full or not self.full[metric]:
+            return None
+        return self.result[metric] / self.full[metric]
+
+
+def _or_how_to_measure(table: Callable[[Path], str]) -> Callable[..., str]:
+    @wraps(table)
+    def filled(file: Path = FILE) -> str:
+        if not file.exists():
+            return "Not measured yet: `python -m benchmarks.quantization ml-100k SASRec`."
+        return table(file)
+
+    return filled
+
+
+@_or_how_to_measure
+def quantization_summary(file: Path) -> str:
+    """What every recipe keeps on the average over models and data sets, beside the target."""
+    header = ["recipe", "bits", "activations", "models", "kept on average", "least", "target"]
+    header += ["on average", "models that reach it", "top-10 agreement", "s"]
+    rows = [row for row in _rows(file) if row.recipe != FULL and row.kept() is not None]
+    names = list(dict.fromkeys(row.name for row in rows))
+    groups: dict[tuple[int, int, int], list[Row]] = {}
+    for row in rows:
+        key = names.index(row.name), -row.bits, -row.activation_bits
+        groups.setdefault(key, []).append(row)
+    lines = [_summary(its) for _, its in sorted(groups.items())]
+    return "\n\n".join([markdown(header, lines), _beside_the_game(rows), source_line(file)])
+
+
+def _summary(rows: Sequence[Row]) -> list[str]:
+    first, kept = rows[0], [row.kept() or 0.0 for row in rows]
+    line = [first.name, str(first.bits), str(first.activation_bits), str(len(rows))]
+    line += [_share(fmean(kept)), _share(min(kept))]
+    target = TARGETS.get(first.bits)
+    if target is None:
+        line += [UNKNOWN] * 3
+    else:
+        reached = sum(share >= target for share in kept)
+        line += [f">= {_share(target)}", "reached" if fmean(kept) >= target else "missed"]
+        line.append(f"{reached} of {len(kept)}")
+    results = [row.result or {} for row in rows]
+    agreement, seconds = (fmean(r[key] for r in results) for key in ("agreement@10", "seconds"))
+    return [*line, number(agreement, ".3f"), number(seconds, ",.0f")]
+
+
+def _beside_the_game(rows: Sequence[Row]) -> str:
+    """In how many rows ``self_sample`` is ahead of the paper's game at the same bits."""
+    ours = {_where(row): row for row in rows if row.name == "self_sample"}
+    pairs = [
+        (ours[_where(row)].kept() or 0.0, row.kept() or 0.0)
+        for row in rows
+        if row.recipe == "adversarial" and _where(row) in ours
+    ]
+    ahead = sum(mine > theirs for mine, theirs in pairs)
+    return f"`self_sample` keeps more than `adversarial` in {ahead} of {len(pairs)} rows."
+
+
+@_or_how_to_measure
+def quantization_paper(file: Path) -> str:
+    """The paper's rows, and ours of the same model and bits under them."""
+    measured = [row for row in _rows(file) if row.kept(SAMPLED) is not None]
+    header = ["model", "bits", "numbers of", *COLUMNS]
+    lines, compared = [], []
+    for model, bits in dict.fromkeys((row.model, row.bits) for row in PAPER):
+        best = 0.0
+        for paper in PAPER:
+            if (paper.model, paper.bits) == (model, bits):
+                shares = [
+                    None if value is None else value / paper.full
+                    for value in (paper.post, paper.noise, paper.game, None, None, paper.real)
+                ]
+                best = max(best, paper.game / paper.full)
+                lines.append([model, str(bits), f"paper, {paper.dataset}", *map(_share, shares)])
+        ours: dict[tuple[str, int], dict[tuple[str, str], float | None]] = {}
+        for row in measured:
+            if (row.model, row.bits) == (model, bits) and row.recipe != FULL:
+                there = ours.setdefault((row.dataset, row.activation_bits), {})
+                there[row.recipe, row.start] = row.kept(SAMPLED)
+        for (dataset, activation_bits), kept in ours.items():
+            shares = [kept.get(way) for way in COLUMNS.values()]
+            who = f"ours, {dataset}, activations {activation_bits}"
+            lines.append([model, str(bits), who, *map(_share, shares)])
+            mine = kept.get(COLUMNS["self_sample"])
+            compared += [] if mine is None else [mine > best]
+    ahead = (
+        f"`self_sample` keeps more than the paper's game on the paper's best data set in "
+        f"{sum(compared)} of {len(compared)} rows."
+    )
+    return "\n\n".join([markdown(header, lines, left=3), ahead, source_line(file)])
+
+
+@_or_how_to_measure
+def quantization_rows(file: Path) -> str:
+    """Every row: accuracy, agreement, bytes, seconds; a table per data set."""
+    header = ["model", "recipe", "bits", "activations", "NDCG@10", "Hit@10", "of full precision"]
+    header += ["NDCG@10 of 101", "Hit@10 of 101", "top-10 agreement", "size", "x smaller", "s"]
+    rows, parts = list(_rows(file)), []
+    for dataset in dict.fromkeys(row.dataset for row in rows):
+        its = [row for row in rows if row.dataset == dataset]
+        models = list(dict.fromkeys(row.model for row in its))
+        its.sort(key=lambda row: (models.index(row.model), row.recipe != FULL))
+        parts += [f"### {dataset}", markdown(header, map(_cells, its), left=2)]
+    return "\n\n".join([*parts, source_line(file)])
+
+
+def _cells(row: Row) -> list[str]:
+    what = [row.model, row.name, str(row.bits), str(row.activation_bits)]
+    if row.result is None:
+        return [*what, "out of memory", *[UNKNOWN] * 8]
+    found, full = row.result, row.full
+    smaller = full["size_bytes"] / found["size_bytes"] if full else None
+    return [
+        *what,
+        *(number(found[metric], ".4f") for metric in (NDCG, "hit@10")),
+        _share(row.kept()),
+        *(number(found[metric], ".4f") for metric in (SAMPLED, "sampled_hit@10")),
+        number(found["agreement@10"], ".3f"),
+        byte_count(found["size_bytes"]),
+        number(smaller, ".1f"),
+        number(found["seconds"] if row.recipe != FULL else None, ",.0f"),
+    ]
+
+
+def _rows(file: Path) -> Iterator[Row]:
+    """In the order of the file, seeds averaged, each with its full-precision model's result."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for entry, result in runs_in(file):
+        key = tuple(entry[name] for name in Row._fields[:6])
+        found.setdefault(key, []).append(result)
+    means = {key: _mean(results) for key, results in found.items()}
+    full = {key[:2]: result for key, result in means.items() if key[2] == FULL}
+    for key, result in means.items():
+        yield Row(*key, result=result, full=full.get(key[:2]))
+
+
+def _mean(results: Sequence[dict[str, Any]]) -> dict[str, float] | None:
+    done = [result for result in results if "out_of_memory" not in result]
+    return {name: fmean(result[name] for result in done) for name in done[0]} if done else None
+
+
+def _where(row: Row) -> tuple[str, str, int, int]:
+    return row.dataset, row.model, row.bits, row.activation_bits
+
+
+def _share(value: float | None) -> str:
+    return number(value, ".1%")
