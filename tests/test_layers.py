@@ -17,6 +17,7 @@ FLOORS = [
     {"heads", "backbones"},
     {"data", "datafree", "distillation", "quantization"},
     {"models"},
+    {"readers"},
     {"trainers"},
     {"config"},
     {"tuning"},

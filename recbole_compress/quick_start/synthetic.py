@@ -28,10 +28,10 @@ from recbole_compress.datafree import (
 )
 from recbole_compress.errors import ConfigError
 from recbole_compress.files import replacing
-from recbole_compress.models.sequence_readers import SequenceReader, as_reader
 from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config
 from recbole_compress.quick_start.host_models import dataset_class
 from recbole_compress.quick_start.prepared_data import prepare_data
+from recbole_compress.readers import SequenceReader, as_reader
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
 

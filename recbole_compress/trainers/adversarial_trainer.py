@@ -17,7 +17,7 @@ from recbole_compress.datafree import (
     sample_sequences,
 )
 from recbole_compress.errors import CheckpointError
-from recbole_compress.models.sequence_readers import reader_like
+from recbole_compress.readers import reader_like
 from recbole_compress.trainers.datafree_trainer import DataFreeTrainer
 from recbole_compress.trainers.discrepancy_terms import output_level
 

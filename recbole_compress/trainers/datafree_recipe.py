@@ -13,8 +13,8 @@ from torch import nn
 
 from recbole_compress.data.train_sequences import train_sequences
 from recbole_compress.datafree import Sequences, sample_sequences
-from recbole_compress.models.sequence_readers import as_reader, reader_like
 from recbole_compress.quantization import QuantizationReport, calibrating, quantize_
+from recbole_compress.readers import as_reader, reader_like
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
 from recbole_compress.trainers.datafree_trainer import DataFreeTrainer
 

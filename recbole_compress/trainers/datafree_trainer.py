@@ -20,7 +20,7 @@ from recbole_compress.datafree import (
     stationary_prior,
 )
 from recbole_compress.functional.cross_entropy import default_chunk_size
-from recbole_compress.models.sequence_readers import SequenceReader, as_reader, reader_like
+from recbole_compress.readers import SequenceReader, as_reader, reader_like
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
 from recbole_compress.trainers.discrepancy_terms import output_level, similarity_level
 from recbole_compress.trainers.generated_batches import GeneratedBatches, as_sequences

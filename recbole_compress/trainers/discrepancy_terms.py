@@ -16,7 +16,7 @@ from recbole_compress.datafree import (
     similarity_discrepancy,
 )
 from recbole_compress.functional.cross_entropy import default_chunk_size
-from recbole_compress.models.sequence_readers import SequenceReader
+from recbole_compress.readers import SequenceReader
 from recbole_compress.trainers.datafree_settings import Discrepancy
 
 __all__ = ["Output", "output_level", "similarity_level"]

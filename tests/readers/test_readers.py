@@ -11,22 +11,22 @@ from torch.nn.utils import parametrize
 
 from recbole_compress.config import Config
 from recbole_compress.datafree import Sequences, item_divergence, sample_sequences
-from recbole_compress.models.sequence_readers import as_reader, reader_like
 from recbole_compress.quantization import QuantizationSpec, quantize_
 from recbole_compress.quick_start.host_models import dataset_class
+from recbole_compress.readers import as_reader, reader_like
 from tests.conftest import SEQUENCES, write_interactions
 
 WAYS = {
     "SASRec": "GatheredPositions",
     "GRU4Rec": "GatheredPositions",
     "BERT4Rec": "MaskedPositions",
-    "NARM": "SequenceReader",
-    "Caser": "SequenceReader",
-    "STAMP": "SequenceReader",
-    "LightSANs": "SequenceReader",
-    "NextItNet": "SequenceReader",
+    "NARM": "Prefixes",
+    "Caser": "Prefixes",
+    "STAMP": "Prefixes",
+    "LightSANs": "Prefixes",
+    "NextItNet": "Prefixes",
     "RepeatNet": "WholeSequences",
-    "TransRec": "SequenceReader",
+    "TransRec": "Prefixes",
     "CpRecNextItNet": "EveryPosition",
     "CpRecSASRec": "EveryPosition",
     "TTSASRec": "EveryPosition",
