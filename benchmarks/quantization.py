@@ -82,7 +82,7 @@ def measure(
     return {
         **_accuracy(done.model, full, test),
         "size_bytes": os.path.getsize(out),
-        "seconds": done.seconds,
+        **done.work,
     }
 
 

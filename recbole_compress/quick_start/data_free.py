@@ -70,7 +70,8 @@ def quantized_and_evaluated(config: Config, full: dict[str, Any] | None) -> dict
     path = str(full["checkpoint"] if full else config["full_precision_path"])
     done = quantize_checkpoint(path, **settings)
     card_path = settings.pop("card_path", None) or card_path_for(done.path)
-    training = {"seconds": done.seconds, "epochs": 0}
+    # Of the full-precision model; what the quantization took is a group of its own.
+    training = full["card"]["training"] if full else None
     reference = full["card"]["metrics"] if full else None
     card = evaluate_file(done.path, card_path, training, reference, **settings)
     valid, test = card["metrics"]["valid"], card["metrics"]["test"]

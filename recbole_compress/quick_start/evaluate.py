@@ -35,6 +35,7 @@ class Subject(NamedTuple):
         choices: What the card says of it beyond the settings, or instead of them.
         files: What the card says of its files.
         name: Of the model, for the card.
+        quantization: What the card says of how it was quantized; None where that is not known.
         amend: Changes a finished card, given requests ``(item_seq, length)``; None for as it is.
     """
 
@@ -44,6 +45,7 @@ class Subject(NamedTuple):
     choices: dict[str, Any]
     files: dict[str, str | None]
     name: str
+    quantization: dict[str, Any] | None = None
     amend: Callable[[dict[str, Any], tuple[Any, Any]], None] | None = None
 
 
@@ -58,6 +60,7 @@ def _checkpoint(path: str, settings: dict[str, Any]) -> Subject:
         quantized_choices(packed) if packed else {},
         {"checkpoint": path, "artifact": path if packed else None},
         f"DFQ{config['model']}" if packed else config["model"],
+        {"recipe": packed["recipe"], **packed.get("work", {})} if packed else None,
     )
 
 
@@ -84,7 +87,7 @@ def _artifact(path: str, settings: dict[str, Any]) -> Subject:
         {key: bits[key] for key in ("weight_bits", "table_bits", "activation_bits") if key in bits},
         {"checkpoint": None, "artifact": path},
         session.described["model"],
-        lambda card, requests: artifact_card(card, path, requests),
+        amend=lambda card, requests: artifact_card(card, path, requests),
     )
 
 
@@ -171,6 +174,7 @@ def evaluate_file(
         latency_ms=request_latency(model, *sample_requests(test_data._dataset)),
         files=subject.files,
         choices={**trainer_class(config).choices(config), **subject.choices},
+        quantization=subject.quantization,
     )
     card["model"] = subject.name
     if subject.amend is not None:

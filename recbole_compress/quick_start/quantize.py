@@ -48,14 +48,15 @@ class Quantization(NamedTuple):
         report: What became of every parameter.
         model: The packed model.
         config: Its settings.
-        seconds: Spent by the recipe.
+        work: ``passes`` over made-up (or real) sequences, ``sequences`` shown, ``seconds`` spent by
+            the recipe, an interrupted run before this one included.
     """
 
     path: str
     report: QuantizationReport
     model: Any
     config: Config
-    seconds: float
+    work: dict[str, float]
 
 
 def quantize(arguments: list[str]) -> None:
@@ -63,9 +64,10 @@ def quantize(arguments: list[str]) -> None:
     path, out, settings = _read(arguments)
     done = quantize_checkpoint(path, out, **settings)
     print(done.report)
+    work = done.work
     print(
         f"{done.path}: {os.path.getsize(done.path):,} bytes, {done.config['quantization_recipe']} "
-        f"took {done.seconds:.1f} s"
+        f"took {work['seconds']:.1f} s, {work['passes']} passes, {work['sequences']:,} sequences"
     )
 
 
@@ -99,12 +101,16 @@ def quantize_checkpoint(path: str, out: str | None = None, **settings: Any) -> Q
     init_seed(config["seed"], config["reproducibility"])
     loader = (lambda: _train_loader(path, settings)) if recipe.needs_data else None
     start = time.perf_counter()
-    report = recipe.quantize(QuantizationJob(model, spec, config, loader))
-    seconds = time.perf_counter() - start
+    done = recipe.quantize(QuantizationJob(model, spec, config, loader))
+    work = {
+        "passes": done.passes,
+        "sequences": done.sequences,
+        "seconds": done.seconds_before + time.perf_counter() - start,
+    }
     model.eval()
     freeze_(model)
-    save_checkpoint(_state(restored, spec), out)
-    return Quantization(out, report, model, config, seconds)
+    save_checkpoint(_state(restored, spec, work), out)
+    return Quantization(out, done.report, model, config, work)
 
 
 def spec_of(config: Any) -> QuantizationSpec:
@@ -116,7 +122,7 @@ def spec_of(config: Any) -> QuantizationSpec:
     return QuantizationSpec(**{field: config[key] for key, field in SPEC_KEYS.items()})
 
 
-def _state(restored: Restored, spec: QuantizationSpec) -> dict[str, Any]:
+def _state(restored: Restored, spec: QuantizationSpec, work: dict[str, float]) -> dict[str, Any]:
     model, config = restored.model, restored.config
     return {
         "config": plain_config(config),
@@ -128,6 +134,7 @@ def _state(restored: Restored, spec: QuantizationSpec) -> dict[str, Any]:
             **manifest(model),
             "spec": dataclasses.asdict(spec),
             "recipe": config["quantization_recipe"],
+            "work": work,
         },
     }
 

@@ -66,6 +66,7 @@ def build_card(
     reference_metrics: Mapping[str, Any] | None = None,
     choices: Mapping[str, Any] | None = None,
     pretraining: Mapping[str, Any] | None = None,
+    quantization: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Measure ``model`` and put everything that is known of a run together.
 
@@ -85,6 +86,8 @@ def build_card(
         pretraining: Of a model that was trained on another data set first: that ``dataset``, its
             ``seconds`` and ``epochs``, ``parameters`` and ``size_bytes`` of the model then. A card
             has this group for such models only.
+        quantization: Of a quantized model: its ``recipe`` and what that took, ``passes`` of
+            training, ``sequences`` shown, ``seconds``. A card has this group for such models only.
 
     Returns:
         The card; :func:`write_card` saves it.
@@ -117,7 +120,10 @@ def build_card(
         "commit": commit(),
     }
     card = {name: _complete(known[name], parts) for name, parts in FIELDS.items()}
-    return _strict({**card, "pretraining": pretraining} if pretraining else card)
+    for name, group in (("pretraining", pretraining), ("quantization", quantization)):
+        if group:
+            card[name] = group
+    return _strict(card)
 
 
 def card_path_for(checkpoint: str) -> str:

@@ -35,6 +35,9 @@ def card_table(card: Mapping[str, Any], card_path: str | None = None) -> str:
         ),
         _line("pre-training", _pretraining(card["pretraining"])) if "pretraining" in card else [],
         _line("training", _training(card["training"])),
+        _line("quantization", _quantization(card["quantization"]))
+        if "quantization" in card
+        else [],
         _line("latency", _latency(card["latency_ms"])),
         _line("multiply-adds", _macs(card["macs_per_request"])),
         *(_line(name, [path]) for name, path in card["files"].items() if path),
@@ -153,6 +156,15 @@ def _pretraining(pretraining: Mapping[str, Any]) -> list[str]:
         f"{count(pretraining['epochs'])} epochs",
         f"{count(pretraining['parameters']['total'])} parameters",
         byte_count(pretraining["size_bytes"]["total"]),
+    ]
+
+
+def _quantization(quantization: Mapping[str, Any]) -> list[str]:
+    return [
+        quantization["recipe"],
+        f"{number(quantization.get('seconds'), '.1f')} s",
+        f"{count(quantization.get('passes'))} passes",
+        f"{count(quantization.get('sequences'))} sequences",
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,24 +14,28 @@ from torch import nn
 
 from recbole_compress.data.train_sequences import train_sequences
 from recbole_compress.datafree import Sequences, sample_sequences
-from recbole_compress.quantization import QuantizationReport, calibrating, quantize_
+from recbole_compress.quantization import calibrating, quantize_
 from recbole_compress.readers import as_reader, reader_like
+from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
 from recbole_compress.trainers.datafree_trainer import DataFreeTrainer
+from recbole_compress.trainers.quantization_work import QuantizationWork
 
 __all__ = ["start_again_", "trained_by"]
 
 
-def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[Any], QuantizationReport]:
+def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[Any], QuantizationWork]:
     """A recipe for :data:`~recbole_compress.trainers.quantization_recipes.QUANTIZATION_RECIPES`.
 
     Args:
         trainer: Its class; gets the train sequences only if it says that it reads data.
     """
 
-    def quantize(job: Any) -> QuantizationReport:
+    def quantize(job: Any) -> QuantizationWork:
         config, student = job.config, job.model
         settings = DataFreeSettings.of(config)
+        if config["df_resume"]:
+            load_checkpoint(config["df_resume"])  # a wrong name is known before anything is done
         arguments: dict[str, Any] = {}
         if trainer.reads_data:
             split = job.train_data()._dataset
@@ -39,16 +44,24 @@ def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[Any], QuantizationRe
         if config["df_start"] == "random":
             start_again_(student)
         report = quantize_(student, dataclasses.replace(job.spec, learn_steps=True))
+        n_shown = 0
         if job.spec.activation_range == "static":
+            n_shown = config["calibration_sequences"]
             reader = as_reader(teacher)
-            sampled = sample_sequences(reader, config["calibration_sequences"], settings.sampling)
+            sampled = sample_sequences(reader, n_shown, settings.sampling)
             with torch.no_grad(), calibrating(student):
                 asked = reader_like(reader, student).ends(sampled)
                 asked.scores(asked.states)
         done = trainer(config, student, teacher, **arguments)
-        done.fit(verbose=True, saved=True)
+        try:
+            done.fit(verbose=True, saved=True)
+        except KeyboardInterrupt:
+            # Not logged: `quantize` sets up no log, and the name is known nowhere else.
+            print(f"to go on, add --df_resume={done.saved_model_file}", file=sys.stderr)
+            raise
         os.unlink(done.saved_model_file)  # the quantized file is the result
-        return report
+        n_shown += done.epochs_done * settings.n_sequences
+        return QuantizationWork(report, done.epochs_done, n_shown, done.seconds_before)
 
     return quantize
 

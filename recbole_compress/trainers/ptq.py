@@ -8,7 +8,8 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_compress.models import CompressedRecommender
-from recbole_compress.quantization import QuantizationReport, calibrating, quantize_
+from recbole_compress.quantization import calibrating, quantize_
+from recbole_compress.trainers.quantization_work import QuantizationWork
 
 __all__ = ["ptq", "random_sequences"]
 
@@ -16,7 +17,7 @@ __all__ = ["ptq", "random_sequences"]
 _BATCH = 64
 
 
-def ptq(job: Any) -> QuantizationReport:
+def ptq(job: Any) -> QuantizationWork:
     """Fit every grid to its numbers, and static activation ranges to random sequences.
 
     Takes seconds. Args and result: see
@@ -24,12 +25,14 @@ def ptq(job: Any) -> QuantizationReport:
     """
     model, spec = job.model, job.spec
     report = quantize_(model, spec)
+    n_shown = 0
     if spec.activation_range == "static":
-        sequences = random_sequences(model, job.config["calibration_sequences"])
+        n_shown = job.config["calibration_sequences"]
+        sequences = random_sequences(model, n_shown)
         with torch.no_grad(), calibrating(model):
             for start in range(0, len(sequences), _BATCH):
                 model.full_sort_predict(sequences[start : start + _BATCH])
-    return report
+    return QuantizationWork(report, sequences=n_shown)
 
 
 def random_sequences(model: Any, n: int) -> Interaction:

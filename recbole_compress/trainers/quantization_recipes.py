@@ -11,11 +11,12 @@ from typing import Any
 
 from recbole_compress.errors import ConfigError
 from recbole_compress.near_names import did_you_mean
-from recbole_compress.quantization import QuantizationReport, QuantizationSpec
+from recbole_compress.quantization import QuantizationSpec
 from recbole_compress.trainers.adversarial_trainer import AdversarialTrainer
 from recbole_compress.trainers.datafree_recipe import trained_by
 from recbole_compress.trainers.datafree_trainer import NoiseTrainer, QATTrainer, SelfSampleTrainer
 from recbole_compress.trainers.ptq import ptq
+from recbole_compress.trainers.quantization_work import QuantizationWork
 
 __all__ = ["QUANTIZATION_RECIPES", "QuantizationJob", "QuantizationRecipe", "recipe_named"]
 
@@ -43,11 +44,12 @@ class QuantizationRecipe:
     """A recipe.
 
     Attributes:
-        quantize: Quantizes ``job.model`` in place, not yet packed, and says what became of it.
+        quantize: Quantizes ``job.model`` in place, not yet packed, and says what became of it and
+            what it took.
         needs_data: Whether it asks for ``job.train_data``.
     """
 
-    quantize: Callable[[QuantizationJob], QuantizationReport]
+    quantize: Callable[[QuantizationJob], QuantizationWork]
     needs_data: bool = False
 
 

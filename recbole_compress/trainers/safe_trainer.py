@@ -91,6 +91,7 @@ class SafeTrainer:
         self.generator: torch.Generator | None = None
         self.finished = False
         self.seconds = 0.0
+        self.seconds_before = 0.0  # those of them that an interrupted training spent
         self.epochs_done = 0
         self._latest_result = None
         self._position = (0, 0)
@@ -271,7 +272,7 @@ class SafeTrainer:
         self.cur_step = state["cur_step"]
         self.best_valid_score = state["best_valid_score"]
         self.best_valid_result = state.get("best_valid_result")
-        self.seconds = state.get("seconds", 0.0)
+        self.seconds = self.seconds_before = state.get("seconds", 0.0)
         if state.get("random_state"):
             self._loaded_random_states = [
                 state["random_state"],

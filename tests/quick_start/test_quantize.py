@@ -13,7 +13,9 @@ from recbole_compress.errors import CheckpointError
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.from_checkpoint import model_alone
 from recbole_compress.quick_start.quick_start import run_recbole_compress
+from recbole_compress.reports.table import card_table
 from recbole_compress.trainers.checkpoint import load_checkpoint, save_checkpoint
+from recbole_compress.trainers.datafree_trainer import SelfSampleTrainer
 from tests.conftest import SEQUENCES, write_interactions
 
 QUICK = {
@@ -120,6 +122,8 @@ def test_quantize_needs_no_data_and_evaluate_gives_the_card(alone, trained, mode
     assert card["size_bytes"]["total"] == stored
     assert card["size_bytes"]["file"] == os.path.getsize("out.pth")
     assert stored < os.path.getsize("out.pth") < stored + 40_000 + 700 * len(weights)
+    assert card["quantization"].pop("seconds") > 0
+    assert card["quantization"] == {"recipe": "ptq", "passes": 0, "sequences": 0}
     with open(f"{os.path.splitext(trained(model))[0]}.card.json") as file:
         before = json.load(file)
     assert card["parameters"] == before["parameters"]
@@ -167,6 +171,51 @@ def test_settings_reach_the_integers(alone):
     assert {e["format"]["bits"] for n, e in entries.items() if "dense_1" in n} == {6}
 
 
+def test_an_interrupted_quantization_goes_on(alone, capsys, monkeypatch):
+    """``--df_resume`` ends where an uninterrupted command does, and counts all of the work."""
+    settings = ["--df_epochs=3", "--df_sequences=60", "--df_valid_sequences=40"]
+    settings += ["--df_learning_rate=0.003", "--df_batch_size=20", "--weight-bits=1"]
+    settings += ["--table-bits=1", "--df_stopping_step=9", "--checkpoint_dir=saved"]
+    command = ["quantize", alone(), *settings]
+    assert main([*command, "-o", "whole.pth"]) == 0, capsys.readouterr()
+    assert not os.listdir("saved")
+
+    train_epoch = SelfSampleTrainer._train_epoch
+
+    def interrupt(self, train_data, epoch, *args, **kwargs):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return train_epoch(self, train_data, epoch, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SelfSampleTrainer, "_train_epoch", interrupt)
+        assert main([*command, "-o", "rest.pth"]) == 130
+    assert "--df_resume=saved" in capsys.readouterr().err
+    (left,) = (name for name in os.listdir("saved") if not name.endswith(".resume.pth"))
+    assert not os.path.exists("rest.pth")
+    spent = load_checkpoint(f"saved/{left}")["seconds"]
+    assert main([*command, f"--df_resume=saved/{left}", "-o", "rest.pth"]) == 0
+    whole, rest = load_checkpoint("whole.pth"), load_checkpoint("rest.pth")
+    assert main([*command, "--recipe=ptq", "-o", "untrained.pth"]) == 0
+    untrained = load_checkpoint("untrained.pth")["state_dict"]
+    for name, tensor in whole["state_dict"].items():
+        assert torch.equal(tensor, rest["state_dict"][name]), name
+    assert any(not torch.equal(t, untrained[n]) for n, t in whole["state_dict"].items())
+    work = rest["quantization"]["work"]
+    assert (work["passes"], work["sequences"]) == (3, 180)
+    assert work["seconds"] > spent
+    assert "3 passes, 180 sequences" in capsys.readouterr().out
+    assert not os.listdir("saved")
+
+
+def test_a_training_that_cannot_be_gone_on_with(alone, capsys):
+    command = ["quantize", alone(), "--table-bits=2"]
+    refused(capsys, [*command, "--df_resume=nothing.pth"], "nothing.pth", "no such checkpoint")
+    assert main([*command, "--df_resume=full.pth", "-o", "out.pth"]) == 2
+    assert "full.pth: its weights do not fit" in capsys.readouterr().err
+    assert not os.path.exists("out.pth")
+
+
 def test_static_ranges_need_no_data_either(alone):
     static = ["--activation-bits=8", "--activation-range=static"]
     assert main(["quantize", alone(), *static, "--recipe=ptq", "-o", "out.pth"]) == 0
@@ -189,6 +238,11 @@ def test_a_dfq_name_trains_quantizes_and_evaluates(trained, in_tmp):
     card = result["card"]
     assert card["model"] == "DFQSASRec" and card["choices"]["weight_bits"] == 4
     assert card["reference_metrics"]["test"] == result["full_precision"]["card"]["metrics"]["test"]
+    assert card["training"] == result["full_precision"]["card"]["training"]
+    work = card["quantization"]
+    assert (work["recipe"], work["passes"], work["sequences"]) == ("self_sample", 1, 64)
+    assert work["seconds"] > 0
+    assert "quantization   self_sample" in card_table(card) and "64 sequences" in card_table(card)
     assert set(result["test_result"]) == {
         k.lower() for k in result["full_precision"]["test_result"]
     }
@@ -201,6 +255,7 @@ def test_a_dfq_name_trains_quantizes_and_evaluates(trained, in_tmp):
     )
     assert second["full_precision"] is None
     assert second["card"]["choices"]["table_bits"] == 8
+    assert second["card"]["training"]["epochs"] is None  # not trained in this run
 
 
 def test_dfq_of_one_of_ours(trained, in_tmp):

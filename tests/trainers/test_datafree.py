@@ -356,8 +356,9 @@ def test_recipes_quantize_the_model_that_they_are_given(path, name, start):
     spec = QuantizationSpec(4, 2, activation_bits=8, activation_range="static")
     recipe = recipe_named(name)
     assert recipe.needs_data == (name == "qat")
-    report = recipe.quantize(QuantizationJob(model, spec, case.config, lambda: loader))
-    assert {row.bits for row in report.rows} == {4, 2, 32}
+    work = recipe.quantize(QuantizationJob(model, spec, case.config, lambda: loader))
+    assert work.passes == 1 and work.sequences == case.config["calibration_sequences"] + 60
+    assert {row.bits for row in work.report.rows} == {4, 2, 32}
     assert max(len(row.unique()) for row in model.item_embedding.weight) <= 4
     original = model.item_embedding.parametrizations.weight.original
     near = torch.nn.functional.cosine_similarity(original, case.teacher.item_embedding.weight)
