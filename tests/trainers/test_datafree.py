@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.nn.utils import parametrize
 
 from recbole_compress import datafree
 from recbole_compress.config import Config
@@ -329,6 +330,65 @@ def test_picks_are_those_of_the_generator(path):
 def test_a_value_out_of_range_is_one_line(path, key, value):
     with pytest.raises(ConfigError, match=key):
         Case(path, **{key: value}).trainer(SelfSampleTrainer)
+
+
+@pytest.mark.parametrize("model", ["SASRec", "GRU4Rec", "BERT4Rec"])
+def test_every_part_of_the_loss_reads_the_student_quantized(path, model):
+    """The released negatives, ranking and similarity index the fp32 table: here nothing changes
+    when the numbers behind the grid do, within their cells."""
+    case = Case(path, model)
+    trainer = case.trainer(AdversarialTrainer)
+    torch.manual_seed(0)
+    sequences = trainer.synthesised(5)
+
+    def parts():
+        torch.manual_seed(1)
+        with torch.no_grad():
+            found = trainer._discrepancy(sequences)
+            return [*found, trainer._divergence(trainer.student, sequences)]
+
+    before = parts()
+    assert len(before) == 5  # L+, L-, L_RD, L_Sim and the divergence
+    with torch.no_grad():
+        for module in case.student.modules():
+            if parametrize.is_parametrized(module):
+                for name, chain in module.parametrizations.items():
+                    chain.original.copy_(0.8 * getattr(module, name) + 0.2 * chain.original)
+    for now, then in zip(parts(), before, strict=True):
+        assert now == then
+
+
+def test_the_generator_reads_and_picks_like_the_teacher(path):
+    """The released one starts its GRU from a random state instead of the teacher's zeros."""
+    trainer = Case(path, "GRU4Rec").trainer(AdversarialTrainer)
+    sequences = trainer.synthesised(20)
+    places = trainer.teacher.next_places(sequences)
+    generator = type(trainer.teacher)(trainer.generator_model.model, trainer.teacher.trims)
+    with torch.no_grad():
+        wanted, first, again = (r.read(places).states for r in (trainer.teacher, *[generator] * 2))
+    assert torch.equal(first, wanted) and torch.equal(again, wanted)
+
+
+@pytest.mark.parametrize("synthesis", ["gumbel", "epsilon_greedy"])
+@pytest.mark.parametrize("model", ["GRU4Rec", "SASRec"])
+def test_all_stages_run(path, model, synthesis):
+    """The released game stops with a TypeError in sampling, in its generator and in stage 0."""
+    settings = {"df_synthesis": synthesis, "df_warmup_epochs": 1, "df_epochs": 2}
+    trainer = Case(path, model, df_gumbel_items=7, **settings).trainer(AdversarialTrainer)
+    trainer.fit(saved=False, verbose=False)
+    assert trainer.epochs_done == 2
+
+
+def test_the_best_pass_is_chosen_on_sequences_of_its_own(path, monkeypatch):
+    """The released training stops early by its hits on the test split."""
+    case = Case(path)
+    trainer = case.trainer(SelfSampleTrainer)
+    monkeypatch.setattr(trainer, "evaluate", None)  # RecBole's, on a split
+    trainer.fit(saved=False, verbose=False)
+    held_out = trainer._held_out[0].item_seq
+    trained_on = trainer._of_this_epoch().item_seq
+    known = (held_out[:, None] == trained_on[None]).all(2).any(1)  # short ones may recur
+    assert known.float().mean() < 0.2
 
 
 # -- real sequences ---------------------------------------------------------------------------
