@@ -4,7 +4,8 @@
 - ``swap``: :func:`quantize_`, in place; ``targets`` says which parameters, ``report`` what became
   of them.
 - ``fake_quantizer``: a parameter that reads as its nearest grid points while it is trained.
-- ``activations``, ``rounded_inputs``, ``scoring_table``: rounding of what enters a product.
+- ``activations``, ``rounded_inputs``, ``scoring_table``, ``scored_rows``: rounding of what enters a
+  product.
 - ``recurrent``: recurrent layers that can be quantized.
 - ``packing``: from fake quantization to packed integers, and a model for those of a file;
   ``packed_weight`` reads them.

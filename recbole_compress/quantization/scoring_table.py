@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recbole_compress.quantization.scored_rows import ScoredRows
+
 __all__ = ["ScoringTable"]
 
 _PRODUCTS = {
@@ -38,7 +40,9 @@ class ScoringTable(torch.Tensor):
 
     RecBole's models write ``torch.matmul(hidden, self.item_embedding.weight.transpose(0, 1))``:
     there is no module at whose door the hidden states could be rounded. So the weight does it, in
-    products and nowhere else. In everything else it is a plain tensor, and so is what comes out.
+    products and nowhere else. Rows that are looked up one per example, to be scored, go on doing it
+    (:class:`~recbole_compress.quantization.scored_rows.ScoredRows`). In everything else it is a
+    plain tensor, and so is what comes out.
 
     Example:
         >>> from recbole_compress.quantization.activations import ActivationQuantizer
@@ -67,6 +71,8 @@ class ScoringTable(torch.Tensor):
             result = func(*args, **kwargs)
         if func in _VIEWS and isinstance(args[0], ScoringTable) and _keeps_rows(func, args):
             return cls.of(result, args[0].quantizer)
+        if func is F.embedding and isinstance(args[1], ScoringTable) and args[0].dim() == 1:
+            return ScoredRows.of(result, args[1].quantizer)
         return result
 
 

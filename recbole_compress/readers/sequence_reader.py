@@ -154,7 +154,8 @@ class SequenceReader:
     def item_vectors(self, ids: Tensor | None = None) -> Tensor:
         if ids is None:
             ids = torch.arange(self.n_items)
-        return self.embedding(ids.to(self.device))
+        found = self.embedding(ids.to(self.device))
+        return found.as_subclass(Tensor)  # of rows that would round what they are multiplied with
 
     @property
     def embedding(self) -> nn.Module:

@@ -115,6 +115,24 @@ def test_static_ranges_are_found_and_kept(name, settings):
 
 
 @every_model
+@pytest.mark.parametrize("activation_range", ["dynamic", "static"])
+def test_single_items_score_as_among_all(name, settings, activation_range):
+    """Four bits, where rounded hidden states are far from the others."""
+    _, model = made(name, **settings)
+    spec = QuantizationSpec(8, 8, activation_bits=4, activation_range=activation_range)
+    quantize_(model, spec)
+    with calibrating(model):
+        scores_of(model, 50)
+    requests = some_requests(model)
+    for _ in range(2):
+        of_all = scores_of(model).gather(1, requests[model.ITEM_ID].unsqueeze(1)).squeeze(1)
+        with torch.no_grad():
+            alone = model.predict(requests)
+        torch.testing.assert_close(alone, of_all, atol=1e-4 * of_all.abs().amax().item(), rtol=0)
+        freeze_(model)
+
+
+@every_model
 def test_the_report_and_the_integers_name_every_parameter(name, settings):
     _, model = made(name, **settings)
     names = [n for n, _ in model.named_parameters()]

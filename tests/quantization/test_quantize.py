@@ -177,11 +177,47 @@ def test_a_scoring_table_is_plain_elsewhere():
     weight = torch.randn(30, 16, requires_grad=True)
     table = ScoringTable.of(weight, ActivationQuantizer(4))
     rows = nn.functional.embedding(torch.tensor([1, 2]), table)
-    assert type(rows) is torch.Tensor and torch.equal(rows, weight[1:3])
+    assert torch.equal(rows, weight[1:3]) and type(rows + 1) is torch.Tensor
+    sequences = nn.functional.embedding(torch.tensor([[1, 2]]), table)
+    assert type(sequences) is torch.Tensor and torch.equal(sequences[0], weight[1:3])
     assert type(table[torch.tensor([1, 2])]) is torch.Tensor
     assert type(table.sum()) is torch.Tensor
     (torch.randn(4, 16) @ table.T).sum().backward()
     assert weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda x, rows: torch.mul(x, rows).sum(1),
+        lambda x, rows: torch.sum(x * rows, dim=-1),
+        lambda x, rows: torch.sum(rows * x, dim=-1),
+        lambda x, rows: rows.mul(x).sum(1),
+    ],
+)
+def test_rows_to_be_scored_round_however_they_are_multiplied(product):
+    weight, x = torch.randn(30, 16, requires_grad=True), torch.randn(5, 16)
+    quantizer = ActivationQuantizer(4)
+    ids = torch.tensor([3, 1, 4, 1, 5])
+    rows = nn.functional.embedding(ids, ScoringTable.of(weight, quantizer))
+    found = product(x, rows)
+    assert type(found) is torch.Tensor
+    assert torch.allclose(found, (quantizer(x) * weight[ids]).sum(1), atol=1e-5)
+    assert not torch.allclose(found, (x * weight[ids]).sum(1), atol=1e-3)
+    found.sum().backward()
+    assert weight.grad[ids].any() and not weight.grad[0].any()
+
+
+def test_rows_to_be_scored_are_plain_elsewhere():
+    weight = torch.randn(30, 16)
+    table = ScoringTable.of(weight, ActivationQuantizer(2))
+    ids = torch.tensor([3, 1])
+    rows, plain = nn.functional.embedding(ids, table), weight[ids]
+    for other in (2.5, torch.randn(2, 1), torch.ones(2, 16, dtype=torch.bool)):
+        assert torch.equal(rows * other, plain * other)
+    assert torch.equal(rows * rows, plain * plain)  # both on a grid already
+    assert torch.equal(nn.functional.normalize(rows), nn.functional.normalize(plain))
+    assert torch.equal((rows - 1).square().sum(1), (plain - 1).square().sum(1))
 
 
 # -- what cannot be ---------------------------------------------------------------------------

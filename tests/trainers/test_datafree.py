@@ -279,10 +279,9 @@ def test_the_discrepancy_sees_the_student_quantized(path):
     ids = sequences.item_seq[places.row, places.seen].unsqueeze(1)
     ours = reading.item_scores(reading.states, ids)
     assert not torch.allclose(ours, unquantized.item_scores(unquantized.states, ids), atol=0.1)
-    # A product over all items also rounds the states to 8 bits.
-    torch.testing.assert_close(
-        ours, reading.scores(reading.states).gather(1, ids), atol=0.05, rtol=0.02
-    )
+    # Single items are scored as in the product with all of them, rounded states included.
+    of_all = reading.scores(reading.states).gather(1, ids)
+    torch.testing.assert_close(ours, of_all, atol=1e-5, rtol=1e-5)
 
 
 def test_validation_is_repeatable_and_counts_every_held_out_sequence(path):
