@@ -189,7 +189,10 @@ def _rows(file: Path) -> Iterator[Row]:
 
 def _mean(results: Sequence[dict[str, Any]]) -> dict[str, float] | None:
     done = [result for result in results if "out_of_memory" not in result]
-    return {name: fmean(result[name] for result in done) for name in done[0]} if done else None
+    if not done:
+        return None
+    measured = set.intersection(*(set(result) for result in done))
+    return {name: fmean(result[name] for result in done) for name in sorted(measured)}
 
 
 def _where(row: Row) -> tuple[str, str, int, int]:
