@@ -35,7 +35,8 @@ class Recommender:
 
     Attributes:
         info: What the file says of itself: model, data set, configuration, metrics, …
-        max_length: Of longer histories the newest so many items count.
+        max_length: Of longer histories the newest so many items are read; ``exclude_history``
+            leaves out all of them.
 
     Raises:
         ArtifactError: A file that is damaged, of another schema version, or made for operators
@@ -126,7 +127,7 @@ class Recommender:
         tokens = self._list(history)
         if not tokens:
             raise ArtifactError("empty history: give at least one item")
-        return self._ids(tokens)[-self.max_length :]
+        return self._ids(tokens)
 
     @staticmethod
     def _list(tokens: Iterable[str]) -> list[str]:

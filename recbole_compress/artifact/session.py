@@ -95,7 +95,8 @@ class Session:
         """The best items of every row: ids and scores ``(B, k)``, best first.
 
         Args:
-            item_seq: Item ids ``(B, L)``, right-padded with 0.
+            item_seq: Item ids ``(B, L)``, right-padded with 0, oldest first; of longer ones than
+                ``max_length`` the newest items are read.
             length: ``(B,)``.
             k: How many; the file's own number if None.
             exclude_history: Leave out the items of the row itself.

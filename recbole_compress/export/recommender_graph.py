@@ -29,7 +29,8 @@ def recommender_graph(
 ) -> ModelProto:
     """Put a model into one ONNX graph.
 
-    Inputs: ``item_seq`` int64 ``(B, L)``, right-padded with 0; ``length`` int64 ``(B,)``. With
+    Inputs: ``item_seq`` int64 ``(B, L)``, right-padded with 0; ``length`` int64 ``(B,)``. Of a
+    sequence longer than the model takes, the newest items are read; all of them are history. With
     defaults, so that they may be left out: ``k`` int64 ``(1,)``; ``exclude_history`` bool ``(1,)``;
     ``candidates`` int64 ``(B, C)``, the only items to rank, padded with 0; ``user`` int64 ``(1,)``
     or ``(B,)``, of models that ask for it.
@@ -46,9 +47,9 @@ def recommender_graph(
         all_scores: Add that output.
     """
     graph = Graph()
-    inputs = {"item_seq": "item_seq", "length": "length"}
-    sequence = _clean(graph, source)
-    values = {**inputs, "item_seq": sequence}
+    history, whole = _clean(graph)
+    sequence, length = _newest(graph, source, history, whole)
+    values = {"item_seq": sequence, "length": length}
     if source.user:
         # One user for all rows will do.
         zeros = graph.op("Mul", "length", graph.constant(0, np.int64))
@@ -57,27 +58,38 @@ def recommender_graph(
     items, scorer = source.store(store)
     encoder = traced(*_call(source), _by_name(source, integers))
     hidden = splice_encoder(graph, encoder, values, items.rows)
-    _rank(graph, scorer, hidden, all_scores, source.n_items)
+    _rank(graph, scorer, hidden, history, all_scores, source.n_items)
     return _model(graph, source, k, all_scores)
 
 
-def _clean(graph: Graph, source: Source) -> str:
-    """Nothing stands behind a sequence's end, and as much padding as the model wants."""
-    column = graph.op(
-        "Range",
-        graph.constant(0, np.int64),
-        graph.op("Squeeze", graph.size("item_seq", 1)),
-        graph.constant(1, np.int64),
-    )
+def _clean(graph: Graph) -> tuple[str, str]:
+    """Sequences with nothing behind their end, and lengths no longer than there are columns."""
+    columns = _up_to(graph, graph.size("item_seq", 1))
     end = graph.op("Unsqueeze", "length", graph.integers(1))
-    inside = graph.op("Less", column, end)
+    inside = graph.op("Less", columns, end)
     sequence = graph.op("Where", inside, "item_seq", graph.constant(0, np.int64))
+    return sequence, graph.op("Min", "length", graph.size("item_seq", 1))
+
+
+def _newest(graph: Graph, source: Source, sequence: str, length: str) -> tuple[str, str]:
+    """The items that the model reads and how many, with as much padding as it wants."""
+    longest = graph.integers(source.max_length)
+    skipped = graph.op("Max", graph.op("Sub", length, longest), graph.integers(0))
+    width = graph.op("Min", graph.size(sequence, 1), longest)
+    skipped = graph.op("Unsqueeze", skipped, graph.integers(1))
+    place = graph.op("Add", _up_to(graph, width), skipped)
+    sequence = graph.op("GatherElements", sequence, place, axis=1)
     if source.padded:
-        missing = graph.op("Sub", graph.integers(source.max_length), graph.size(sequence, 1))
-        pads = graph.op("Concat", graph.integers(0, 0, 0), missing, axis=0)
+        pads = graph.op("Concat", graph.integers(0, 0, 0), graph.op("Sub", longest, width), axis=0)
         sequence = graph.op("Pad", sequence, pads, graph.constant(0, np.int64))
         sequence = graph.slice(sequence, 0, source.max_length, 1)
-    return sequence
+    return sequence, graph.op("Min", length, longest)
+
+
+def _up_to(graph: Graph, end: str) -> str:
+    """0, 1, .. below ``end`` ``(1,)``."""
+    zero, one = graph.constant(0, np.int64), graph.constant(1, np.int64)
+    return graph.op("Range", zero, graph.op("Squeeze", end), one)
 
 
 def _call(source: Source) -> tuple[Any, dict[str, Tensor], dict[str, Any]]:
@@ -105,11 +117,13 @@ def _by_name(source: Source, integers: Mapping[Tensor, Integers]) -> dict[str, I
     return {name: integers[parameter] for name, parameter in named if parameter in integers}
 
 
-def _rank(graph: Graph, scorer: Scorer, hidden: str, all_scores: bool, n_items: int) -> None:
+def _rank(
+    graph: Graph, scorer: Scorer, hidden: str, history: str, all_scores: bool, n_items: int
+) -> None:
     """From hidden states to the outputs."""
     # Room for what is ranked but must not be shown: padding and the history.
-    history = graph.op("Mul", graph.size("item_seq", 1), graph.cast("exclude_history", INT64))
-    room = graph.op("Add", graph.op("Add", "k", history), graph.integers(1))
+    seen = graph.op("Mul", graph.size(history, 1), graph.cast("exclude_history", INT64))
+    room = graph.op("Add", graph.op("Add", "k", seen), graph.integers(1))
 
     def of_all(inner: Graph) -> tuple[str, str]:
         return scorer.topk(inner, hidden, room)
@@ -127,7 +141,7 @@ def _rank(graph: Graph, scorer: Scorer, hidden: str, all_scores: bool, n_items: 
     same = graph.op(
         "Equal",
         graph.op("Unsqueeze", ids, graph.integers(2)),
-        graph.op("Unsqueeze", "item_seq", graph.integers(1)),
+        graph.op("Unsqueeze", history, graph.integers(1)),
     )
     seen = graph.op("ReduceMax", graph.cast(same, INT64), graph.integers(2), keepdims=0)
     seen = graph.op("Mul", seen, graph.cast("exclude_history", INT64))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_compress.artifact.session import open_session
 from recbole_compress.errors import ExportError
@@ -38,9 +38,9 @@ class Deviation(NamedTuple):
 def verified(path: str, source: Source, k: int, integers: bool) -> Deviation:
     """Compare a file with its model on random and extreme sequences.
 
-    Each sequence of length 1, in between, and full; one item repeated; the last ids of the
-    catalogue, which training may never have seen. Asked for the top-k, with history
-    excluded, for candidates, and in batches of one and of several.
+    Each sequence of length 1, in between, full, and longer than the model takes; one item
+    repeated; the last ids of the catalogue, which training may never have seen. Asked for the
+    top-k, with history excluded, for candidates, and in batches of one and of several.
 
     Args:
         path: The file.
@@ -107,12 +107,19 @@ def _compare(
 
 def _truth(source: Source, item_seq: Tensor, length: Tensor) -> Tensor:
     """The model's scores, asked as RecBole asks it, ``-inf`` for padding."""
+    item_seq, length = _newest(item_seq, length, source.max_length)
     if source.padded:
         missing = source.max_length - item_seq.shape[1]
-        item_seq = torch.nn.functional.pad(item_seq, (0, missing))
+        item_seq = nn.functional.pad(item_seq, (0, missing))
     scores = source.scores(item_seq, length, torch.zeros(len(item_seq), dtype=torch.long)).clone()
     scores[:, 0] = -torch.inf
     return scores
+
+
+def _newest(item_seq: Tensor, length: Tensor, longest: int) -> tuple[Tensor, Tensor]:
+    """What RecBole leaves of longer sequences."""
+    rows = [row[max(end - longest, 0) : end] for row, end in zip(item_seq, length, strict=True)]
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True), length.clamp(max=longest)
 
 
 def _sequences(source: Source) -> Iterator[tuple[Tensor, Tensor]]:
@@ -132,3 +139,6 @@ def _sequences(source: Source) -> Iterator[tuple[Tensor, Tensor]]:
     few = min(3, longest)
     last = torch.arange(n_items - few, n_items).clamp(min=1).unsqueeze(0)
     yield last, torch.tensor([few])
+    length = torch.tensor([longest + 4, 1, longest + 1, longest])
+    column = torch.arange(longest + 4)
+    yield random(4, longest + 4) * (column < length.unsqueeze(1)), length

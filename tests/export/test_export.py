@@ -84,6 +84,28 @@ def test_a_file_says_what_its_model_says(tmp_path, name, settings) -> None:
     assert (scores[:, 3] == -np.inf).all()
 
 
+@pytest.mark.parametrize(
+    "name, settings", [QUICK["tied_two_level"], ("BERT4Rec", {}), ("STAMP", {})]
+)
+def test_of_a_longer_sequence_the_newest_items_are_read(tmp_path, name, settings) -> None:
+    session = Session(export_model(made(name, **settings)[1], str(tmp_path / "m.onnx")).path)
+    rng = np.random.default_rng(5)
+    length = np.array([LENGTH + 5, 2, LENGTH + 1])
+    item_seq = rng.integers(1, N_ITEMS, (3, LENGTH + 5)) * (np.arange(LENGTH + 5) < length[:, None])
+    newest = np.zeros((3, LENGTH), np.int64)
+    for row, whole, end in zip(newest, item_seq, length, strict=True):
+        row[: min(end, LENGTH)] = whole[max(end - LENGTH, 0) : end]
+    everything = N_ITEMS - 1
+    ids, scores = session.topk(newest, length.clip(max=LENGTH), everything)
+    whole_ids, whole_scores = session.topk(item_seq, length, everything)
+    assert whole_ids.tolist() == ids.tolist()
+    assert np.array_equal(whole_scores, scores)
+    # What is too old to be read is history all the same.
+    unseen, scores = session.topk(item_seq, length, everything, exclude_history=True)
+    for row, best, seen in zip(unseen, scores, item_seq, strict=True):
+        assert set(row[best > -np.inf]) == set(range(1, N_ITEMS)) - set(seen)
+
+
 @pytest.mark.parametrize("name", ["CpRecNextItNet", "CpRecGRU4Rec"])
 @pytest.mark.parametrize("bits", [8, 4, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_quantized_file_holds_the_models_integers(tmp_path, name, bits) -> None:

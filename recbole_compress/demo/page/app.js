@@ -59,10 +59,9 @@ async function show() {
     at("results").replaceChildren();
     return;
   }
-  const recent = history.slice(-catalogue.max_length);
   const feed = {
-    item_seq: int64(recent, [1, recent.length]),
-    length: int64([recent.length], [1]),
+    item_seq: int64(history, [1, history.length]),
+    length: int64([history.length], [1]),
     k: int64([K], [1]),
     exclude_history: new ort.Tensor("bool", [at("exclude").checked ? 1 : 0], [1]),
     candidates: int64([], [1, 0]),
