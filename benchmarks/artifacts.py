@@ -1,35 +1,35 @@
 """Size and latency of exported files beside torch and public tools, on catalogues of any size.
 
-    python -m benchmarks.artifacts --items=10000,100000 --dims=64,128 -o artifacts.json
+    python -m benchmarks.artifacts
+    python -m benchmarks.artifacts --items 10000 --dims 64 --only variant=w4
 
 One thread, untrained SASRec models (two layers, fifty items of history): neither bytes nor
-milliseconds depend on the weights.
+milliseconds depend on the weights. Rows that ``docs/results/artifacts.json`` holds are not
+measured again.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import os
-import tempfile
+import sys
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.provenance import provenance
+from benchmarks.results_file import common_parser, measure_all
 from recbole_compress.artifact import checksum
-from recbole_compress.artifact.measure import measured
+from recbole_compress.artifact.measure import measured, resident_bytes
 from recbole_compress.config import Config
 from recbole_compress.data.catalogue import Catalogue
 from recbole_compress.export.integers import quantized_copy, read_numbers_of
 from recbole_compress.export.writing import export_model
-from recbole_compress.files import replacing
 
-LENGTH, K, SEED = 50, 10, 2020
+LENGTH, K = 50, 10
 SASREC = {"n_layers": 2, "n_heads": 2, "MAX_ITEM_LIST_LENGTH": LENGTH, "use_gpu": False}
 BLOCKS = {"item_embedding": "blockwise", "item_block_cutoffs": [0.05, 0.25]}
 TRAIN = {"item_embedding": "tensor_train", "item_head": "tied", "tt_ranks": 32}
@@ -43,21 +43,25 @@ OURS: dict[str, tuple[str, dict[str, Any], int, int]] = {
     "two_level_w4": ("CpRecSASRec", {**BLOCKS, "item_head": "tied_two_level"}, 4, 4),
     "tensor_train": ("CpRecSASRec", TRAIN, 32, 32),
     "tensor_train_w8": ("CpRecSASRec", TRAIN, 8, 8),
+    "tensor_train_w4": ("CpRecSASRec", TRAIN, 4, 4),
 }
+TORCH = ("torch_fp32", "torch_dynamic_int8")
+PUBLIC = "public_4_bit"
+VARIANTS = (*TORCH, *OURS, PUBLIC)
 
 
-def made(name: str, n_items: int, dim: int, settings: dict[str, Any]) -> Any:
+def made(name: str, n_items: int, dim: int, settings: dict[str, Any], seed: int) -> Any:
     width = {"hidden_size": dim} if name == "SASRec" else {"embedding_size": dim}
     given = {**SASREC, "inner_size": 4 * dim, **width, **settings}
     if name == "SASRec":
         given["train_neg_sample_args"] = None
     config = Config(name, "none", config_dict=given)
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     return config.model_class(config, Catalogue(config, n_items + 1, 2)).eval()
 
 
-def requests(n_items: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(SEED)
+def requests(n_items: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
     return rng.integers(1, n_items + 1, (64, LENGTH)), np.full(64, LENGTH)
 
 
@@ -74,8 +78,8 @@ def timed(answer: Callable[[int], Any], batch: int, budget: float = 5.0) -> dict
 
 
 @torch.no_grad()
-def torch_latency(model: Any, n_items: int) -> list[dict[str, Any]]:
-    item_seq, length = (torch.from_numpy(array) for array in requests(n_items))
+def torch_latency(model: Any, n_items: int, seed: int) -> list[dict[str, Any]]:
+    item_seq, length = (torch.from_numpy(array) for array in requests(n_items, seed))
 
     def asked(batch: int) -> Callable[[int], Any]:
         def answer(number: int) -> Any:
@@ -90,10 +94,9 @@ def torch_latency(model: Any, n_items: int) -> list[dict[str, Any]]:
     return [timed(asked(batch), batch) for batch in (1, 32)]
 
 
-def torch_bytes(model: Any, folder: str) -> int:
-    path = os.path.join(folder, "model.pth")
-    torch.save(model.state_dict(), path)
-    return os.path.getsize(path)
+def torch_bytes(model: Any) -> int:
+    torch.save(model.state_dict(), "model.pth")
+    return os.path.getsize("model.pth")
 
 
 def public_route(fp32: str, out: str) -> None:
@@ -141,64 +144,60 @@ def _graphs(graph: Any) -> list[Any]:
     return [graph, *(deeper for one in inner for deeper in _graphs(one))]
 
 
-def rows_of(n_items: int, dim: int) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-
-    def add(name: str, size: int, latency: list[dict[str, Any]], **more: Any) -> None:
-        row = {"items": n_items, "dim": dim, "name": name, "bytes": size, "latency_ms": latency}
-        rows.append({**row, **more})
-        print(
-            f"{n_items:>9,} {dim:>4} {name:<18} {size:>13,} {latency[0]['p50']:9.3f} ms", flush=True
-        )
-
-    item_seq, length = requests(n_items)
-    with tempfile.TemporaryDirectory() as folder:
-        stock = made("SASRec", n_items, dim, {})
-        add("torch_fp32", torch_bytes(stock, folder), torch_latency(stock, n_items))
-        dynamic = torch.ao.quantization.quantize_dynamic(stock, {torch.nn.Linear}, torch.qint8)
-        add("torch_dynamic_int8", torch_bytes(dynamic, folder), torch_latency(dynamic, n_items))
-        for name, (model_name, settings, table_bits, weight_bits) in OURS.items():
-            model, quantized = made(model_name, n_items, dim, settings), None
-            if (table_bits, weight_bits) != (32, 32):
-                quantized = quantized_copy(model, table_bits, weight_bits)
-                read_numbers_of(quantized, model)
-            path = os.path.join(folder, f"{name}.onnx")
-            done = export_model(model, path, quantized=quantized)
-            found = measured(path, item_seq, length, K)
-            add(
-                name,
-                done.size_bytes,
-                found["latency_ms"],
-                resident_bytes=found["resident_bytes"],
-                deviation=done.deviation._asdict(),
-            )
-            del model, quantized
-        path = os.path.join(folder, "public.onnx")
-        public_route(os.path.join(folder, "onnx_fp32.onnx"), path)
-        found = measured(path, item_seq, length, K)
-        resident = found["resident_bytes"]
-        size = os.path.getsize(path)
-        add("public_4_bit", size, found["latency_ms"], resident_bytes=resident)
-    return rows
+def measure_torch(n_items: int, dim: int, variant: str, seed: int) -> dict[str, Any]:
+    before = resident_bytes()
+    model = made("SASRec", n_items, dim, {}, seed)
+    if variant == "torch_dynamic_int8":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # its successor is another package
+            model = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8)
+    latency = torch_latency(model, n_items, seed)
+    resident = resident_bytes() - before
+    return {
+        "size_bytes": torch_bytes(model),
+        "latency_ms": latency,
+        "resident_bytes": resident,
+    }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", default="10000,100000,1000000")
-    parser.add_argument("--dims", default="64,128")
-    parser.add_argument("-o", "--output", default="artifacts.json")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = [
-        row
-        for n_items in map(int, given.items.split(","))
-        for dim in map(int, given.dims.split(","))
-        for row in rows_of(n_items, dim)
+def measure_file(n_items: int, dim: int, variant: str, seed: int) -> dict[str, Any]:
+    name, settings, table_bits, weight_bits = OURS["onnx_fp32" if variant == PUBLIC else variant]
+    model, quantized = made(name, n_items, dim, settings, seed), None
+    if (table_bits, weight_bits) != (32, 32):
+        quantized = quantized_copy(model, table_bits, weight_bits)
+        read_numbers_of(quantized, model)
+    done = export_model(model, "model.onnx", quantized=quantized)
+    del model, quantized
+    path, deviation = done.path, {"deviation": done.deviation.largest}
+    if variant == PUBLIC:
+        path, deviation = "public.onnx", {}
+        public_route(done.path, path)
+    found = measured(path, *requests(n_items, seed), K)
+    return {"size_bytes": os.path.getsize(path), **found, **deviation}
+
+
+def measure(items: int, dim: int, variant: str, seed: int, threads: int) -> dict[str, Any]:
+    """One row: a variant on a catalogue."""
+    torch.set_num_threads(threads)
+    of_torch = variant in TORCH
+    return (measure_torch if of_torch else measure_file)(items, dim, variant, seed)
+
+
+def main(arguments: list[str]) -> None:
+    parser = common_parser("artifacts", (__doc__ or "").splitlines()[0])
+    parser.add_argument("--items", nargs="+", type=int, default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--dims", nargs="+", type=int, default=[64, 128])
+    options = parser.parse_args(arguments)
+    if options.threads != 1:
+        parser.error("files are measured on one thread; leave --threads out")
+    entries = [
+        {"items": items, "dim": dim, "variant": variant}
+        for items in options.items
+        for dim in options.dims
+        for variant in VARIANTS
     ]
-    with replacing(given.output) as file:
-        json.dump({"seed": SEED, "rows": rows, "provenance": provenance()}, file, indent=1)
-        file.write("\n")
+    measure_all("benchmarks.artifacts", entries, options)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -21,6 +21,7 @@ from benchmarks.quantization_tables import (
     quantization_summary,
 )
 from benchmarks.results_file import runs_in, source_line
+from benchmarks.shipping_tables import artifact_latency, artifact_sizes, shipping, shipping_stack
 from benchmarks.transfer_table import transfer
 from recbole_compress.files import replacing
 from recbole_compress.reports.readable import UNKNOWN, byte_count, count, markdown, number
@@ -206,6 +207,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "tensor_train_scoring": tensor_train_scoring,
     "tensor_train_lookup": tensor_train_lookup,
     "tensor_train_steps": tensor_train_steps,
+    "artifact_sizes": artifact_sizes,
+    "artifact_latency": artifact_latency,
+    "shipping": shipping,
+    "shipping_stack": shipping_stack,
 }
 
 

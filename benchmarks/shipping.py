@@ -83,7 +83,7 @@ def measure(
 def main(arguments: list[str]) -> None:
     parser = common_parser("shipping", (__doc__ or "").splitlines()[0])
     parser.add_argument("checkpoints", nargs="+", metavar="DATASET/ENTRY=FILE")
-    parser.add_argument("--bits", nargs="+", type=int, default=[8, 4])
+    parser.add_argument("--bits", nargs="+", type=int, default=[8, 4, 2])
     parser.add_argument("--recipes", nargs="+", default=["ptq"])
     parser.add_argument("--exclude_history", action="store_true")
     parser.add_argument("--data_path", default=str(ROOT / "dataset"))

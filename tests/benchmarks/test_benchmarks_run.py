@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmarks import (
+    artifacts,
     catalogue_growth,
     evaluation,
     evaluation_model,
@@ -183,3 +184,12 @@ def test_quantization_rows(in_tmp):
         # A hundred candidates out of 31 items are drawn from those that there are.
         assert row["sampled_hit@10"] >= row["hit@10"]
     assert (in_tmp / "kept" / "tiny" / "CpRecSASRec.pth").read_bytes() == trained
+
+
+@pytest.mark.parametrize("variant", ["torch_dynamic_int8", "w4", "public_4_bit"])
+def test_artifacts(in_tmp, monkeypatch, variant):
+    monkeypatch.setattr(artifacts, "timed", lambda ask, batch: {"p50": len(ask(0)[0])})
+    monkeypatch.setattr(artifacts, "measured", lambda path, *asked: {"asked": len(asked[0])})
+    result = artifacts.measure(300, 32, variant, **COMMON)
+    assert result["size_bytes"] > 300 * 32 * (4 if "torch" in variant else 0.5)
+    assert ("deviation" in result) == (variant == "w4")
