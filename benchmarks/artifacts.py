@@ -149,7 +149,7 @@ def measure_torch(n_items: int, dim: int, variant: str, seed: int) -> dict[str, 
     model = made("SASRec", n_items, dim, {}, seed)
     if variant == "torch_dynamic_int8":
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # its successor is another package
+            warnings.simplefilter("ignore")  # its successor is another package
             model = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8)
     latency = torch_latency(model, n_items, seed)
     resident = resident_bytes() - before

@@ -18,7 +18,7 @@ __all__ = ["Integers", "Matrix", "Packed", "packed", "stored_matrix", "unpacked"
 
 # Products of 8-bit activations with the stored integers, in 32-bit integers.
 _INTEGER_PRODUCTS = 4
-_SMALLEST_BLOCK = 16
+_SMALLEST_BLOCK, _LARGEST_BLOCK = 16, 256
 _KERNEL_BITS = (2, 4, 8)
 
 
@@ -63,7 +63,7 @@ class Packed(NamedTuple):
         scales: ``(rows, n_blocks)``.
         zero_points: uint8 ``(rows, ceil(n_blocks * bits / 8))``, None for the operators' default.
         bits: 2, 4 or 8.
-        block_size: Numbers per scale, a power of 2.
+        block_size: Numbers per scale, a power of 2, 16 .. 256.
         columns: Numbers in a row; what the last block has beyond is filled up.
     """
 
@@ -105,14 +105,15 @@ def packed(integers: Integers) -> Packed | None:
     if groups == 1:
         # One block, or several with the same scale: whichever fills up less.
         block = _SMALLEST_BLOCK
-        while block < columns and columns % (2 * block) == 0:
+        while block < min(columns, _LARGEST_BLOCK) and columns % (2 * block) == 0:
             block *= 2
         whole = max(_SMALLEST_BLOCK, 1 << (columns - 1).bit_length())
         several = -(-columns // block)
-        if whole * bits // 8 + 4 <= several * (block * bits // 8 + 4):
+        fits = whole <= _LARGEST_BLOCK
+        if fits and whole * bits // 8 + 4 <= several * (block * bits // 8 + 4):
             block = whole
     elif group >= _SMALLEST_BLOCK and group & (group - 1) == 0:
-        block = group
+        block = min(group, _LARGEST_BLOCK)
     else:
         return None
     n_blocks = -(-columns // block)
@@ -208,19 +209,12 @@ class IntegerMatrix(Matrix):
             self._scales(graph),
             *(rest if any(rest) else []),
             domain=MICROSOFT,
-            **product_attributes(content),
+            K=content.columns,
+            N=len(content.blocks),
+            bits=content.bits,
+            block_size=content.block_size,
+            accuracy_level=_INTEGER_PRODUCTS,
         )
-
-
-def product_attributes(content: Packed) -> dict[str, int]:
-    """What ``MatMulNBits`` must be told."""
-    return {
-        "K": content.columns,
-        "N": len(content.blocks),
-        "bits": content.bits,
-        "block_size": content.block_size,
-        "accuracy_level": _INTEGER_PRODUCTS,
-    }
 
 
 def stored_matrix(graph: Graph, numbers: np.ndarray, integers: Integers | None) -> Matrix:

@@ -8,11 +8,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
-from recbole_compress.artifact.session import Session
+from recbole_compress.artifact.session import Session, open_session
 from recbole_compress.errors import ExportError
+from recbole_compress.export.encoder import Encoder, splice_encoder
+from recbole_compress.export.graph import Graph
 from recbole_compress.export.integers import integers_of, quantized_copy, read_numbers_of
+from recbole_compress.export.operators import StoredWeights
 from recbole_compress.export.storage import Integers, packed
 from recbole_compress.export.writing import export_model
 from tests.quantization.models import LENGTH, N_ITEMS, OURS, STOCK, VARIANTS, made
@@ -122,6 +125,22 @@ def test_a_quantized_file_holds_the_models_integers(tmp_path, name, bits) -> Non
     assert any(np.array_equal(array, expected.scales) for array in stored)
 
 
+def test_masked_positions_are_left_out_without_subnormal_weights() -> None:
+    softmax = helper.make_node("Softmax", ["x"], ["weights"], axis=-1)
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 50])
+    weights = helper.make_tensor_value_info("weights", TensorProto.FLOAT, [4, 50])
+    traced = Encoder(helper.make_graph([softmax], "encoder", [x], [weights]), StoredWeights())
+    graph = Graph()
+    out = splice_encoder(graph, traced, {"x": "x"}, lambda graph, ids: ids)
+    built = graph.model([x], [helper.make_tensor_value_info(out, TensorProto.FLOAT, [4, 50])])
+    given = np.random.default_rng(0).normal(size=(4, 50), scale=5).astype(np.float32)
+    given[:, 20:] -= 10_000
+    (found,) = open_session(built.SerializeToString(), 1, "m.onnx").run(None, {"x": given})
+    expected = torch.from_numpy(given).softmax(1).numpy()
+    assert np.allclose(found, expected, atol=1e-7) and (expected[:, 20:] == 0).all()
+    assert (found >= np.finfo(np.float32).tiny).all()
+
+
 def test_a_tied_table_is_stored_once(tmp_path) -> None:
     _, model = made("SASRec")
     done = export_model(model, str(tmp_path / "m.onnx"))
@@ -174,13 +193,16 @@ def test_k_must_be_possible(tmp_path, k) -> None:
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 8])
-@pytest.mark.parametrize("columns, groups", [(16, 1), (20, 1), (64, 2), (96, 3), (1, 1)])
+@pytest.mark.parametrize(
+    "columns, groups", [(16, 1), (20, 1), (64, 2), (96, 3), (1, 1), (512, 1), (1024, 2), (300, 1)]
+)
 def test_packing_keeps_every_code(bits, columns, groups) -> None:
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 2**bits, (5, columns)).astype(np.uint8)
     scales = rng.random((5, groups)).astype(np.float32)
     content = packed(Integers(codes, scales, None, bits))
     assert content is not None
+    assert 16 <= content.block_size <= 256  # what the product's kernel reads
     per_byte = 8 // content.bits
     mask = (1 << content.bits) - 1
     unpacked = np.stack(
