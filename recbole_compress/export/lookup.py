@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import singledispatch
+from typing import NamedTuple
 
 import numpy as np
+from onnx import TensorProto
 from torch import Tensor, nn
 
 from recbole_compress.embeddings import (
@@ -21,17 +23,21 @@ from recbole_compress.embeddings import (
 )
 from recbole_compress.errors import ExportError
 from recbole_compress.export.columns import Columns, by_id, by_rank, one_behind
-from recbole_compress.export.graph import FLOAT, INT64, Graph
+from recbole_compress.export.graph import FLOAT, INT64, MICROSOFT, Graph
 from recbole_compress.export.storage import (
     Integers,
     Matrix,
     as_array,
+    codes_of,
     stored_matrix,
     unpacked,
 )
-from recbole_compress.functional.tensor_train_costs import scoring_plan
 
 __all__ = ["Store", "StoredItems", "stored_items"]
+
+# Where sums are shorter, integers save little and the rounding of activations does not average out.
+_LONG_SUM = 64
+_INT32, _INT8 = TensorProto.INT32, TensorProto.INT8
 
 
 class Store:
@@ -49,6 +55,7 @@ class Store:
         self.half = half
         self._matrices: dict[int, Matrix] = {}
         self._values: dict[tuple[int, tuple[int, ...]], str] = {}
+        self._codes: dict[int, str] = {}
 
     def matrix(self, parameter: Tensor) -> Matrix:
         """A matrix to be looked up in or multiplied with, ``(rows, columns)``."""
@@ -64,13 +71,19 @@ class Store:
         if key not in self._values:
             content = self.integers.get(parameter)
             if content is not None:
-                value = unpacked(self.graph, content)
+                value = unpacked(self.graph, content, self.codes(parameter))
             else:
                 numbers = self._numbers(parameter)
                 value = self.graph.stored(numbers, "weight")
                 value = self.graph.cast(value, FLOAT) if self.half else value
             self._values[key] = self.graph.reshape(value, *(shape or parameter.shape))
         return self._values[key]
+
+    def codes(self, parameter: Tensor) -> str:
+        """The integers of a small parameter as a value, ``(rows, columns)``."""
+        if id(parameter) not in self._codes:
+            self._codes[id(parameter)] = codes_of(self.graph, self.integers[parameter])
+        return self._codes[id(parameter)]
 
     def _numbers(self, parameter: Tensor) -> np.ndarray:
         return as_array(parameter.half() if self.half else parameter)
@@ -193,7 +206,7 @@ class TensorTrainItems(StoredItems):
         self.shapes = [tuple(core.shape) for core in embedding.cores]
         self.cores = [store.value(core, *core.shape) for core in embedding.cores]
         self.columns = one_behind(embedding.num_embeddings)
-        self.plan = scoring_plan(embedding.shape, 1)
+        self.last = IntegerCore.of(store, embedding.cores[-1])
 
     def rows(self, graph: Graph, ids: str) -> str:
         row, there = _place(graph, ids, self.columns.n_items - 2)
@@ -216,18 +229,71 @@ class TensorTrainItems(StoredItems):
         return _or_zero(graph, there, graph.op("Reshape", product, shape))
 
     def scores(self, graph: Graph, hidden: str) -> str:
-        # Each core replaces a column index by a row index, as in functional.tensor_train.
+        # Each core replaces a column index by a row index, as in functional.tensor_train. From the
+        # left: what comes out lies as the next product reads it. The last one from the right.
+        *first, (last, (rank, width, size, _)) = zip(self.cores, self.shapes, strict=True)
         to_come = int(np.prod([j for _, j, _, _ in self.shapes]))
-        rows, rank, x = 1, 1, hidden
-        for core, (r, j, i, r_next) in zip(self.cores, self.shapes, strict=True):
+        x = hidden
+        for core, (r, j, i, r_next) in first:
             to_come //= j
-            split = graph.reshape(x, -1, j, to_come, rows, rank)
-            split = graph.op("Transpose", split, perm=[0, 3, 2, 4, 1])
-            split = graph.reshape(split, -1, r * j)
-            x = graph.op("MatMul", split, graph.reshape(core, r * j, i * r_next))
-            rows, rank = i, r_next
-        scores = graph.reshape(x, -1, int(np.prod([i for _, _, i, _ in self.shapes])))
-        return graph.slice(scores, 0, self.columns.n_items - 1, 1)
+            matrix = graph.op("Transpose", graph.reshape(core, r * j, i * r_next), perm=[1, 0])
+            x = graph.op("MatMul", matrix, graph.reshape(x, -1, r * j, to_come))
+        x = graph.reshape(x, -1, rank * width)
+        if self.last:
+            x = self.last.product(graph, x, size)
+        else:
+            x = graph.op("MatMul", x, graph.reshape(last, rank * width, size))
+        n_rows = int(np.prod([i for _, _, i, _ in self.shapes]))
+        return graph.slice(graph.reshape(x, -1, n_rows), 0, self.columns.n_items - 1, 1)
+
+
+class IntegerCore(NamedTuple):
+    """The last core of a train as integers, for a product with activations of 8 bits.
+
+    Attributes:
+        codes: uint8 ``(R, J * I)``.
+        zero_point: Of all of them.
+        bits: 1 .. 8.
+        scales: float32 ``(R * J,)``; the activations take them along.
+    """
+
+    codes: str
+    zero_point: int
+    bits: int
+    scales: str
+
+    @classmethod
+    def of(cls, store: Store, core: Tensor) -> IntegerCore | None:
+        """None for small cores, floating ones, and those with other scales than of their sums."""
+        content = store.integers.get(core)
+        n_sums = core.shape[0] * core.shape[1]
+        if content is None or n_sums < _LONG_SUM:
+            return None
+        if content.scales.shape[1] > 1 or n_sums % len(content.scales):
+            return None
+        points = [2 ** (content.bits - 1)]
+        if content.zero_points is not None:
+            points = np.unique(content.zero_points).tolist()
+        if len(points) > 1:
+            return None
+        own = store.graph.stored(content.scales.astype(np.float32), "scales")
+        shape = store.graph.integers(len(content.scales), n_sums // len(content.scales))
+        scales = store.graph.reshape(store.graph.op("Expand", own, shape), -1)
+        return cls(store.codes(core), points[0], content.bits, scales)
+
+    def product(self, graph: Graph, x: str, size: int) -> str:
+        """``(rows, R * J) -> (rows, I)``; activations are rounded for all rows together."""
+        codes, points = self.codes, [graph.constant(self.zero_point, np.uint8)]
+        if self.bits < 8:
+            # Signed bytes are faster; with 8 bits, processors without VNNI would saturate.
+            codes = graph.op(
+                "Sub", graph.cast(codes, _INT32), graph.constant(self.zero_point, np.int32)
+            )
+            codes, points = graph.cast(codes, _INT8), []
+        matrix = graph.reshape(codes, -1, size)
+        x = graph.op("Mul", x, self.scales)
+        one = graph.constant(1.0, np.float32)
+        return graph.op("DynamicQuantizeMatMul", x, matrix, one, *points, domain=MICROSOFT)
 
 
 class CodedItems(StoredItems):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recbole_compress.export.graph import FLOAT, MICROSOFT, Graph
 
-__all__ = ["Integers", "Matrix", "Packed", "packed", "stored_matrix", "unpacked"]
+__all__ = ["Integers", "Matrix", "Packed", "codes_of", "packed", "stored_matrix", "unpacked"]
 
 # Products of 8-bit activations with the stored integers, in 32-bit integers.
 _INTEGER_PRODUCTS = 4
@@ -230,23 +230,32 @@ def stored_matrix(graph: Graph, numbers: np.ndarray, integers: Integers | None) 
     return IntegerMatrix(graph, content)
 
 
-def unpacked(graph: Graph, integers: Integers) -> str:
-    """The matrix in float32, unpacked once when the file is loaded; only the integers are stored.
-
-    For operators that read no integers. Exactly ``integers.dequantized()``.
-    """
+def codes_of(graph: Graph, integers: Integers) -> str:
+    """The codes, uint8 ``(rows, columns)``, unpacked once when the file is loaded."""
     rows, columns = integers.codes.shape
-    groups = integers.scales.shape[1]
     bits = next(wide for wide in _KERNEL_BITS if integers.bits <= wide)
     per_byte = 8 // bits
-    stream = _bytes_of(integers.codes.reshape(-1), bits)
-    value = graph.stored(stream, "integers")
+    value = graph.stored(_bytes_of(integers.codes.reshape(-1), bits), "integers")
     if per_byte > 1:
         shifts = graph.constant([place * bits for place in range(per_byte)], np.uint8)
         value = graph.op("Unsqueeze", value, graph.integers(1))
         value = graph.op("BitShift", value, shifts, direction="RIGHT")
         value = graph.op("BitwiseAnd", value, graph.constant([2**bits - 1], np.uint8))
         value = graph.slice(graph.reshape(value, -1), 0, rows * columns, 0)
+    return graph.reshape(value, rows, columns)
+
+
+def unpacked(graph: Graph, integers: Integers, codes: str = "") -> str:
+    """The matrix in float32, unpacked once when the file is loaded; only the integers are stored.
+
+    For operators that read no integers. Exactly ``integers.dequantized()``.
+
+    Args:
+        codes: What :func:`codes_of` gave, where it was asked already.
+    """
+    rows, columns = integers.codes.shape
+    groups = integers.scales.shape[1]
+    value = codes or codes_of(graph, integers)
     value = graph.reshape(graph.cast(value, FLOAT), rows, groups, columns // groups)
     points = integers._zero_points()
     if len(np.unique(points)) == 1:

@@ -155,6 +155,26 @@ def test_a_tensor_train_table_is_never_built(tmp_path) -> None:
     assert largest < N_ITEMS * 16
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_quantized_tensor_train_is_scored_with_its_last_cores_integers(tmp_path, bits):
+    _, model = made("TTSASRec", tt_ranks=32, embedding_size=64)
+    quantized = quantized_copy(model, bits, bits)
+    read_numbers_of(quantized, model)
+    done = export_model(model, str(tmp_path / "m.onnx"), quantized=quantized, all_scores=True)
+    assert 1e-6 < done.deviation.largest < 0.05  # activations are rounded
+    expected = truth(model)[:, 1:]
+    item_seq, length = (tensor.numpy() for tensor in sequences())
+    found = Session(done.path).all_scores(item_seq, length)[:, 1:]
+    spread = (expected.amax(1) - expected.amin(1)).numpy()[:, None]
+    assert (abs(found - expected.numpy()) < 0.05 * spread).all()
+
+    built = onnx.load(done.path).graph
+    stored = [numpy_helper.to_array(tensor) for tensor in built.initializer]
+    codes = integers_of(quantized, model)[model.item_embedding.cores[-1]].codes.reshape(-1)
+    in_the_file = codes if bits == 8 else codes[::2] | codes[1::2] << 4
+    assert sum(np.array_equal(array, in_the_file) for array in stored) == 1
+
+
 def test_half_precision_is_smaller(tmp_path) -> None:
     sizes = []
     for half in (False, True):
