@@ -17,6 +17,7 @@ from recbole_compress.errors import ConfigError, DataError, ExportError, RecBole
 from recbole_compress.quick_start.from_checkpoint import (
     Restored,
     model_alone,
+    rebuilt_config,
     settings_of_model,
 )
 from recbole_compress.quick_start.host_models import dataset_class
@@ -95,7 +96,7 @@ def export_checkpoint(
     if isinstance(k, bool) or not isinstance(k, int):
         raise ConfigError(f"k={k!r}: choose a whole number of items")
     restored = model_alone(path, use_gpu=False, **settings)
-    described = _described(restored, path, tokens)
+    described = _described(restored, path, tokens, settings)
     model, quantized = restored.model, None
     if "quantization" in restored.state:
         if (table_bits, weight_bits) != (FULL, FULL):
@@ -126,7 +127,9 @@ def export_checkpoint(
     )
 
 
-def _described(restored: Restored, path: str, tokens: bool) -> dict[str, Any]:
+def _described(
+    restored: Restored, path: str, tokens: bool, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     config = restored.config
     configuration = {
         key: value
@@ -142,7 +145,7 @@ def _described(restored: Restored, path: str, tokens: bool) -> dict[str, Any]:
         "written_by": f"recbole_compress {__version__}",
     }
     if tokens:
-        dataset = _dataset_of(restored, path)
+        dataset = _dataset_of(restored, path, settings)
         described["item_tokens"] = list(map(str, dataset.field2id_token[dataset.iid_field]))
         described["item_map_sha256"] = item_map_fingerprint(dataset)
         if hasattr(restored.model, "user_embedding"):
@@ -150,13 +153,14 @@ def _described(restored: Restored, path: str, tokens: bool) -> dict[str, Any]:
     return described
 
 
-def _dataset_of(restored: Restored, path: str) -> Any:
+def _dataset_of(restored: Restored, path: str, settings: Mapping[str, Any]) -> Any:
     """The data set, for its tokens.
 
     Raises:
         DataError: It is not there, or knows other items than the checkpoint.
     """
-    config = restored.config
+    # Not the config of the model alone, which looks for no file of a data set.
+    config = rebuilt_config(restored.state, path, use_gpu=False, **settings)
     try:
         dataset = dataset_class(config)(config)
     except (RecBoleCompressError, OSError, ValueError) as error:

@@ -71,3 +71,21 @@ def test_a_wrong_option_leaves_no_file(checkpoint, capsys, options, message) -> 
     error = capsys.readouterr().err
     assert message in error and len(error.splitlines()) == 1
     assert not Path("m.onnx").exists()
+
+
+def test_tokens_are_those_of_the_split_files(in_tmp, capsys) -> None:
+    """A plain .inter beside them numbers its items in another order."""
+    write_interactions(in_tmp, "both", SEQUENCES[::-1])
+    head = "user_id:token\titem_id_list:token_seq\titem_id:token\n"
+    for part, upto in (("train", 4), ("valid", 5), ("test", 6)):
+        rows = [
+            f"u{user}\t{' '.join(map(str, items[: upto - 1]))}\t{items[upto - 1]}"
+            for user, items in enumerate(SEQUENCES)
+            if len(items) >= upto
+        ]
+        (in_tmp / "both" / f"both.{part}.inter").write_text(head + "\n".join(rows) + "\n")
+    settings = {"data_path": str(in_tmp), "epochs": 1, "embedding_size": 16, "use_gpu": False}
+    done = run_recbole_compress("CpRecGRU4Rec", "both", config_dict=settings)
+    assert main(["export", done["checkpoint"], "-o", "m.onnx", f"--data_path={in_tmp}"]) == 0
+    assert "largest deviation" in capsys.readouterr().out
+    assert set(Recommender("m.onnx").items) <= {str(item) for items in SEQUENCES for item in items}
