@@ -117,6 +117,11 @@ def model_alone(path: str, /, **differing: Any) -> Restored:
     with _without_log():
         catalogue = _catalogue(config, state, path)
         model = model_of(config, Catalogue(config, **catalogue), state, path)
+    # What is written from here on belongs to the data set as it was split, not to none.
+    asked = {**settings_of_model(state), **differing}.get("split_files")
+    config.external_config_dict.pop("split_files")
+    if asked is not None:
+        config.external_config_dict["split_files"] = asked
     return Restored(config, model.to(config["device"]).eval(), state, catalogue)
 
 

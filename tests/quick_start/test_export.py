@@ -88,4 +88,6 @@ def test_tokens_are_those_of_the_split_files(in_tmp, capsys) -> None:
     done = run_recbole_compress("CpRecGRU4Rec", "both", config_dict=settings)
     assert main(["export", done["checkpoint"], "-o", "m.onnx", f"--data_path={in_tmp}"]) == 0
     assert "largest deviation" in capsys.readouterr().out
+    assert main(["quantize", done["checkpoint"], "-o", "q.pth", "--recipe=ptq"]) == 0
+    assert main(["evaluate", "q.pth", f"--data_path={in_tmp}"]) == 0
     assert set(Recommender("m.onnx").items) <= {str(item) for items in SEQUENCES for item in items}
