@@ -8,6 +8,8 @@ DATASET ?= ml-100k
 BIN := $(VENV)/bin
 # Written last, so an interrupted installation is taken up again.
 ENVIRONMENT := $(VENV)/complete
+# The tests' tensors are small: threads that wait for each other take longer than one.
+ONE_THREAD := OMP_NUM_THREADS=1
 SOURCES := recbole_compress tests tools run_recbole_compress.py
 
 .DEFAULT_GOAL := help
@@ -40,13 +42,13 @@ run: $(ENVIRONMENT)
 	@$(BIN)/python run_recbole_compress.py --model=$(MODEL) --dataset=$(DATASET) $(ARGS)
 
 test: $(ENVIRONMENT)
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(ONE_THREAD) $(BIN)/python -m pytest -q $(ARGS)
 
 test-slow: $(ENVIRONMENT)
-	@$(BIN)/python -m pytest -q -m slow $(ARGS)
+	@$(ONE_THREAD) $(BIN)/python -m pytest -q -m slow $(ARGS)
 
 coverage: $(ENVIRONMENT)
-	@$(BIN)/python -m coverage run -m pytest -q $(ARGS)
+	@$(ONE_THREAD) $(BIN)/python -m coverage run -m pytest -q $(ARGS)
 	@$(BIN)/python -m coverage report
 
 lint: $(ENVIRONMENT)
