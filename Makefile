@@ -8,7 +8,7 @@ DATASET ?= ml-100k
 BIN := $(VENV)/bin
 # Written last, so an interrupted installation is taken up again.
 ENVIRONMENT := $(VENV)/complete
-# The tests' tensors are small: threads that wait for each other take longer than one.
+# The tests' tensors are small: one thread each leaves the cores to the processes that tests start.
 ONE_THREAD := OMP_NUM_THREADS=1
 SOURCES := recbole_compress tests tools run_recbole_compress.py
 
