@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 ENVIRONMENT := $(VENV)/complete
 # The tests' tensors are small: one thread each leaves the cores to the processes that tests start.
 ONE_THREAD := OMP_NUM_THREADS=1
+# Files are shared out whole: what a module trains once serves all its tests.
+IN_PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 SOURCES := recbole_compress tests tools run_recbole_compress.py
 
 .DEFAULT_GOAL := help
@@ -42,7 +44,7 @@ run: $(ENVIRONMENT)
 	@$(BIN)/python run_recbole_compress.py --model=$(MODEL) --dataset=$(DATASET) $(ARGS)
 
 test: $(ENVIRONMENT)
-	@$(ONE_THREAD) $(BIN)/python -m pytest -q $(ARGS)
+	@$(ONE_THREAD) $(BIN)/python -m pytest -q $(IN_PARALLEL) $(ARGS)
 
 test-slow: $(ENVIRONMENT)
 	@$(ONE_THREAD) $(BIN)/python -m pytest -q -m slow $(ARGS)

@@ -6,12 +6,19 @@ Each changes nothing it need not, and each says which line of RecBole needs it:
 - ``ray_stub``: ``recbole.quick_start`` imports ray, which nothing here uses.
 - ``ray_report``: and where there is a ray, RecBole reports to it as to an old one.
 - ``anomaly_mode``: RecBole's sequential package switches autograd anomaly mode on.
+- ``shared_folders``: of two runs that start together, RecBole lets one die on a folder made twice.
 
 Not here, because a subclass does it better: ``torch.load`` (see ``trainers.checkpoint``) and the
 collector's metrics that crash (see ``trainers.collector``).
 """
 
-from recbole_compress.compat import anomaly_mode, numpy_names, ray_report, ray_stub
+from recbole_compress.compat import (
+    anomaly_mode,
+    numpy_names,
+    ray_report,
+    ray_stub,
+    shared_folders,
+)
 
 __all__ = ["apply"]
 
@@ -22,3 +29,4 @@ def apply() -> None:
     ray_stub.install()
     anomaly_mode.import_without_anomaly_mode()
     ray_report.adapt()
+    shared_folders.share()

@@ -188,7 +188,7 @@ def test_a_failing_run_does_not_stop_the_others(folder, capfd):
     log = Path(line.split("log: ")[1])
     assert "Traceback" in log.read_text()
     document = json.loads(Path("out/comparison.json").read_text())
-    assert list(document["datasets"]["tiny"]["entries"]) == ["GRU4Rec"]
+    assert list(document["datasets"]["tiny"]["entries"]) == ["GRU4Rec"], document["missing"]
     (missing,) = document["missing"]
     assert missing["entry"] == "SASRec" and "attention heads" in missing["reason"]
 

@@ -57,6 +57,18 @@ def test_recboles_layout_is_as_known():
             assert callable(getattr(owner, name)), f"{owner}.{name} is gone"
 
 
+def test_runs_that_begin_together_share_their_folders(in_tmp, monkeypatch):
+    """Both see that a folder is missing; both make it."""
+    from recbole.data import utils
+    from recbole.trainer import trainer
+    from recbole.utils import logger
+
+    monkeypatch.setattr("os.path.exists", lambda path: False)
+    for module in (logger, trainer, utils):
+        for _ in range(2):
+            module.ensure_dir("log")
+
+
 def test_anomaly_mode_is_off_and_numpy_names_are_back():
     assert not torch.is_anomaly_enabled()
     assert np.float_ is np.float64
