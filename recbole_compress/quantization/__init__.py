@@ -6,6 +6,7 @@
 - ``fake_quantizer``: a parameter that reads as its nearest grid points while it is trained.
 - ``activations``, ``rounded_inputs``, ``scoring_table``, ``scored_rows``: rounding of what enters a
   product.
+- ``grid_steps``: how far apart the grid points of every tensor lie.
 - ``recurrent``: recurrent layers that can be quantized.
 - ``packing``: from fake quantization to packed integers, and a model for those of a file;
   ``packed_weight`` reads them.
@@ -13,6 +14,7 @@
 
 from recbole_compress.quantization.activations import ActivationQuantizer, calibrating
 from recbole_compress.quantization.fake_quantizer import FakeQuantizer
+from recbole_compress.quantization.grid_steps import grid_steps
 from recbole_compress.quantization.packed_weight import PackedWeight
 from recbole_compress.quantization.packing import (
     IntegerParameter,
@@ -35,6 +37,7 @@ __all__ = [
     "TensorFormat",
     "calibrating",
     "freeze_",
+    "grid_steps",
     "integer_parameters",
     "manifest",
     "packed_structure_",

@@ -21,6 +21,7 @@ from recbole_compress.quantization.swap import open_recurrent_
 
 __all__ = [
     "IntegerParameter",
+    "fake_quantized",
     "freeze_",
     "integer_parameters",
     "manifest",
@@ -185,6 +186,13 @@ def packed_structure_(model: nn.Module, described: Mapping[str, Any]) -> None:
             f"what the file says of its integers does not fit {type(model).__name__} "
             f"({type(error).__name__}: {error})"
         ) from error
+
+
+def fake_quantized(model: nn.Module) -> Iterator[tuple[FakeQuantizer, Tensor]]:
+    """What reads every parameter that is still trained, and the parameter itself."""
+    for _, _, _, reader, stored in _quantized(model):
+        if isinstance(reader, FakeQuantizer):
+            yield reader, stored
 
 
 def packed_numbers(model: nn.Module) -> dict[int, int]:

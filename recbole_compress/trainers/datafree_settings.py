@@ -22,6 +22,7 @@ _AT_LEAST: dict[str, float] = {
     "df_candidates_above": 0,
     "df_top_candidates": 1,
     "df_tail_candidates": 1,
+    "df_grid_rate": 0,
     "df_negative_weight": 0,
     "df_ranking_weight": 0,
     "df_similarity_weight": 0,
@@ -84,6 +85,7 @@ class DataFreeSettings:
     epochs: int
     batch_size: int
     learning_rate: float
+    grid_rate: float
     betas: tuple[float, float]
     schedule: str
     milestones: tuple[int, ...]
@@ -131,6 +133,7 @@ class DataFreeSettings:
             epochs=config["df_epochs"],
             batch_size=config["df_batch_size"],
             learning_rate=config["df_learning_rate"],
+            grid_rate=config["df_grid_rate"],
             betas=(betas[0], betas[1]),
             schedule=config["df_schedule"],
             milestones=tuple(config["df_milestones"]),

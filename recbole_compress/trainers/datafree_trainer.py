@@ -20,6 +20,7 @@ from recbole_compress.datafree import (
     stationary_prior,
 )
 from recbole_compress.functional.cross_entropy import default_chunk_size
+from recbole_compress.quantization import grid_steps
 from recbole_compress.readers import SequenceReader, as_reader, reader_like
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
 from recbole_compress.trainers.discrepancy_terms import output_level, similarity_level
@@ -68,11 +69,7 @@ class DataFreeTrainer(SafeTrainer, Trainer):
         self.stopping_step, self.eval_step = settings.stopping_step, 1
         self.valid_metric_bigger, self.best_valid_score = True, -math.inf
         self.clip_grad_norm = None
-        self.optimizer = torch.optim.Adam(
-            [p for p in student.parameters() if p.requires_grad],
-            lr=settings.learning_rate,
-            betas=settings.betas,
-        )
+        self.optimizer = torch.optim.Adam(self._rates(student), betas=settings.betas)
         # Readers are no modules: nothing of the teacher is saved, counted or trained.
         self.teacher: SequenceReader = as_reader(teacher.to(self.device).eval())
         teacher.requires_grad_(False)
@@ -80,6 +77,20 @@ class DataFreeTrainer(SafeTrainer, Trainer):
         self._pool: tuple[int, Sequences] | None = None
         self._prior: Tensor | None = None
         self._held_out: tuple[Sequences, Reading, Tensor] | None = None
+
+    def _rates(self, student: nn.Module) -> list[dict[str, Any]]:
+        """What is on a grid moves in shares of the grid's step, all else at the learning rate."""
+        settings = self.settings
+        groups, placed = [], set()
+        if settings.grid_rate:
+            for tensors, bits, step in grid_steps(student):
+                # The finer the grid, the less is wrong at the start, and the less is to be moved.
+                share = settings.grid_rate * 2.0 ** (1 - bits / 2)
+                groups.append({"params": tensors, "initial_lr": share * step})
+                placed |= {id(tensor) for tensor in tensors}
+        others = [p for p in student.parameters() if p.requires_grad and id(p) not in placed]
+        groups.append({"params": others, "initial_lr": settings.learning_rate})
+        return groups
 
     # -- sequences ---------------------------------------------------------------------------
 
@@ -165,7 +176,7 @@ class DataFreeTrainer(SafeTrainer, Trainer):
     def _step(self, batch) -> Any:
         _without_dropout(self.model)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * self._rate()
+            group["lr"] = group["initial_lr"] * self._rate()
         # Every tensor is put on its grid once per step.
         with parametrize.cached():
             return self.loss(as_sequences(batch))

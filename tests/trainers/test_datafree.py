@@ -22,6 +22,7 @@ from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.datafree_recipe import start_again_
 from recbole_compress.trainers.datafree_trainer import NoiseTrainer, QATTrainer, SelfSampleTrainer
 from recbole_compress.trainers.discrepancy_terms import output_level
+from recbole_compress.trainers.generated_batches import GeneratedBatches
 from recbole_compress.trainers.quantization_recipes import QuantizationJob, recipe_named
 from recbole_compress.trainers.safe_trainer import SafeTrainer
 from tests.conftest import SEQUENCES, write_interactions
@@ -34,6 +35,7 @@ SETTINGS = {
     "df_batch_size": 20,
     "df_epochs": 4,
     "df_learning_rate": 0.003,
+    "df_grid_rate": 0.02,
     "df_ranking_items": 5,
     "df_similarity_items": 20,
     "df_student_steps": 2,
@@ -128,9 +130,38 @@ def test_an_interrupted_training_ends_where_a_whole_one_does(path, kind, monkeyp
         assert torch.equal(weight, second[name]), name
 
 
+@pytest.mark.parametrize("bits", [2, 4])
+def test_what_is_on_a_grid_moves_in_its_steps(path, bits):
+    """Adam's first step is as long as its rate: a share of the grid's step."""
+    case = Case(path, df_grid_rate=2.0 ** (bits / 2) / 8, df_learning_rate=0.125, df_schedule="constant")
+    student = copy.deepcopy(case.teacher)
+    quantize_(student, QuantizationSpec(bits, bits, learn_steps=True))
+    trainer = SelfSampleTrainer(case.config, student, case.teacher)
+    before = {name: weight.detach().clone() for name, weight in student.named_parameters()}
+    pool = GeneratedBatches(trainer._of_this_epoch, trainer._epoch_size(), 20)
+    trainer._train_epoch([next(iter(pool))], 0)
+
+    def moved(name):
+        return (student.get_parameter(name) - before[name]).abs().max().item()
+
+    layer = "trm_encoder.layer.0.feed_forward.dense_1"
+    scales = student.get_submodule(layer).parametrizations.weight[0].scales
+    step = before[f"{layer}.parametrizations.weight.0.scales"].abs().mean().item()
+    assert moved(f"{layer}.parametrizations.weight.original") == pytest.approx(step / 4, rel=0.01)
+    assert scales.requires_grad
+    assert moved("LayerNorm.bias") == pytest.approx(0.125, rel=0.01)
+
+
+def test_without_a_grid_rate_all_moves_at_one(path):
+    trainer = Case(path, df_grid_rate=0).trainer(SelfSampleTrainer)
+    assert [group["initial_lr"] for group in trainer.optimizer.param_groups] == [0.003]
+    with pytest.raises(ConfigError, match=r"df_grid_rate=-1.0: choose 0 or more"):
+        Case(path, df_grid_rate=-1.0).trainer(SelfSampleTrainer)
+
+
 @pytest.mark.parametrize("saved", [True, False])
 def test_a_training_that_only_harms_changes_nothing(path, saved):
-    case = Case(path, df_learning_rate=10.0, df_epochs=2)
+    case = Case(path, df_learning_rate=10.0, df_grid_rate=10.0, df_epochs=2)
     before = copy.deepcopy(case.student.state_dict())
     trainer = case.trainer(SelfSampleTrainer)
     first, _ = trainer._valid_epoch(None)
