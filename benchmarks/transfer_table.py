@@ -24,6 +24,7 @@ HEADER = [
         "HR@5 of all",
         "MRR@5 of all",
         "fine-tuning s",
+        "parameters after it",
         "seeds",
     ),
 ]
@@ -32,7 +33,8 @@ Means over seeds, on the test split. *Parameters*, *size* and *pre-training s* a
 pre-trained model, as in the paper; *x fewer* beside {reference}'s. *Of 100*: the target and 99
 sampled items; *of all*: the full ranking. *Of the reference's*: this MRR@5 of 100 beside
 {reference}'s fine-tuned one. *From scratch*: MRR@5 of 100 of the same model without
-pre-training."""
+pre-training. *Parameters after it*: with the target's own table, which is dense for all, in place of
+the source's output table."""
 
 
 def transfer(file: Path = FILE) -> str:
@@ -71,6 +73,7 @@ def _row(
     weights, bytes_ = ("pretraining", "parameters", "total"), ("pretraining", "size_bytes", "total")
     sampled = ("metrics", "test_sampled", "mrr@5")
     ours, theirs = mean(cards, *weights), mean(reference, *weights)
+    tuned = mean(cards, "parameters", "total")
     accuracy, best = mean(cards, *sampled), mean(reference, *sampled)
     return [
         entry,
@@ -85,6 +88,7 @@ def _row(
         number(mean(cards, "metrics", "test", "hit@5"), ".4f"),
         number(mean(cards, "metrics", "test", "mrr@5"), ".4f"),
         number(mean(cards, "training", "seconds"), ",.0f"),
+        count(round(tuned)) if tuned else UNKNOWN,
         str(len(cards)),
     ]
 
