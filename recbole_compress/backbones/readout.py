@@ -6,6 +6,7 @@ import abc
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from recbole_compress.backbones.base import Backbone, states_at_last
@@ -93,7 +94,7 @@ class SoftAttentionReadout(Readout):
         super().__init__()
         self.key = nn.Linear(dim, dim)
         self.query = nn.Linear(dim, dim, bias=False)
-        self.score = nn.Linear(dim, 1, bias=False)
+        self.score = _Linear(dim, 1, bias=False)
         for layer in (self.key, self.query, self.score):
             nn.init.normal_(layer.weight, std=dim**-0.5)
         nn.init.zeros_(self.key.bias)
@@ -105,6 +106,8 @@ class SoftAttentionReadout(Readout):
         counts = members.cumsum(1).clamp(min=1).unsqueeze(-1)
         queries = self.query((states * members.unsqueeze(-1)).cumsum(1) / counts)
         keys = self.key(torch.tanh(states))
+        # Read once: where it is put on a grid first, the backward pass would do that again.
+        weight = self.score.weight
         step = max(1, _BUFFER_ELEMENTS // max(1, batch * length * dim))
         parts = []
         for start in range(0, length, step):
@@ -114,6 +117,7 @@ class SoftAttentionReadout(Readout):
                 keys[:, :end],
                 states[:, :end],
                 _seen_by(members[:, :end], start),
+                weight,
             )
             if end - start < length and torch.is_grad_enabled():
                 parts.append(checkpoint(self._sum, *arguments, use_reentrant=False))
@@ -131,14 +135,23 @@ class SoftAttentionReadout(Readout):
         real = states.masked_fill(~seen.unsqueeze(-1), 0.0)
         query = self.query(real.sum(1) / counts).unsqueeze(1)
         keys = self.key(torch.tanh(real))
-        return self._sum(query, keys, real, seen.unsqueeze(1)).squeeze(1)
+        return self._sum(query, keys, real, seen.unsqueeze(1), self.score.weight).squeeze(1)
 
-    def _sum(self, queries: Tensor, keys: Tensor, states: Tensor, seen: Tensor) -> Tensor:
+    def _sum(
+        self, queries: Tensor, keys: Tensor, states: Tensor, seen: Tensor, weight: Tensor
+    ) -> Tensor:
         """``(B, C, dim)`` of queries ``(B, C, dim)``, keys and states ``(B, L, dim)``, seen
-        ``(B, C, L)``."""
+        ``(B, C, L)``, the score's weight."""
         mixed = torch.sigmoid(keys.unsqueeze(1) + queries.unsqueeze(2))
-        weights = self.score(mixed).squeeze(-1) * seen
+        weights = self.score(mixed, weight).squeeze(-1) * seen
         return weights @ states
+
+
+class _Linear(nn.Linear):
+    """A linear layer whose weight can be given by who has read it before."""
+
+    def forward(self, input: Tensor, weight: Tensor | None = None) -> Tensor:
+        return F.linear(input, self.weight if weight is None else weight, self.bias)
 
 
 def _all(states: Tensor) -> Tensor:

@@ -98,6 +98,13 @@ def test_other_models(path, model, kind):
     assert trainer.fit(saved=False, verbose=False)[0] > 0
 
 
+def test_a_readout_that_is_worked_through_in_chunks(path, monkeypatch):
+    """Its backward pass computes the chunks again, when weights are no longer kept on their grid."""
+    monkeypatch.setattr("recbole_compress.backbones.readout._BUFFER_ELEMENTS", 1)
+    trainer = Case(path, "TTSASRec", df_epochs=1, df_sequences=40).trainer(SelfSampleTrainer)
+    assert trainer.fit(saved=False, verbose=False)[0] > 0
+
+
 @pytest.mark.parametrize("kind", ALONE)
 def test_an_interrupted_training_ends_where_a_whole_one_does(path, kind, monkeypatch):
     whole = Case(path).trainer(kind)
