@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from benchmarks.fresh_process import ROOT
-from benchmarks.results_file import common_parser, measure_all
+from benchmarks.results_file import common_parser, key_values, measure_all
 from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config
 from recbole_compress.quick_start.host_models import dataset_class
 from recbole_compress.quick_start.prepared_data import prepare_data
@@ -146,14 +145,10 @@ def main(arguments: list[str]) -> None:
     context = {
         "data_path": os.path.abspath(options.data_path),
         "kept": str(ROOT / "runs" / "quantization"),
-        "training": _settings(options.set),
-        "quantization": _settings(options.quantize),
+        "training": key_values(options.set),
+        "quantization": key_values(options.quantize),
     }
     measure_all("benchmarks.quantization", entries, options, context)
-
-
-def _settings(given: list[str]) -> dict[str, Any]:
-    return {key: yaml.safe_load(value) for key, _, value in (g.partition("=") for g in given)}
 
 
 if __name__ == "__main__":

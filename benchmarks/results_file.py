@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from benchmarks.fresh_process import ROOT, measure_apart
 from recbole_compress.files import replacing
 from recbole_compress.reports.environment import commit
 
-__all__ = ["common_parser", "measure_all", "runs_in", "source_line"]
+__all__ = ["common_parser", "key_values", "measure_all", "runs_in", "source_line"]
 
 Runs = list[dict[str, Any]]
 
@@ -29,6 +31,11 @@ def common_parser(name: str, about: str) -> argparse.ArgumentParser:
         "--only", nargs="+", default=[], metavar="KEY=VALUE", help="entries with these values"
     )
     return parser
+
+
+def key_values(given: Iterable[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` arguments, each value as yaml reads it."""
+    return {key: yaml.safe_load(value) for key, _, value in (g.partition("=") for g in given)}
 
 
 def measure_all(

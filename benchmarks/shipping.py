@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.fresh_process import ROOT
-from benchmarks.results_file import common_parser, measure_all
+from benchmarks.results_file import common_parser, key_values, measure_all
 from recbole_compress.quick_start.evaluate import evaluate_file
 from recbole_compress.quick_start.export import export_checkpoint
 from recbole_compress.quick_start.quantize import quantize_checkpoint
@@ -36,11 +36,11 @@ def measure(
     bits: int,
     recipe: str | None,
     exclude_history: bool,
+    quantization: dict[str, Any],
     seed: int,
     threads: int,
     checkpoints: dict[str, str],
     data_path: str,
-    quantization: dict[str, Any],
 ) -> dict[str, Any]:
     """One row: a checkpoint of a model, or a file made of it."""
     torch.set_num_threads(threads)
@@ -85,6 +85,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("checkpoints", nargs="+", metavar="DATASET/ENTRY=FILE")
     parser.add_argument("--bits", nargs="+", type=int, default=[8, 4, 2])
     parser.add_argument("--recipes", nargs="+", default=["ptq"])
+    parser.add_argument("--quantize", nargs="+", default=[], help="KEY=VALUE of the quantization")
     parser.add_argument("--exclude_history", action="store_true")
     parser.add_argument("--data_path", default=str(ROOT / "dataset"))
     options = parser.parse_args(arguments)
@@ -97,14 +98,16 @@ def main(arguments: list[str]) -> None:
     for name in checkpoints:
         common = {"name": name, "exclude_history": options.exclude_history}
         for format in ("checkpoint", "onnx"):
-            entries.append({**common, "format": format, "bits": FULL, "recipe": None})
+            entries.append(
+                {**common, "format": format, "bits": FULL, "recipe": None, "quantization": {}}
+            )
+        special = {"format": "onnx", "quantization": key_values(options.quantize)}
         for recipe in options.recipes:
             for bits in options.bits:
-                entries.append({**common, "format": "onnx", "bits": bits, "recipe": recipe})
+                entries.append({**common, "bits": bits, "recipe": recipe, **special})
     context = {
         "checkpoints": checkpoints,
         "data_path": str(Path(options.data_path).resolve()),
-        "quantization": {},
     }
     measure_all("benchmarks.shipping", entries, options, context)
 

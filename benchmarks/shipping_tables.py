@@ -98,7 +98,9 @@ def _form(entry: dict[str, Any]) -> str:
         return "torch, fp32"
     if entry["bits"] == FULL:
         return "file, fp32"
-    return f"file, {entry['bits']} bits ({entry['recipe'].replace('_', ' ')})"
+    told = [entry["recipe"].replace("_", " ")]
+    told += [f"`{key}={value}`" for key, value in entry["quantization"].items()]
+    return f"file, {entry['bits']} bits ({', '.join(told)})"
 
 
 def _label(entry: dict[str, Any]) -> str:

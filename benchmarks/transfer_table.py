@@ -33,8 +33,8 @@ Means over seeds, on the test split. *Parameters*, *size* and *pre-training s* a
 pre-trained model, as in the paper; *x fewer* beside {reference}'s. *Of 100*: the target and 99
 sampled items; *of all*: the full ranking. *Of the reference's*: this MRR@5 of 100 beside
 {reference}'s fine-tuned one. *From scratch*: MRR@5 of 100 of the same model without
-pre-training. *Parameters after it*: with the target's own table, which is dense for all, in place of
-the source's output table."""
+pre-training. *Parameters after it*: with the target's own table, dense for all, in place of the
+source's output table."""
 
 
 def transfer(file: Path = FILE) -> str:

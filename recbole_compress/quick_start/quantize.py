@@ -89,6 +89,8 @@ def quantize_checkpoint(path: str, out: str | None = None, **settings: Any) -> Q
     out = out or os.path.splitext(path)[0] + ".quantized.pth"
     if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
         raise CheckpointError(f"{out}: is the checkpoint to be quantized; choose another -o")
+    # Not where its own run wrote: that may have been another machine.
+    settings = {"checkpoint_dir": os.path.dirname(out) or os.curdir, **settings}
     restored = model_alone(path, **settings)
     if "quantization" in restored.state:
         raise CheckpointError(

@@ -68,7 +68,7 @@ def shipped(name, format, bits, size, ndcg, recipe=None, **more):
     entry = {"name": name, "format": format, "bits": bits, "recipe": recipe}
     metrics = {f"{split}_{m}@10": ndcg for split in ("valid", "test") for m in ("ndcg", "hit")}
     result = {"seconds": 3.0 if recipe else 0.0, "size_bytes": size, **metrics, **more}
-    return {**entry, "exclude_history": False}, result
+    return {**entry, "exclude_history": False, "quantization": {}}, result
 
 
 @pytest.fixture

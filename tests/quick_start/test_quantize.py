@@ -208,6 +208,19 @@ def test_an_interrupted_quantization_goes_on(alone, capsys, monkeypatch):
     assert not os.listdir("saved")
 
 
+def test_nothing_is_written_where_the_run_of_a_checkpoint_wrote(alone):
+    """That may have been another machine."""
+
+    def move(state):
+        state["config"]["checkpoint_dir"] = os.path.abspath("elsewhere")
+
+    settings = ["--df_epochs=1", "--df_sequences=20", "--df_valid_sequences=20", "--table-bits=2"]
+    os.mkdir("results")
+    path = changed(alone(), move)
+    assert main(["quantize", path, *settings, "-o", "results/out.pth"]) == 0
+    assert os.listdir("results") == ["out.pth"] and not os.path.exists("elsewhere")
+
+
 def test_a_training_that_cannot_be_gone_on_with(alone, capsys):
     command = ["quantize", alone(), "--table-bits=2"]
     refused(capsys, [*command, "--df_resume=nothing.pth"], "nothing.pth", "no such checkpoint")

@@ -99,7 +99,7 @@ def test_other_models(path, model, kind):
 
 
 def test_a_readout_that_is_worked_through_in_chunks(path, monkeypatch):
-    """Its backward pass computes the chunks again, when weights are no longer kept on their grid."""
+    """Its backward pass computes them again, when weights are no longer kept on their grid."""
     monkeypatch.setattr("recbole_compress.backbones.readout._BUFFER_ELEMENTS", 1)
     trainer = Case(path, "TTSASRec", df_epochs=1, df_sequences=40).trainer(SelfSampleTrainer)
     assert trainer.fit(saved=False, verbose=False)[0] > 0
@@ -140,7 +140,9 @@ def test_an_interrupted_training_ends_where_a_whole_one_does(path, kind, monkeyp
 @pytest.mark.parametrize("bits", [2, 4])
 def test_what_is_on_a_grid_moves_in_its_steps(path, bits):
     """Adam's first step is as long as its rate: a share of the grid's step."""
-    case = Case(path, df_grid_rate=2.0 ** (bits / 2) / 8, df_learning_rate=0.125, df_schedule="constant")
+    case = Case(
+        path, df_grid_rate=2.0 ** (bits / 2) / 8, df_learning_rate=0.125, df_schedule="constant"
+    )
     student = copy.deepcopy(case.teacher)
     quantize_(student, QuantizationSpec(bits, bits, learn_steps=True))
     trainer = SelfSampleTrainer(case.config, student, case.teacher)
