@@ -9,7 +9,6 @@ import shutil
 import pytest
 import torch
 
-from recbole_compress.errors import CheckpointError
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.from_checkpoint import model_alone
 from recbole_compress.quick_start.quick_start import run_recbole_compress
@@ -17,66 +16,7 @@ from recbole_compress.reports.table import card_table
 from recbole_compress.trainers.checkpoint import load_checkpoint, save_checkpoint
 from recbole_compress.trainers.datafree_trainer import SelfSampleTrainer
 from tests.conftest import SEQUENCES, write_interactions
-
-QUICK = {
-    "epochs": 1,
-    "MAX_ITEM_LIST_LENGTH": 6,
-    "show_progress": False,
-    "threads": 1,
-    "metrics": ["NDCG", "Hit"],
-    "valid_metric": "NDCG@10",
-}
-SMALL = {
-    "SASRec": {"hidden_size": 16, "inner_size": 32},
-    "GRU4Rec": {"hidden_size": 24, "embedding_size": 16},
-    "NARM": {"hidden_size": 16, "embedding_size": 16},
-    "Caser": {"embedding_size": 16},
-    "STAMP": {"embedding_size": 16},
-    "BERT4Rec": {"hidden_size": 16, "inner_size": 32},
-    "LightSANs": {"hidden_size": 16, "inner_size": 32},
-    "NextItNet": {"embedding_size": 16, "block_num": 1, "dilations": [1, 2]},
-    "CpRecNextItNet": {"embedding_size": 16, "dilations": [1, 2]},
-    "CpRecGRU4Rec": {"embedding_size": 16, "hidden_size": 24},
-    "TTSASRec": {"embedding_size": 16, "inner_size": 32, "tt_ranks": 4, "pq_splits": 4},
-}
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Checkpoints by model, each trained once; the folder they and the data lie in."""
-    folder = tmp_path_factory.mktemp("trained")
-    path = write_interactions(folder / "data", "tiny", SEQUENCES)
-    made: dict[str, str] = {}
-
-    def checkpoint(model):
-        if model not in made:
-            settings = {**QUICK, **SMALL[model], "data_path": path, "checkpoint_dir": str(folder)}
-            settings["log_wandb"] = False
-            before = os.getcwd()
-            os.chdir(folder)
-            try:
-                made[model] = run_recbole_compress(model, "tiny", config_dict=settings)[
-                    "checkpoint"
-                ]
-            finally:
-                os.chdir(before)
-        return made[model]
-
-    return checkpoint
-
-
-@pytest.fixture
-def alone(trained, in_tmp, monkeypatch):
-    """A copy of a checkpoint in a folder without any data, and its data hidden meanwhile."""
-
-    def copied(model="SASRec"):
-        shutil.copy(trained(model), "full.pth")
-        state = load_checkpoint("full.pth")
-        state["config"].external_config_dict["data_path"] = "gone/for/good"
-        save_checkpoint(state, "full.pth")
-        return "full.pth"
-
-    return copied
+from tests.quick_start.conftest import QUICK, SMALL, changed
 
 
 def sequences(n=20, longest=6, n_items=38):
@@ -221,14 +161,6 @@ def test_nothing_is_written_where_the_run_of_a_checkpoint_wrote(alone):
     assert os.listdir("results") == ["out.pth"] and not os.path.exists("elsewhere")
 
 
-def test_a_training_that_cannot_be_gone_on_with(alone, capsys):
-    command = ["quantize", alone(), "--table-bits=2"]
-    refused(capsys, [*command, "--df_resume=nothing.pth"], "nothing.pth", "no such checkpoint")
-    assert main([*command, "--df_resume=full.pth", "-o", "out.pth"]) == 2
-    assert "full.pth: its weights do not fit" in capsys.readouterr().err
-    assert not os.path.exists("out.pth")
-
-
 def test_static_ranges_need_no_data_either(alone):
     static = ["--activation-bits=8", "--activation-range=static"]
     assert main(["quantize", alone(), *static, "--recipe=ptq", "-o", "out.pth"]) == 0
@@ -283,97 +215,6 @@ def test_dfq_of_one_of_ours(trained, in_tmp):
 # -- what cannot be ---------------------------------------------------------------------------
 
 
-def refused(capsys, arguments, *parts, code=2):
-    """One line on standard error that says all this, and nothing new on the disk."""
-    before = {name: os.stat(name).st_mtime_ns for name in os.listdir()}
-    assert main(arguments) == code
-    error = capsys.readouterr().err.strip()
-    assert "\n" not in error and error.startswith("error: "), error
-    for part in parts:
-        assert part in error, error
-    assert {name: os.stat(name).st_mtime_ns for name in os.listdir()} == before
-
-
-@pytest.mark.parametrize(
-    "arguments, parts",
-    [
-        (["--weight-bits=0"], ["weight_bits=0", "1 to 8"]),
-        (["--weight-bits=9"], ["weight_bits=9"]),
-        (["--table-bits=16"], ["table_bits=16", "1 to 8"]),
-        (["--activation-bits=1"], ["activation_bits=1", "2 to 8"]),
-        (["--weight-bits=four"], ["weight_bits='four'"]),
-        (["--granularity=group", "--group-size=7"], ["group_size=7", "does not divide the width"]),
-        (["--granularity=group"], ["group_size=None"]),
-        (["--granularity=column"], ["granularity='column'"]),
-        (["--symmetric=False", "--table-bits=1"], ["table_bits=1", "symmetric"]),
-        (["--recipe=ptp"], ["quantization_recipe='ptp'", "'ptq'"]),
-        (["--wieght-bits=4"], ["wieght_bits", "unknown key"]),
-        (["--range-finder=best"], ["range_finder='best'"]),
-        (["--overrides={'*': {'bit': 3}}"], ["'bit'", "did you mean 'bits'"]),
-        (["-o"], ["names no file"]),
-        (["-o", "full.pth"], ["full.pth", "choose another -o"]),
-    ],
-)
-def test_settings_that_cannot_be(alone, capsys, arguments, parts):
-    refused(capsys, ["quantize", alone(), *arguments], *parts)
-
-
-def test_no_checkpoint_named_or_there(in_tmp, capsys):
-    refused(capsys, ["quantize"], "no file named")
-    refused(capsys, ["quantize", "nothing.pth"], "there is no such checkpoint")
-    refused(capsys, ["evaluate"], "no file named")
-    (in_tmp / "model.zip").write_text("")
-    refused(capsys, ["evaluate", "model.zip"], "cannot be evaluated", ".pth")
-
-
-def changed(path, change):
-    state = load_checkpoint(path)
-    change(state)
-    save_checkpoint(state, path)
-    return path
-
-
-def test_a_damaged_checkpoint(alone, capsys):
-    path = alone()
-    os.truncate(path, os.path.getsize(path) // 2)
-    refused(capsys, ["quantize", path], path, "damaged")
-
-
-def test_foreign_objects(alone, capsys):
-    state = load_checkpoint(alone())
-    state["other_parameter"] = {"teacher": torch.nn.Linear(2, 2)}
-    torch.save(state, "full.pth")
-    refused(capsys, ["quantize", "full.pth"], "full.pth", "holds more than data")
-
-
-def test_an_unknown_model(alone, capsys):
-    def rename(state):
-        state["config"].final_config_dict["model"] = "SASRek"
-
-    refused(capsys, ["quantize", changed(alone(), rename)], "model='SASRek'", "did you mean")
-
-
-def test_no_item_table(alone, capsys):
-    def drop(state):
-        del state["state_dict"]["item_embedding.weight"]
-
-    refused(capsys, ["quantize", changed(alone(), drop)], "full.pth", "item_embedding.weight")
-
-    def forget(state):
-        drop(state)
-        del state["catalogue"]
-
-    refused(capsys, ["quantize", changed(alone(), forget)], "full.pth", "has no item table")
-
-
-def test_weights_that_are_no_numbers(alone, capsys):
-    def spoil(state):
-        state["state_dict"]["item_embedding.weight"][3, 2] = torch.nan
-
-    message = ["item_embedding.weight", "NaN"]
-    refused(capsys, ["quantize", changed(alone(), spoil)], *message)
-
-
 def test_rows_of_zeros_stay_zeros(alone):
     def empty(state):
         state["state_dict"]["item_embedding.weight"][5:9] = 0
@@ -385,52 +226,6 @@ def test_rows_of_zeros_stay_zeros(alone):
         )
         table = model_alone("out.pth").model.item_embedding.weight
         assert not table[5:9].any() and table[1:5].any()
-
-
-def test_already_quantized(alone, capsys):
-    assert main(["quantize", alone(), "--recipe=ptq", "-o", "out.pth"]) == 0
-    capsys.readouterr()
-    refused(capsys, ["quantize", "out.pth"], "out.pth", "quantized already")
-
-
-def test_a_quantized_file_that_does_not_fit_itself(alone, capsys):
-    assert main(["quantize", alone(), "--recipe=ptq", "-o", "out.pth"]) == 0
-    capsys.readouterr()
-
-    def of_the_future(state):
-        state["quantization"]["version"] = 99
-
-    def of_another_shape(state):
-        state["quantization"]["parameters"]["item_embedding.weight"]["rows"] = [3, 3]
-
-    def without_format(state):
-        del state["quantization"]["parameters"]["item_embedding.weight"]["format"]
-
-    for change in (of_the_future, of_another_shape, without_format):
-        shutil.copy("out.pth", "wrong.pth")
-        with pytest.raises(CheckpointError, match="wrong.pth"):
-            model_alone(changed("wrong.pth", change))
-
-
-def test_other_items_are_not_evaluated(alone, capsys, in_tmp):
-    assert main(["quantize", alone(), "--recipe=ptq", "-o", "out.pth"]) == 0
-    capsys.readouterr()
-    path = write_interactions(in_tmp / "other", "tiny", SEQUENCES[1:])
-    refused(capsys, ["evaluate", "out.pth", f"--data_path={path}"], "knows other items")
-
-
-def test_settings_of_a_quantization_that_nobody_asked_for(in_tmp, capsys):
-    arguments = ["--model=SASRec", "--dataset=ml-100k", "--weight_bits=4"]
-    refused(capsys, arguments, "weight_bits=4", "--model=DFQSASRec")
-
-
-def test_a_dfq_name_refuses_before_it_trains(in_tmp, capsys, alone):
-    start = ["--model=DFQSASRec", "--dataset=tiny"]
-    refused(capsys, [*start, "--weight_bits=12"], "weight_bits=12")
-    refused(capsys, [*start, "--quantization_recipe=x"], "quantization_recipe='x'")
-    refused(capsys, ["--model=DFQSASRek", "--dataset=tiny"], "did you mean")
-    path = alone("GRU4Rec")
-    refused(capsys, [*start, f"--full_precision_path={path}"], "is of model 'GRU4Rec'")
 
 
 def test_a_transferred_model_knows_both_its_catalogues(in_tmp, capsys):
