@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.fresh_process import ROOT
 from benchmarks.quantization_tables import (
+    generated_items,
     quantization_paper,
     quantization_rows,
     quantization_summary,
@@ -204,6 +205,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "quantization_summary": quantization_summary,
     "quantization_paper": quantization_paper,
     "quantization_rows": quantization_rows,
+    "generated_items": generated_items,
     "tensor_train_scoring": tensor_train_scoring,
     "tensor_train_lookup": tensor_train_lookup,
     "tensor_train_steps": tensor_train_steps,

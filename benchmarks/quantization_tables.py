@@ -9,13 +9,21 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from benchmarks.fresh_process import ROOT
+from benchmarks.generated_items import plot_name
 from benchmarks.precq_paper import PAPER
 from benchmarks.results_file import runs_in, source_line
 from recbole_compress.reports.readable import UNKNOWN, byte_count, markdown, number
 
-__all__ = ["TARGETS", "quantization_paper", "quantization_rows", "quantization_summary"]
+__all__ = [
+    "TARGETS",
+    "generated_items",
+    "quantization_paper",
+    "quantization_rows",
+    "quantization_summary",
+]
 
 FILE = ROOT / "docs" / "results" / "quantization.json"
+GENERATED = ROOT / "docs" / "results" / "generated_items.json"
 FULL = "none"
 NDCG, SAMPLED = "ndcg@10", "sampled_ndcg@10"
 # Share of full precision's NDCG@10 that is to be kept at these bits.
@@ -201,3 +209,19 @@ def _where(row: Row) -> tuple[str, str, int, int]:
 
 def _share(value: float | None) -> str:
     return number(value, ".1%")
+
+
+def generated_items(file: Path = GENERATED) -> str:
+    """How the items of made-up sequences rank beside the true popularity, and a plot for each."""
+    if not file.exists():
+        return "Not measured yet: `python -m benchmarks.generated_items DATASET/MODEL=CHECKPOINT`."
+    rows, plots, ways = [], [], []
+    for entry, result in runs_in(file):
+        ways = list(result["ways"])
+        shown = (
+            f"{each['spearman']:.2f} ({each['coverage']:.0%})" for each in result["ways"].values()
+        )
+        rows.append([entry["name"], *shown])
+        plots.append(f"![{entry['name']}]({plot_name(entry['name'])})")
+    header = ["checkpoint", *(way.replace("_", " ") for way in ways)]
+    return "\n\n".join([markdown(header, rows), *plots, source_line(file)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,16 @@ import yaml
 from benchmarks.fresh_process import ROOT, measure_apart
 from recbole_compress.files import replacing
 from recbole_compress.reports.environment import commit
+from recbole_compress.trainers.checkpoint import load_checkpoint
 
-__all__ = ["common_parser", "key_values", "measure_all", "runs_in", "source_line"]
+__all__ = [
+    "common_parser",
+    "key_values",
+    "measure_all",
+    "named_checkpoints",
+    "runs_in",
+    "source_line",
+]
 
 Runs = list[dict[str, Any]]
 
@@ -36,6 +45,16 @@ def common_parser(name: str, about: str) -> argparse.ArgumentParser:
 def key_values(given: Iterable[str]) -> dict[str, Any]:
     """``KEY=VALUE`` arguments, each value as yaml reads it."""
     return {key: yaml.safe_load(value) for key, _, value in (g.partition("=") for g in given)}
+
+
+def named_checkpoints(given: Iterable[str]) -> dict[str, str]:
+    """``NAME=FILE`` arguments, paths absolute; a file that cannot be read is refused at once."""
+    found = {}
+    for each in given:
+        name, _, path = each.partition("=")
+        load_checkpoint(path)
+        found[name] = os.path.abspath(path)
+    return found
 
 
 def measure_all(

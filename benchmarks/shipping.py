@@ -11,7 +11,6 @@ RecBole's splits and evaluators. Files have no item tokens, whose size is told a
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -20,11 +19,10 @@ from typing import Any
 import torch
 
 from benchmarks.fresh_process import ROOT
-from benchmarks.results_file import common_parser, key_values, measure_all
+from benchmarks.results_file import common_parser, key_values, measure_all, named_checkpoints
 from recbole_compress.quick_start.evaluate import evaluate_file
 from recbole_compress.quick_start.export import export_checkpoint
 from recbole_compress.quick_start.quantize import quantize_checkpoint
-from recbole_compress.trainers.checkpoint import load_checkpoint
 
 METRICS = {"metrics": ["NDCG", "Hit"], "topk": [10]}
 FULL = 32
@@ -89,11 +87,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--exclude_history", action="store_true")
     parser.add_argument("--data_path", default=str(ROOT / "dataset"))
     options = parser.parse_args(arguments)
-    checkpoints = {}
-    for given in options.checkpoints:
-        name, _, path = given.partition("=")
-        load_checkpoint(path)  # refused before anything is measured
-        checkpoints[name] = os.path.abspath(path)
+    checkpoints = named_checkpoints(options.checkpoints)
     entries = []
     for name in checkpoints:
         common = {"name": name, "exclude_history": options.exclude_history}

@@ -10,6 +10,7 @@ from benchmarks import (
     catalogue_growth,
     evaluation,
     evaluation_model,
+    generated_items,
     quantization,
     tensor_train,
     training_speed,
@@ -184,6 +185,13 @@ def test_quantization_rows(in_tmp):
         # A hundred candidates out of 31 items are drawn from those that there are.
         assert row["sampled_hit@10"] >= row["hit@10"]
     assert (in_tmp / "kept" / "tiny" / "CpRecSASRec.pth").read_bytes() == trained
+
+    checkpoints = {"tiny/A": str(in_tmp / "kept" / "tiny" / "CpRecSASRec.pth")}
+    made = generated_items.measure(
+        "tiny/A", **COMMON, checkpoints=checkpoints, data_path=path, plots=str(in_tmp)
+    )
+    assert set(made["ways"]) == {"sampled", "gumbel", "epsilon_greedy", "noise"}
+    assert (in_tmp / generated_items.plot_name("tiny/A")).stat().st_size > 5000
 
 
 @pytest.mark.parametrize("variant", ["torch_dynamic_int8", "w4", "public_4_bit"])

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.precq_paper import PAPER
 from benchmarks.quantization_tables import (
+    generated_items,
     quantization_paper,
     quantization_rows,
     quantization_summary,
@@ -119,3 +120,22 @@ def test_the_papers_own_means_come_out():
 @pytest.mark.parametrize("table", ALL)
 def test_before_the_measurement_it_says_how(table, tmp_path):
     assert "python -m benchmarks.quantization" in table(tmp_path / "none.json")
+
+
+def test_items_of_made_up_sequences(tmp_path):
+    path = tmp_path / "generated_items.json"
+    assert "python -m benchmarks.generated_items" in generated_items(path)
+    ways = {
+        "sampled": {"spearman": 0.913, "coverage": 0.5},
+        "noise": {"spearman": 0, "coverage": 1},
+    }
+    made = {"torch": "1", "cpu": "c", "commit": "abcdef", "threads": 1}
+    run = {"entry": {"name": "d/A"}, "result": {"ways": ways}, "provenance": made}
+    path.write_text(json.dumps({"runs": [run]}))
+    text = generated_items(path)
+    assert cells(text, 1)[("d/A",)] == {
+        "checkpoint": "d/A",
+        "sampled": "0.91 (50%)",
+        "noise": "0.00 (100%)",
+    }
+    assert "![d/A](generated_items_d_A.png)" in text
