@@ -194,6 +194,20 @@ def test_quantization_rows(in_tmp):
     assert (in_tmp / generated_items.plot_name("tiny/A")).stat().st_size > 5000
 
 
+def test_all_tails_are_opened():
+    name, settings, *_ = artifacts.OURS["two_level"]
+    model = artifacts.made(name, 300, 32, settings, seed=1)
+    artifacts.open_all_tails(model)
+    item_seq, length = map(torch.from_numpy, artifacts.requests(300, seed=1))
+    with torch.no_grad():
+        scores = model.item_head.scores(model(item_seq, length))
+    blocks = model.item_head.item_blocks
+    by_rank = scores[:, blocks.id_of_rank]
+    popular, *tails = by_rank.split(blocks.sizes, dim=1)
+    for tail in tails:
+        assert (tail.logsumexp(1) > popular.max(1).values).all()
+
+
 @pytest.mark.parametrize("variant", ["torch_dynamic_int8", "w4", "public_4_bit"])
 def test_artifacts(in_tmp, monkeypatch, variant):
     monkeypatch.setattr(artifacts, "timed", lambda ask, batch: {"p50": len(ask(0)[0])})
