@@ -15,6 +15,8 @@ ARTIFACTS = ROOT / "docs" / "results" / "artifacts.json"
 SHIPPING = ROOT / "docs" / "results" / "shipping.json"
 TORCH, PUBLIC = "torch_fp32", "public_4_bit"
 FULL = 32
+# What the first checkpoint of a data set is called, where the others were made to replace it.
+ORIGINALS = ("teacher", "untied")
 
 Result = dict[str, Any]
 
@@ -148,7 +150,7 @@ def shipping(file: Path = SHIPPING) -> str:
 
 
 def shipping_stack(file: Path = SHIPPING) -> str:
-    """Every row beside the first checkpoint of its data set."""
+    """Every row beside the first checkpoint of its data set, where that is an original."""
     if not file.exists():
         return _missing("shipping DATASET/TEACHER=CHECKPOINT DATASET/STUDENT=CHECKPOINT")
     header = ["data set", "step", "form", "bytes", "smaller than the first", "NDCG@10 test"]
@@ -158,9 +160,10 @@ def shipping_stack(file: Path = SHIPPING) -> str:
     for label, its in _by_checkpoint(file).items():
         dataset, _, step = label.partition("/")
         for entry, result in its:
-            if "out_of_memory" in result:
+            key = dataset, entry["exclude_history"]
+            if "out_of_memory" in result or not (key in first or step.startswith(ORIGINALS)):
                 continue
-            start = first.setdefault((dataset, entry["exclude_history"]), result)
+            start = first.setdefault(key, result)
             row = [dataset, step, _form(entry), byte_count(result["size_bytes"])]
             row += [_times(result["size_bytes"], start["size_bytes"])]
             row += [number(result["test_ndcg@10"], ".4f"), _share(result, start)]

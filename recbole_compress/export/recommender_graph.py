@@ -125,9 +125,6 @@ def _rank(
     seen = graph.op("Mul", graph.size(history, 1), graph.cast("exclude_history", INT64))
     room = graph.op("Add", graph.op("Add", "k", seen), graph.integers(1))
 
-    def of_all(inner: Graph) -> tuple[str, str]:
-        return scorer.topk(inner, hidden, room)
-
     def of_candidates(inner: Graph) -> tuple[str, str]:
         # One row of candidates for all sequences will do.
         zeros = inner.op("Mul", "length", inner.constant(0, np.int64))
@@ -135,6 +132,7 @@ def _rank(
         return scorer.of_candidates(inner, hidden, ids), ids
 
     given = graph.op("Greater", graph.op("Size", "candidates"), graph.constant(0, np.int64))
+    of_all = scorer.topk(graph, hidden, room, unless=given)
     values, ids = graph.branch(given, of_candidates, of_all, (FLOAT, INT64))
 
     padding = graph.op("Equal", ids, graph.constant(0, np.int64))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import singledispatch
 
 import numpy as np
@@ -48,11 +48,25 @@ class Scorer:
         """``(B, columns)``, all of them."""
         return self.items.scores(graph, hidden)
 
-    def topk(self, graph: Graph, hidden: str, k: str) -> tuple[str, str]:
-        """The ``k`` ``(1,)`` best columns: scores and item ids, padding possibly among them."""
-        k = graph.op("Min", k, graph.integers(self.columns.n_columns))
-        values, columns = graph.topk(self.scores(graph, hidden), k)
-        return values, self.columns.to_ids(graph, columns)
+    def topk(
+        self, graph: Graph, hidden: str, k: str, unless: str
+    ) -> Callable[[Graph], tuple[str, str]]:
+        """The best items: what a branch of ``graph`` that wants them is to hold.
+
+        Args:
+            k: int64 ``(1,)``.
+            unless: bool, a scalar; no branch wants them where it is true.
+
+        Returns:
+            From that branch to scores and item ids, padding possibly among them.
+        """
+
+        def found(inner: Graph) -> tuple[str, str]:
+            n = inner.op("Min", k, inner.integers(self.columns.n_columns))
+            values, columns = inner.topk(self.scores(inner, hidden), n)
+            return values, self.columns.to_ids(inner, columns)
+
+        return found
 
     def of_candidates(self, graph: Graph, hidden: str, ids: str) -> str:
         """Scores of ids ``(B, C)`` alone, ``(B, C)``."""
@@ -126,7 +140,14 @@ class TwoLevelScorer(Scorer):
             pieces.append(graph.op("Add", logits, shift))
         return graph.op("Concat", *pieces, axis=1)
 
-    def topk(self, graph: Graph, hidden: str, k: str) -> tuple[str, str]:
+    def topk(
+        self, graph: Graph, hidden: str, k: str, unless: str
+    ) -> Callable[[Graph], tuple[str, str]]:
+        # Outside: ONNX Runtime readies integers for products in a branch, not in a branch of one.
+        found = self._topk(graph, hidden, k, graph.op("Not", unless))
+        return lambda inner: found
+
+    def _topk(self, graph: Graph, hidden: str, k: str, wanted: str) -> tuple[str, str]:
         k = graph.op("Min", k, graph.integers(self.columns.n_columns))
         popular, tokens = self._first_level(graph, hidden)
         found = graph.op("Min", k, graph.integers(self.n_head))
@@ -138,7 +159,9 @@ class TwoLevelScorer(Scorer):
         columns = graph.op("Pad", columns, pads, graph.constant(0, np.int64))
         start = self.n_head
         for i, (_, matrix) in enumerate(self.tails):
-            values, columns = self._with_tail(graph, hidden, tokens, i, k, values, columns, start)
+            values, columns = self._with_tail(
+                graph, hidden, tokens, i, k, values, columns, start, wanted
+            )
             start += matrix.n_rows
         return values, self.columns.to_ids(graph, columns)
 
@@ -152,12 +175,14 @@ class TwoLevelScorer(Scorer):
         values: str,
         columns: str,
         start: int,
+        wanted: str,
     ) -> tuple[str, str]:
         token = graph.slice(tokens, i, i + 1, 1)
         last = graph.op("ReduceMin", values, graph.integers(1), keepdims=1)
         may_enter = graph.cast(graph.op("GreaterOrEqual", token, last), INT64)
         opened = graph.op("ReduceMax", may_enter, keepdims=0)
-        condition = graph.op("Greater", opened, graph.constant(0, np.int64))
+        contributes = graph.op("Greater", opened, graph.constant(0, np.int64))
+        condition = graph.op("And", contributes, wanted)
 
         def open_it(inner: Graph) -> tuple[str, str]:
             logits, shift = self._tail(inner, hidden, tokens, i)

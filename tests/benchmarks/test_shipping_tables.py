@@ -104,6 +104,12 @@ def test_files_beside_the_first_checkpoint_of_the_data_set(checkpoints):
     assert student["smaller than the first"] == "10x"
 
 
+def test_models_that_replace_nothing_are_not_beside_each_other(tmp_path):
+    runs = [shipped(f"ml/{name}", "checkpoint", 32, 40_000, 0.5) for name in ("SASRec", "GRU4Rec")]
+    file = written(tmp_path / "shipping.json", runs)
+    assert not rows_of(shipping_stack(file)) and len(rows_of(shipping(file))) == 2
+
+
 @pytest.mark.parametrize("table", [artifact_sizes, artifact_latency, shipping, shipping_stack])
 def test_before_the_measurement_it_says_how(tmp_path, table):
     assert "Not measured yet: `python -m benchmarks." in table(tmp_path / "none.json")
