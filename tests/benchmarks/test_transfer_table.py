@@ -15,6 +15,7 @@ def card(parameters, seconds, sampled, full):
             "size_bytes": {"total": 4 * parameters},
         },
         "training": {"seconds": 7.0},
+        "parameters": {"total": 2 * parameters},
         "metrics": {
             "test": {"hit@5": full, "mrr@5": full},
             "test_sampled": {"hit@5": sampled, "mrr@5": sampled},
@@ -47,7 +48,8 @@ def test_means_ratios_and_the_run_from_scratch(tmp_path):
     assert small["x fewer"] == "4.00" and small["pre-training s"] == "60"
     assert small["MRR@5 of 100"] == "0.5500" and small["of the reference's"] == "110.0%"
     assert small["from scratch"] == "0.2500" and small["MRR@5 of all"] == "0.0600"
-    assert small["seeds"] == "2"
+    assert small["of the reference's, of all"] == "120.0%"
+    assert small["seeds"] == "2" and small["parameters after it"] == "4,000"
 
 
 def test_before_the_measurement_it_says_how(tmp_path):
