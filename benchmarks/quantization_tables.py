@@ -78,7 +78,7 @@ def _or_how_to_measure(table: Callable[[Path], str]) -> Callable[..., str]:
 def quantization_summary(file: Path) -> str:
     """What every recipe keeps on the average over models and data sets, beside the target."""
     header = ["recipe", "bits", "activations", "models", "kept on average", "least", "target"]
-    header += ["on average", "models that reach it", "top-10 agreement", "s"]
+    header += ["on average", "models that reach it", "kept, of 101", "top-10 agreement", "s"]
     rows = [row for row in _rows(file) if row.recipe != FULL and row.kept() is not None]
     names = list(dict.fromkeys(row.name for row in rows))
     groups: dict[tuple[int, int, int], list[Row]] = {}
@@ -86,7 +86,8 @@ def quantization_summary(file: Path) -> str:
         key = names.index(row.name), -row.bits, -row.activation_bits
         groups.setdefault(key, []).append(row)
     lines = [_summary(its) for _, its in sorted(groups.items())]
-    return "\n\n".join([markdown(header, lines), _beside_the_game(rows), source_line(file)])
+    parts = [markdown(header, lines), *_beside_the_game(rows), source_line(file)]
+    return "\n\n".join(parts)
 
 
 def _summary(rows: Sequence[Row]) -> list[str]:
@@ -100,13 +101,14 @@ def _summary(rows: Sequence[Row]) -> list[str]:
         reached = sum(share >= target for share in kept)
         line += [f">= {_share(target)}", "reached" if fmean(kept) >= target else "missed"]
         line.append(f"{reached} of {len(kept)}")
+    line.append(_share(fmean(row.kept(SAMPLED) or 0.0 for row in rows)))
     results = [row.result or {} for row in rows]
     agreement, seconds = (fmean(r[key] for r in results) for key in ("agreement@10", "seconds"))
     return [*line, number(agreement, ".3f"), number(seconds, ",.0f")]
 
 
-def _beside_the_game(rows: Sequence[Row]) -> str:
-    """In how many rows ``self_sample`` is ahead of the paper's game at the same bits."""
+def _beside_the_game(rows: Sequence[Row]) -> list[str]:
+    """In how many rows ``self_sample`` is ahead of the paper's game at the same bits, if any."""
     ours = {_where(row): row for row in rows if row.name == "self_sample"}
     pairs = [
         (ours[_where(row)].kept() or 0.0, row.kept() or 0.0)
@@ -114,7 +116,8 @@ def _beside_the_game(rows: Sequence[Row]) -> str:
         if row.recipe == "adversarial" and _where(row) in ours
     ]
     ahead = sum(mine > theirs for mine, theirs in pairs)
-    return f"`self_sample` keeps more than `adversarial` in {ahead} of {len(pairs)} rows."
+    said = f"`self_sample` keeps more than `adversarial` in {ahead} of {len(pairs)} rows."
+    return [said] if pairs else []
 
 
 @_or_how_to_measure

@@ -87,6 +87,7 @@ def test_the_mean_over_models_beside_the_target(file):
     assert (two["kept on average"], two["least"], two["target"]) == ("95.0%", "90.0%", ">= 98.0%")
     assert (two["on average"], two["models that reach it"]) == ("missed", "1 of 2")
     assert found["ptq", "3", "8"]["target"] == "-"
+    assert (four["kept, of 101"], two["kept, of 101"]) == ("100.0%", "95.0%")
     assert "more than `adversarial` in 1 of 1 rows" in text
 
 
