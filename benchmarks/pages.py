@@ -23,7 +23,7 @@ from benchmarks.quantization_tables import (
 )
 from benchmarks.results_file import runs_in, source_line
 from benchmarks.shipping_tables import artifact_latency, artifact_sizes, shipping, shipping_stack
-from benchmarks.transfer_table import transfer
+from benchmarks.transfer_table import GAMES, transfer
 from recbole_compress.files import replacing
 from recbole_compress.reports.readable import UNKNOWN, byte_count, count, markdown, number
 
@@ -202,6 +202,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "growth": growth,
     "evaluation": evaluation,
     "transfer": transfer,
+    "transfer_games": lambda: transfer(GAMES),
     "quantization_summary": quantization_summary,
     "quantization_paper": quantization_paper,
     "quantization_rows": quantization_rows,

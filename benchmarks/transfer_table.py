@@ -11,10 +11,11 @@ from typing import Any
 from benchmarks.fresh_process import ROOT
 from recbole_compress.reports.readable import UNKNOWN, byte_count, count, markdown, number
 
-__all__ = ["transfer"]
+__all__ = ["FILE", "GAMES", "transfer"]
 
-EXPERIMENT = "ml-1m-transfer"
-FILE = ROOT / "docs" / "results" / EXPERIMENT / "comparison.json"
+RESULTS = ROOT / "docs" / "results"
+FILE = RESULTS / "ml-1m-transfer" / "comparison.json"
+GAMES = RESULTS / "amazon-games-transfer" / "comparison.json"
 SCRATCH = " from scratch"
 HEADER = [
     *("run", "parameters", "size", "x fewer", "pre-training s", "HR@5 of 100", "MRR@5 of 100"),
@@ -40,8 +41,9 @@ source's output table."""
 
 def transfer(file: Path = FILE) -> str:
     """A row per run of the experiment; what to do where it was not run yet."""
+    experiment = file.parent.name
     if not file.exists():
-        return f"Not measured yet: `python -m benchmarks.comparisons {EXPERIMENT}`."
+        return f"Not measured yet: `python -m benchmarks.comparisons {experiment}`."
     document = json.loads(file.read_text(encoding="utf-8"))
     cards: dict[str, list[Mapping[str, Any]]] = {}
     for run in document["runs"]:
@@ -54,7 +56,7 @@ def transfer(file: Path = FILE) -> str:
     ]
     made = document["provenance"]
     source = (
-        f"Source: [`{EXPERIMENT}/comparison.json`]({EXPERIMENT}/comparison.json); torch "
+        f"Source: [`{experiment}/comparison.json`]({experiment}/comparison.json); torch "
         f"{made['torch']}, {made['cpu']}, commit `{str(made['commit'])[:10]}`."
     )
     about = HOW_TO_READ.format(reference=reference)
