@@ -18,7 +18,7 @@ from recbole_compress.errors import ConfigError, DataError
 from recbole_compress.heads.scored_state import ScoredState
 from recbole_compress.models.choices import Assembly
 
-__all__ = ["CompressedRecommender", "TrainingRows"]
+__all__ = ["CompressedRecommender", "TrainingRows", "n_readable_items"]
 
 CHOICES = (
     "item_embedding",
@@ -125,7 +125,7 @@ class CompressedRecommender(SequentialRecommender):
 
     def _embedded(self, item_seq: Tensor) -> Tensor:
         if item_seq.numel():
-            known = self.item_embedding.num_embeddings
+            known = n_readable_items(self)
             lowest, highest = item_seq.aminmax()
             if int(lowest) < 0 or int(highest) >= known:
                 wrong = item_seq[(item_seq < 0) | (item_seq >= known)][0]
@@ -194,3 +194,16 @@ def _rows(shapes: Mapping[str, Sequence[int]], prefix: str) -> list[int]:
     """First dimensions of ``<prefix>0``, ``<prefix>1``, ... in this order."""
     found = {name.removeprefix(prefix): s for name, s in shapes.items() if name.startswith(prefix)}
     return [found[number][0] for number in sorted(found, key=int)]
+
+
+def n_readable_items(model: Any) -> int:
+    """How many item ids a sequence may hold, padding included.
+
+    ``n_items`` counts those that are recommended: after a transfer, of another catalogue.
+
+    Args:
+        model: Any sequential model.
+    """
+    if isinstance(model, CompressedRecommender):
+        return model.item_embedding.num_embeddings
+    return model.n_items

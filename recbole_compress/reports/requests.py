@@ -13,6 +13,8 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
+from recbole_compress.models import n_readable_items
+
 __all__ = ["evaluating", "full_length_request", "measured", "request_interaction"]
 
 
@@ -39,7 +41,7 @@ def full_length_request(model: SequentialRecommender, length: int) -> tuple[Tens
     Its items are spread evenly over the ids: where vectors are stored at different widths, what
     a lookup costs depends on the items.
     """
-    ids = torch.linspace(1, model.n_items - 1, length).round().long()
+    ids = torch.linspace(1, n_readable_items(model) - 1, length).round().long()
     return ids.unsqueeze(0), torch.tensor([length])
 
 

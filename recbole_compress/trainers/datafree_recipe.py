@@ -14,6 +14,7 @@ from torch import nn
 
 from recbole_compress.data.train_sequences import train_sequences
 from recbole_compress.datafree import Sequences, sample_sequences
+from recbole_compress.errors import ConfigError
 from recbole_compress.quantization import calibrating, quantize_
 from recbole_compress.readers import as_reader, reader_like
 from recbole_compress.trainers.checkpoint import load_checkpoint
@@ -33,6 +34,11 @@ def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[Any], QuantizationWo
 
     def quantize(job: Any) -> QuantizationWork:
         config, student = job.config, job.model
+        if not getattr(student, "one_catalogue", True):
+            raise ConfigError(
+                f"quantization_recipe={trainer.recipe}: {type(student).__name__} reads other items "
+                "than it recommends, so no sequences can be made with it; take ptq"
+            )
         settings = DataFreeSettings.of(config)
         if config["df_resume"]:
             load_checkpoint(config["df_resume"])  # a wrong name is known before anything is done

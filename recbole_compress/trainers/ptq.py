@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from recbole.data.interaction import Interaction
 
-from recbole_compress.models import CompressedRecommender
+from recbole_compress.models import n_readable_items
 from recbole_compress.quantization import calibrating, quantize_
 from recbole_compress.trainers.quantization_work import QuantizationWork
 
@@ -42,9 +42,7 @@ def random_sequences(model: Any, n: int) -> Interaction:
         model: Any sequential model.
         n: How many.
     """
-    longest, known = model.max_seq_length, model.n_items
-    if isinstance(model, CompressedRecommender):  # it may recommend items of another catalogue
-        known = model.item_embedding.num_embeddings
+    longest, known = model.max_seq_length, n_readable_items(model)
     lengths = torch.randint(1, longest + 1, (n,))
     items = torch.randint(1, known, (n, longest)) * (torch.arange(longest) < lengths[:, None])
     fields = {

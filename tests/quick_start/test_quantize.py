@@ -228,8 +228,9 @@ def test_rows_of_zeros_stay_zeros(alone):
         assert not table[5:9].any() and table[1:5].any()
 
 
-def test_a_transferred_model_knows_both_its_catalogues(in_tmp, capsys):
-    target = [[f"t{(u * 3 + s) % 11}" for s in range(4 + u % 3)] for u in range(80)]
+@pytest.mark.parametrize("n_targets", [11, 60])  # fewer and more than the source has
+def test_a_transferred_model_knows_both_its_catalogues(in_tmp, capsys, n_targets):
+    target = [[f"t{(u * 3 + s) % n_targets}" for s in range(4 + u % 3)] for u in range(80)]
     write_interactions(in_tmp, "source", SEQUENCES)
     write_interactions(in_tmp, "target", target)
     settings = {
@@ -244,9 +245,11 @@ def test_a_transferred_model_knows_both_its_catalogues(in_tmp, capsys):
     shutil.move("source", "away")
     shutil.move("target", "away_too")
     out = ["--weight-bits=4", "--activation-bits=8", "--activation-range=static", "-o", "out.pth"]
-    assert main(["quantize", full["checkpoint"], *out]) == 0, capsys.readouterr()
+    assert main(["quantize", full["checkpoint"], *out]) == 2
+    assert "reads other items than it recommends" in capsys.readouterr().err
+    assert main(["quantize", full["checkpoint"], *out, "--recipe=ptq"]) == 0, capsys.readouterr()
     shutil.move("away", "source")
     shutil.move("away_too", "target")
     assert main(["evaluate", "out.pth", "--card_path=card.json"]) == 0, capsys.readouterr()
     with open("card.json") as file:
-        assert json.load(file)["n_items"] == 11
+        assert json.load(file)["n_items"] == n_targets
