@@ -7,20 +7,10 @@
 - ``popularity``: the baseline that needs no training, under RecBole's name for it.
 """
 
-from recbole_compress.models.compressed_recommender import (
-    CompressedRecommender,
-    n_readable_items,
-)
+from recbole_compress.models.compressed_recommender import CompressedRecommender
 from recbole_compress.models.cprecgru4rec import CpRecGRU4Rec
 from recbole_compress.models.cprecnextitnet import CpRecNextItNet
 from recbole_compress.models.cprecsasrec import CpRecSASRec
 from recbole_compress.models.ttsasrec import TTSASRec
 
-__all__ = [
-    "CompressedRecommender",
-    "CpRecGRU4Rec",
-    "CpRecNextItNet",
-    "CpRecSASRec",
-    "TTSASRec",
-    "n_readable_items",
-]
+__all__ = ["CompressedRecommender", "CpRecGRU4Rec", "CpRecNextItNet", "CpRecSASRec", "TTSASRec"]

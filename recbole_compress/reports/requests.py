@@ -13,7 +13,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
-from recbole_compress.models import n_readable_items
+from recbole_compress.models.compressed_recommender import n_readable_items
 
 __all__ = ["evaluating", "full_length_request", "measured", "request_interaction"]
 

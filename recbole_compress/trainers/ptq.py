@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from recbole.data.interaction import Interaction
 
-from recbole_compress.models import n_readable_items
+from recbole_compress.models.compressed_recommender import n_readable_items
 from recbole_compress.quantization import calibrating, quantize_
 from recbole_compress.trainers.quantization_work import QuantizationWork
 
