@@ -66,9 +66,8 @@ def made(name: str, n_items: int, dim: int, settings: dict[str, Any], seed: int)
 @torch.no_grad()
 def open_all_tails(model: Any) -> None:
     """Whatever is asked, a tail is more likely as a whole than any popular item."""
-    model.backbone.layers[-1].inner_norm.bias.fill_(
-        1.0
-    )  # so every state's numbers sum to its width
+    # The numbers of every state then sum to its width.
+    model.backbone.layers[-1].inner_norm.bias.fill_(1.0)
     model.item_head.tokens.fill_(1.0)
 
 

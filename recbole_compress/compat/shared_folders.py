@@ -4,14 +4,11 @@
 two processes that begin together and share ``log/`` one may die of a ``FileExistsError``.
 """
 
+import importlib
 import os
 import sys
 
-import recbole.utils.utils
-
 __all__ = ["ensure_dir", "share"]
-
-_original = recbole.utils.utils.ensure_dir
 
 
 def ensure_dir(dir_path: str) -> None:
@@ -21,6 +18,7 @@ def ensure_dir(dir_path: str) -> None:
 
 def share() -> None:
     """Replace the function in every module of RecBole that has imported it."""
+    original = importlib.import_module("recbole.utils.utils").ensure_dir
     for name, module in list(sys.modules.items()):
-        if name.split(".")[0] == "recbole" and vars(module).get("ensure_dir") is _original:
+        if name.split(".")[0] == "recbole" and vars(module).get("ensure_dir") is original:
             module.ensure_dir = ensure_dir  # type: ignore[attr-defined]

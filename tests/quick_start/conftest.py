@@ -10,6 +10,7 @@ import pytest
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.trainers.checkpoint import load_checkpoint, save_checkpoint
 from tests.conftest import SEQUENCES, write_interactions
+from tests.quantization.models import OURS, STOCK
 
 QUICK = {
     "epochs": 1,
@@ -19,19 +20,7 @@ QUICK = {
     "metrics": ["NDCG", "Hit"],
     "valid_metric": "NDCG@10",
 }
-SMALL = {
-    "SASRec": {"hidden_size": 16, "inner_size": 32},
-    "GRU4Rec": {"hidden_size": 24, "embedding_size": 16},
-    "NARM": {"hidden_size": 16, "embedding_size": 16},
-    "Caser": {"embedding_size": 16},
-    "STAMP": {"embedding_size": 16},
-    "BERT4Rec": {"hidden_size": 16, "inner_size": 32},
-    "LightSANs": {"hidden_size": 16, "inner_size": 32},
-    "NextItNet": {"embedding_size": 16, "block_num": 1, "dilations": [1, 2]},
-    "CpRecNextItNet": {"embedding_size": 16, "dilations": [1, 2]},
-    "CpRecGRU4Rec": {"embedding_size": 16, "hidden_size": 24},
-    "TTSASRec": {"embedding_size": 16, "inner_size": 32, "tt_ranks": 4, "pq_splits": 4},
-}
+SMALL = {**STOCK, **OURS}
 
 
 @pytest.fixture(scope="module")
