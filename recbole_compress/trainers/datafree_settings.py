@@ -133,7 +133,8 @@ class DataFreeSettings:
             epochs=config["df_epochs"],
             batch_size=config["df_batch_size"],
             learning_rate=config["df_learning_rate"],
-            grid_rate=config["df_grid_rate"],
+            # Shares of a step are for weights that are nearly right already.
+            grid_rate=config["df_grid_rate"] if config["df_start"] == "teacher" else 0.0,
             betas=(betas[0], betas[1]),
             schedule=config["df_schedule"],
             milestones=tuple(config["df_milestones"]),

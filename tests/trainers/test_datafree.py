@@ -161,9 +161,13 @@ def test_what_is_on_a_grid_moves_in_its_steps(path, bits):
     assert moved("LayerNorm.bias") == pytest.approx(0.125, rel=0.01)
 
 
-def test_without_a_grid_rate_all_moves_at_one(path):
-    trainer = Case(path, df_grid_rate=0).trainer(SelfSampleTrainer)
+@pytest.mark.parametrize("settings", [{"df_grid_rate": 0}, {"df_start": "random"}])
+def test_without_a_grid_rate_all_moves_at_one(path, settings):
+    trainer = Case(path, **settings).trainer(SelfSampleTrainer)
     assert [group["initial_lr"] for group in trainer.optimizer.param_groups] == [0.003]
+
+
+def test_a_grid_rate_below_zero(path):
     with pytest.raises(ConfigError, match=r"df_grid_rate=-1.0: choose 0 or more"):
         Case(path, df_grid_rate=-1.0).trainer(SelfSampleTrainer)
 
