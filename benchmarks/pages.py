@@ -18,6 +18,7 @@ from benchmarks.fresh_process import ROOT
 from benchmarks.quantization_tables import (
     generated_items,
     quantization_paper,
+    quantization_recipes,
     quantization_rows,
     quantization_summary,
 )
@@ -205,6 +206,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "transfer_games": lambda: transfer(GAMES),
     "quantization_summary": quantization_summary,
     "quantization_paper": quantization_paper,
+    "quantization_recipes": quantization_recipes,
     "quantization_rows": quantization_rows,
     "generated_items": generated_items,
     "tensor_train_scoring": tensor_train_scoring,

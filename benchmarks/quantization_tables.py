@@ -18,6 +18,7 @@ __all__ = [
     "TARGETS",
     "generated_items",
     "quantization_paper",
+    "quantization_recipes",
     "quantization_rows",
     "quantization_summary",
 ]
@@ -28,6 +29,8 @@ FULL = "none"
 NDCG, SAMPLED = "ndcg@10", "sampled_ndcg@10"
 # Share of full precision's NDCG@10 that is to be kept at these bits.
 TARGETS = {8: 0.995, 4: 0.995, 2: 0.98}
+# Recipes of a model that are worth a table: more than the cheapest and the default.
+_SEVERAL = 3
 # The paper's columns: what it calls them, and our recipe and start that are the counterpart.
 COLUMNS = {
     "post-quantization": ("ptq", "teacher"),
@@ -76,23 +79,25 @@ def _or_how_to_measure(table: Callable[[Path], str]) -> Callable[..., str]:
 
 @_or_how_to_measure
 def quantization_summary(file: Path) -> str:
-    """What every recipe keeps on the average over models and data sets, beside the target."""
-    header = ["recipe", "bits", "activations", "models", "kept on average", "least", "target"]
+    """What every recipe keeps on the average over the models of a data set, beside the target."""
+    header = ["data set", "recipe", "bits", "activations", "models"]
+    header += ["kept on average", "least", "target"]
     header += ["on average", "models that reach it", "kept, of 101", "top-10 agreement", "s"]
     rows = [row for row in _rows(file) if row.recipe != FULL and row.kept() is not None]
+    datasets = list(dict.fromkeys(row.dataset for row in rows))
     names = list(dict.fromkeys(row.name for row in rows))
-    groups: dict[tuple[int, int, int], list[Row]] = {}
+    groups: dict[tuple[int, int, int, int], list[Row]] = {}
     for row in rows:
-        key = names.index(row.name), -row.bits, -row.activation_bits
-        groups.setdefault(key, []).append(row)
+        where = datasets.index(row.dataset), names.index(row.name)
+        groups.setdefault((*where, -row.bits, -row.activation_bits), []).append(row)
     lines = [_summary(its) for _, its in sorted(groups.items())]
-    parts = [markdown(header, lines), *_beside_the_game(rows), source_line(file)]
+    parts = [markdown(header, lines, left=2), *_beside_the_game(rows), source_line(file)]
     return "\n\n".join(parts)
 
 
 def _summary(rows: Sequence[Row]) -> list[str]:
     first, kept = rows[0], [row.kept() or 0.0 for row in rows]
-    line = [first.name, str(first.bits), str(first.activation_bits), str(len(rows))]
+    line = [first.dataset, first.name, str(first.bits), str(first.activation_bits), str(len(rows))]
     line += [_share(fmean(kept)), _share(min(kept))]
     target = TARGETS.get(first.bits)
     if target is None:
@@ -118,6 +123,30 @@ def _beside_the_game(rows: Sequence[Row]) -> list[str]:
     ahead = sum(mine > theirs for mine, theirs in pairs)
     said = f"`self_sample` keeps more than `adversarial` in {ahead} of {len(pairs)} rows."
     return [said] if pairs else []
+
+
+@_or_how_to_measure
+def quantization_recipes(file: Path) -> str:
+    """Recipes under each other and bits beside each other, where a model has seen several."""
+    rows = [row for row in _rows(file) if row.recipe != FULL and row.activation_bits == 8]
+    bits = sorted({row.bits for row in rows}, reverse=True)
+    lines = []
+    for where in dict.fromkeys((row.dataset, row.model) for row in rows):
+        its = [row for row in rows if (row.dataset, row.model) == where]
+        names = list(dict.fromkeys(row.name for row in its))
+        if len(names) < _SEVERAL:
+            continue
+        for name in names:
+            found = {row.bits: row for row in its if row.name == name}
+            lines.append([*where, name, *(_kept_and_agreement(found.get(b)) for b in bits)])
+    header = ["data set", "model", "recipe", *(f"{b} bits" for b in bits)]
+    return "\n\n".join([markdown(header, lines, left=3), source_line(file)])
+
+
+def _kept_and_agreement(row: Row | None) -> str:
+    if row is None or not row.result:
+        return UNKNOWN
+    return f"{_share(row.kept())} ({number(row.result['agreement@10'], '.2f')})"
 
 
 @_or_how_to_measure

@@ -10,11 +10,12 @@ from benchmarks.precq_paper import PAPER
 from benchmarks.quantization_tables import (
     generated_items,
     quantization_paper,
+    quantization_recipes,
     quantization_rows,
     quantization_summary,
 )
 
-ALL = [quantization_rows, quantization_summary, quantization_paper]
+ALL = [quantization_rows, quantization_summary, quantization_recipes, quantization_paper]
 
 
 def run(model, recipe, bits, ndcg, dataset="d", start="teacher", seed=1, activation_bits=8):
@@ -77,8 +78,8 @@ def test_every_row_beside_its_full_precision_model(file):
 
 def test_the_mean_over_models_beside_the_target(file):
     text = quantization_summary(file)
-    found = cells(text, 3)
-    four, two = found["self_sample", "4", "8"], found["self_sample", "2", "8"]
+    found = cells(text, 4)
+    four, two = found["d", "self_sample", "4", "8"], found["d", "self_sample", "2", "8"]
     assert (four["models"], four["kept on average"], four["least"]) == ("2", "100.0%", "100.0%")
     assert (four["target"], four["on average"], four["models that reach it"]) == (
         *(">= 99.5%", "reached"),
@@ -86,9 +87,34 @@ def test_the_mean_over_models_beside_the_target(file):
     )
     assert (two["kept on average"], two["least"], two["target"]) == ("95.0%", "90.0%", ">= 98.0%")
     assert (two["on average"], two["models that reach it"]) == ("missed", "1 of 2")
-    assert found["ptq", "3", "8"]["target"] == "-"
+    assert found["d", "ptq", "3", "8"]["target"] == "-"
     assert (four["kept, of 101"], two["kept, of 101"]) == ("100.0%", "95.0%")
     assert "more than `adversarial` in 1 of 1 rows" in text
+
+
+def test_data_sets_have_means_of_their_own(file):
+    document = json.loads(file.read_text())
+    more = [
+        run("SASRec", "none", 32, 0.2, dataset="e", activation_bits=32),
+        run("SASRec", "self_sample", 4, 0.1, dataset="e"),
+    ]
+    made = document["runs"][0]["provenance"]
+    document["runs"] += [{**each, "provenance": made} for each in more]
+    file.write_text(json.dumps(document))
+    found = cells(quantization_summary(file), 4)
+    kept = [found[d, "self_sample", "4", "8"]["kept on average"] for d in "de"]
+    assert kept == ["100.0%", "50.0%"]
+
+
+def test_recipes_of_a_model_beside_each_other(file):
+    found = cells(quantization_recipes(file), 3)
+    assert found["d", "SASRec", "self_sample"] == {
+        **dict(zip(("data set", "model", "recipe"), ("d", "SASRec", "self_sample"), strict=True)),
+        **{"8 bits": "-", "4 bits": "100.0% (0.75)", "3 bits": "-", "2 bits": "90.0% (0.75)"},
+    }
+    assert found["d", "SASRec", "adversarial, random start"]["4 bits"] == "80.0% (0.75)"
+    # STAMP has seen two recipes, and of one of them memory ran out.
+    assert not any(key[1] == "STAMP" for key in found)
 
 
 def test_the_papers_post_quantization_beside_a_proper_one(file):
