@@ -41,20 +41,6 @@ def settings(in_tmp):
     return {**SETTINGS, "data_path": path}
 
 
-@pytest.fixture
-def trainers(monkeypatch):
-    """Every trainer that a run makes, in order."""
-    made = []
-    init = SafeTrainer.__init__
-
-    def remember(self, config, model):
-        init(self, config, model)
-        made.append(self)
-
-    monkeypatch.setattr(SafeTrainer, "__init__", remember)
-    return made
-
-
 def run(settings, model="TTSASRec", dataset="tiny"):
     return run_recbole_compress(model, dataset, config_dict=dict(settings))
 

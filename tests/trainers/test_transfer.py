@@ -64,20 +64,6 @@ def settings(domains, in_tmp):
     return dict(SETTINGS)
 
 
-@pytest.fixture
-def trainers(monkeypatch):
-    """Every trainer that a run makes, in order."""
-    made = []
-    init = SafeTrainer.__init__
-
-    def remember(self, config, model):
-        init(self, config, model)
-        made.append(self)
-
-    monkeypatch.setattr(SafeTrainer, "__init__", remember)
-    return made
-
-
 def run(settings, model="CpRecNextItNet", **more):
     dataset = more.pop("dataset", "ml-100k-target")
     return run_recbole_compress(model, dataset, config_dict={**settings, **SMALL[model], **more})

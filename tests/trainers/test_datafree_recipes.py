@@ -1,0 +1,76 @@
+"""What the data-free recipes are given, and what they are not."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from recbole_compress import datafree
+from recbole_compress.data.train_sequences import train_sequences
+from recbole_compress.quantization import QuantizationSpec
+from recbole_compress.trainers.datafree_recipe import start_again_
+from recbole_compress.trainers.quantization_recipes import QuantizationJob, recipe_named
+from tests.conftest import SEQUENCES
+from tests.trainers.data_free_case import ALONE, Case
+
+
+def test_no_signature_takes_a_data_set():
+    for kind in ALONE:
+        for method in (kind.__init__, kind.fit, kind.sequences):
+            names = set(inspect.signature(method).parameters)
+            assert not {name for name in names if "data" in name}
+    for name in datafree.__all__:
+        thing = getattr(datafree, name)
+        text = str(inspect.signature(thing)) if callable(thing) else ""
+        assert "ataset" not in text and "oader" not in text
+
+
+@pytest.mark.parametrize("kind", ALONE)
+def test_nothing_reads_the_data_set(path, kind, in_tmp):
+    case = Case(path, df_epochs=1)
+    (in_tmp / "tiny" / "tiny.inter").unlink()
+    (in_tmp / "tiny").rmdir()
+    del case.split
+    assert case.trainer(kind).fit(saved=False, verbose=False)[0] > 0
+
+
+@pytest.mark.parametrize("model", ["SASRec", "CpRecNextItNet"])
+def test_real_sequences_show_the_train_split_once(path, model):
+    case = Case(path, model, MAX_ITEM_LIST_LENGTH=4)
+    item_seq, lengths = train_sequences(case.split, 4)
+    assert item_seq.shape[1] == 4 and lengths.min() >= 2
+    # Everyone's last two items are for validation and test; a rest of one item is left out.
+    shown = [len(s) - 2 for s in SEQUENCES]
+    assert lengths.sum() == sum(n - (n % 4 == 1) for n in shown)
+
+
+@pytest.mark.parametrize("name", ["self_sample", "adversarial", "noise", "qat"])
+@pytest.mark.parametrize("start", ["teacher", "random"])
+def test_recipes_quantize_the_model_that_they_are_given(path, name, start):
+    case = Case(path, df_epochs=1, df_start=start, activation_range="static")
+    model = copy.deepcopy(case.teacher)
+    loader = SimpleNamespace(_dataset=case.split)
+    spec = QuantizationSpec(4, 2, activation_bits=8, activation_range="static")
+    recipe = recipe_named(name)
+    assert recipe.needs_data == (name == "qat")
+    work = recipe.quantize(QuantizationJob(model, spec, case.config, lambda: loader))
+    assert work.passes == 1 and work.sequences == case.config["calibration_sequences"] + 60
+    assert {row.bits for row in work.report.rows} == {4, 2, 32}
+    assert max(len(row.unique()) for row in model.item_embedding.weight) <= 4
+    original = model.item_embedding.parametrizations.weight.original
+    near = torch.nn.functional.cosine_similarity(original, case.teacher.item_embedding.weight)
+    assert (near[1:].mean() > 0.9) == (start == "teacher")  # not copied: the released code's way
+
+
+def test_a_random_start_forgets_everything(path):
+    for name in ("SASRec", "GRU4Rec", "BERT4Rec", "NARM"):
+        teacher = Case(path, name).teacher
+        student = copy.deepcopy(teacher)
+        start_again_(student)
+        for key, weight in student.named_parameters():
+            if weight.dim() > 1:
+                assert not torch.allclose(weight, dict(teacher.named_parameters())[key]), key
