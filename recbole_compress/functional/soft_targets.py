@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from recbole_compress.functional.cross_entropy import default_chunk_size
 from recbole_compress.functional.sum_in_chunks import sum_in_chunks
 
 __all__ = ["soft_target_loss"]
+
+# The logit of what is no item: its probability is 0, and the product of both as well.
+_NO_ITEM = -1e30
 
 
 def soft_target_loss(
@@ -23,6 +26,8 @@ def soft_target_loss(
     temperature: float = 1.0,
     reduction: str = "mean",
     chunk_size: int | None = None,
+    targets: Tensor | None = None,
+    weights: tuple[float, float] = (1.0, 0.0),
 ) -> Tensor:
     """Kullback-Leibler divergence of the student's item distribution from the teacher's.
 
@@ -33,7 +38,14 @@ def soft_target_loss(
         temperature**2 * (p * (p / q).log()).sum(1).mean()
 
     It is 0 for equal scores, and for no rows. The square keeps the size of the gradients
-    independent of the temperature (Hinton et al., 2015).
+    independent of the temperature (Hinton et al., 2015). With ``targets`` and weights ``(soft,
+    hard)`` it is ``soft`` times that, plus ``hard`` times the mean cross-entropy from the same
+    scores, which are computed once for both::
+
+        soft * divergence + hard * F.cross_entropy(student_scores(hidden)[:, 1:], targets - 1)
+
+    The gradient in the scores, the difference of the distributions, is written down while they
+    are there; there is no second derivative.
 
     Args:
         hidden: The student's states, ``(N, dim)``.
@@ -44,9 +56,12 @@ def soft_target_loss(
         temperature: Above 1 the distributions become more even; above 0.
         reduction: ``"mean"`` or ``"sum"`` over the rows.
         chunk_size: Rows at a time; None chooses by the number of items.
+        targets: Item ids for the cross-entropy, ``(N,)``, each from 1 on; None for without.
+        weights: Of the divergence and of the cross-entropy, which ``reduction`` leaves a mean.
 
     Raises:
-        ValueError: A temperature of 0 or below, or an unknown reduction.
+        ValueError: A temperature of 0 or below, an unknown reduction, or a weight for a
+            cross-entropy without targets.
 
     Example:
         >>> hidden, table = torch.randn(3, 4), torch.randn(6, 4)
@@ -58,14 +73,76 @@ def soft_target_loss(
         raise ValueError(f"temperature={temperature}: choose a number above 0")
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction={reduction!r}: choose 'mean' or 'sum'")
-
-    def divergence(which: slice, hidden: Tensor) -> Tensor:
-        with torch.no_grad():
-            wanted = F.log_softmax(teacher_scores(which)[:, 1:] / temperature, 1)
-        told = F.log_softmax(student_scores(hidden)[:, 1:] / temperature, 1)
-        return F.kl_div(told, wanted, reduction="sum", log_target=True)
-
+    if targets is None and weights[1]:
+        raise ValueError(f"weights={weights}: a cross-entropy needs targets; give them, or 0")
+    n = max(1, len(hidden))
+    soft, hard = weights[0] / (n if reduction == "mean" else 1), weights[1] / n
     hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
     chunk_size = chunk_size or default_chunk_size(n_items)
-    total = temperature**2 * sum_in_chunks(divergence, [hidden], list(student_tensors), chunk_size)
-    return total / max(1, len(hidden)) if reduction == "mean" else total
+    room = hidden.new_empty(3, min(chunk_size, len(hidden)), n_items)
+
+    def loss(which: slice, hidden: Tensor) -> Tensor:
+        with torch.no_grad():
+            wanted = teacher_scores(which)
+        of_chunk = None if targets is None or not hard else targets[which].unsqueeze(1)
+        told = student_scores(hidden)
+        return _Loss.apply(told, wanted, of_chunk, temperature, soft, hard, room[:, : len(told)])
+
+    return sum_in_chunks(loss, [hidden], list(student_tensors), chunk_size)
+
+
+class _Loss(torch.autograd.Function):
+    """``soft * T**2 * KL + hard * CE``, summed over the rows of a chunk.
+
+    Works in ``room``, three matrices like the scores that all chunks share: new ones for every
+    step would cost more than the arithmetic in them.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        scores: Tensor,
+        wanted: Tensor,
+        targets: Tensor | None,
+        temperature: float,
+        soft: float,
+        hard: float,
+        room: Tensor,
+    ) -> Tensor:
+        logits, p, q = room
+        log_sum = _softmax(wanted, temperature, logits, out=p)
+        divergence = logits.mul_(p).sum(1) - log_sum
+        log_sum = _softmax(scores, temperature, logits, out=q)
+        told, of_targets = None, 0.0
+        if targets is not None and temperature == 1:
+            told, of_targets = log_sum - logits.gather(1, targets).squeeze(1), hard
+        divergence -= logits.mul_(p).sum(1) - log_sum
+        slope = q.mul_(soft * temperature + of_targets).sub_(p, alpha=soft * temperature)
+        if targets is not None:
+            if told is None:
+                log_sum = _softmax(scores, 1.0, logits, out=p)
+                told = log_sum - logits.gather(1, targets).squeeze(1)
+                slope.add_(p, alpha=hard)
+            slope.scatter_add_(1, targets, slope.new_full(targets.shape, -hard))
+        total = soft * temperature**2 * divergence.sum()
+        if told is not None:
+            total += hard * told.sum()
+        ctx.slope = slope
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        # Asked for once, before the next chunk needs the room.
+        return ctx.slope.mul_(grad_output), None, None, None, None, None, None
+
+
+def _softmax(scores: Tensor, temperature: float, logits: Tensor, out: Tensor) -> Tensor:
+    """Scores over the temperature into ``logits``, their softmax into ``out``, without padding.
+
+    Returns:
+        Logarithm of the sum of the exponentials, ``(C,)``.
+    """
+    torch.div(scores.detach(), temperature, out=logits)
+    logits[:, 0] = _NO_ITEM
+    torch.softmax(logits, 1, out=out)
+    return logits.amax(1) - out.amax(1).log()

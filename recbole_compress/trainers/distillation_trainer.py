@@ -87,20 +87,17 @@ class DistillationTrainer(CompressTrainer):
         )
 
     def distillation_loss(self, interaction) -> tuple[Tensor, ...]:
-        """The weighted parts of the loss, without those of weight 0; RecBole adds and logs them."""
+        """The weighted parts of the loss, which RecBole adds and logs: what is told of the items,
+        by the data and by the teacher, then the tasks on recombined views that have a weight."""
         if self.teacher is None:
             raise ConfigError("recipe=distillation: no teacher; give it by learn_from before fit")
         model, settings = self.model, self.settings
         rows = model.training_rows(interaction)
         hidden = model.training_states(rows)
         teacher_scores, teacher_side = self.teacher.answer(rows, settings.recombines)
-        parts = []
-        if settings.soft_target < 1:
-            cross_entropy = model.item_head.loss(hidden, rows.targets)
-            parts.append((1 - settings.soft_target) * cross_entropy)
         if settings.soft_target > 0:
             student_scores, student_tensors = model.item_head.scorer()
-            divergence = soft_target_loss(
+            told = soft_target_loss(
                 hidden,
                 student_scores,
                 student_tensors,
@@ -108,8 +105,12 @@ class DistillationTrainer(CompressTrainer):
                 model.n_items,
                 settings.temperature,
                 settings.reduction,
+                targets=rows.targets,
+                weights=(settings.soft_target, 1 - settings.soft_target),
             )
-            parts.append(settings.soft_target * divergence)
+        else:
+            told = model.item_head.loss(hidden, rows.targets)
+        parts = [told]
         if teacher_side is not None:
             parts += self._self_supervised(rows, hidden, teacher_side)
         return tuple(parts)

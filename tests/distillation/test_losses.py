@@ -51,6 +51,34 @@ def test_soft_targets_are_the_divergence_that_torch_computes(reduction):
     assert not ours_of[1][0].any()
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_soft_and_hard_targets_from_the_same_scores(temperature, reduction):
+    hidden = torch.randn(N, DIM, requires_grad=True)
+    table = torch.randn(ITEMS, DIM, requires_grad=True)
+    wanted, targets = torch.randn(N, ITEMS), torch.randint(1, ITEMS, (N,))
+    options = {"temperature": temperature, "reduction": reduction, "chunk_size": 4}
+    ours = soft_targets(hidden, table, wanted, **options, targets=targets, weights=(0.7, 0.3))
+    divergence = soft_targets(hidden, table, wanted, **options)
+    told = F.cross_entropy((hidden @ table.T)[:, 1:], targets - 1)
+    truth = 0.7 * divergence + 0.3 * told
+    torch.testing.assert_close(ours, truth)
+    ours_of = torch.autograd.grad(2 * ours, [hidden, table])
+    torch.testing.assert_close(ours_of, torch.autograd.grad(2 * truth, [hidden, table]))
+
+
+def test_a_weight_for_targets_that_are_not_given():
+    with pytest.raises(ValueError, match="a cross-entropy needs targets"):
+        soft_targets(*(torch.zeros(ITEMS, ITEMS),) * 3, weights=(0.5, 0.5))
+
+
+def test_scores_of_half_precision():
+    hidden, table = torch.randn(N, DIM), torch.randn(ITEMS, DIM)
+    wanted = torch.randn(N, ITEMS).half()
+    exact = soft_targets(hidden, table, wanted.float())
+    torch.testing.assert_close(soft_targets(hidden, table, wanted), exact)
+
+
 def test_soft_targets_never_hold_the_whole_matrix_and_ask_the_teacher_once():
     asked = []
 

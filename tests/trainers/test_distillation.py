@@ -209,7 +209,7 @@ def test_gradients_flow_to_the_student_only(settings, trainers, with_split, targ
     for weight in student:
         weight.grad = None
     parts = trainer.distillation_loss(batch)
-    assert len(parts) == 4 and all(part > 0 for part in parts)
+    assert len(parts) == 3 and all(part > 0 for part in parts)
     sum(parts).backward()
     assert all(weight.grad is not None for weight in student)
     assert all(weight.grad is None for weight in trainer.teacher.model.parameters())
@@ -218,16 +218,21 @@ def test_gradients_flow_to_the_student_only(settings, trainers, with_split, targ
 def test_weights_switch_each_part_off_and_scale_it(settings, trainers, with_split):
     trainer, batch = ready(settings, trainers)
     trainer.model.eval()
-    full = trainer.distillation_loss(batch)
-    values = {"soft_target": 0.4, "contrastive": 0.1, "predictive": 0.002}
-    trainer.settings = type(trainer.settings)(**{**vars(trainer.settings), **values})
-    scaled = trainer.distillation_loss(batch)
-    expected = torch.stack(full) * torch.tensor([3.0, 0.5, 0.5, 2.0])
-    torch.testing.assert_close(torch.stack(scaled), expected)
-    sums = type(trainer.settings)(**{**vars(trainer.settings), "reduction": "sum"})
+    given = vars(trainer.settings)
+
+    def parts(**values):
+        trainer.settings = type(trainer.settings)(**{**given, **values})
+        return torch.stack(trainer.distillation_loss(batch))
+
+    of_data, of_teacher = parts(soft_target=0.0), parts(soft_target=1.0)
+    both = parts(soft_target=0.4, contrastive=0.1, predictive=0.002)
+    told = 0.6 * of_data[0] + 0.4 * of_teacher[0]
+    torch.testing.assert_close(both[0], told)
+    torch.testing.assert_close(both[1:], of_data[1:] * torch.tensor([0.5, 2.0]))
+    # The published sums: over the targets, except for the cross-entropy.
     n = len(trainer.model.training_rows(batch).targets)
-    trainer.settings = sums
-    torch.testing.assert_close(trainer.distillation_loss(batch)[1], scaled[1] * n)
+    summed = parts(soft_target=0.4, reduction="sum")
+    torch.testing.assert_close(summed[0], 0.6 * of_data[0] + 0.4 * n * of_teacher[0])
 
 
 def test_a_stock_teacher_answers_for_every_prefix(settings, trainers, with_split):
