@@ -60,6 +60,11 @@ class Row(NamedTuple):
             return "full precision"
         return self.recipe + (", random start" if self.start == "random" else "")
 
+    @property
+    def agreement(self) -> float:
+        """With full precision's ten best items; 0 where there is no result."""
+        return (self.result or {}).get("agreement@10", 0.0)
+
     def kept(self, metric: str = NDCG) -> float | None:
         """The metric beside full precision's."""
         if not self.result or not self.full or not self.full[metric]:
@@ -116,12 +121,16 @@ def _beside_the_game(rows: Sequence[Row]) -> list[str]:
     """In how many rows ``self_sample`` is ahead of the paper's game at the same bits, if any."""
     ours = {_where(row): row for row in rows if row.name == "self_sample"}
     pairs = [
-        (ours[_where(row)].kept() or 0.0, row.kept() or 0.0)
+        (ours[_where(row)], row)
         for row in rows
         if row.recipe == "adversarial" and _where(row) in ours
     ]
-    ahead = sum(mine > theirs for mine, theirs in pairs)
-    said = f"`self_sample` keeps more than `adversarial` in {ahead} of {len(pairs)} rows."
+    ahead = sum((mine.kept() or 0.0) > (theirs.kept() or 0.0) for mine, theirs in pairs)
+    agrees = sum(mine.agreement > theirs.agreement for mine, theirs in pairs)
+    said = (
+        f"`self_sample` keeps more than `adversarial` in {ahead} of {len(pairs)} rows and agrees "
+    )
+    said += f"more with full precision in {agrees}."
     return [said] if pairs else []
 
 
@@ -146,7 +155,7 @@ def quantization_recipes(file: Path) -> str:
 def _kept_and_agreement(row: Row | None) -> str:
     if row is None or not row.result:
         return UNKNOWN
-    return f"{_share(row.kept())} ({number(row.result['agreement@10'], '.2f')})"
+    return f"{_share(row.kept())} ({number(row.agreement, '.2f')})"
 
 
 @_or_how_to_measure

@@ -89,7 +89,9 @@ def test_the_mean_over_models_beside_the_target(file):
     assert (two["on average"], two["models that reach it"]) == ("missed", "1 of 2")
     assert found["d", "ptq", "3", "8"]["target"] == "-"
     assert (four["kept, of 101"], two["kept, of 101"]) == ("100.0%", "95.0%")
-    assert "more than `adversarial` in 1 of 1 rows" in text
+    assert (
+        "more than `adversarial` in 1 of 1 rows and agrees more with full precision in 0." in text
+    )
 
 
 def test_data_sets_have_means_of_their_own(file):
