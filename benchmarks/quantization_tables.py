@@ -127,10 +127,8 @@ def _beside_the_game(rows: Sequence[Row]) -> list[str]:
     ]
     ahead = sum((mine.kept() or 0.0) > (theirs.kept() or 0.0) for mine, theirs in pairs)
     agrees = sum(mine.agreement > theirs.agreement for mine, theirs in pairs)
-    said = (
-        f"`self_sample` keeps more than `adversarial` in {ahead} of {len(pairs)} rows and agrees "
-    )
-    said += f"more with full precision in {agrees}."
+    said = f"`self_sample` keeps more than `adversarial` in {ahead} of {len(pairs)} rows"
+    said += f" and agrees more with full precision in {agrees}."
     return [said] if pairs else []
 
 
