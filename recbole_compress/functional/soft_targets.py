@@ -113,6 +113,7 @@ class _Loss(torch.autograd.Function):
         log_sum = _softmax(wanted, temperature, logits, out=p)
         divergence = logits.mul_(p).sum(1) - log_sum
         log_sum = _softmax(scores, temperature, logits, out=q)
+        # One softmax serves both losses where they have the same temperature.
         told, of_targets = None, 0.0
         if targets is not None and temperature == 1:
             told, of_targets = log_sum - logits.gather(1, targets).squeeze(1), hard
