@@ -94,22 +94,40 @@ def _accuracy(model: Any, full: Any, test: Any) -> dict[str, float]:
         scores, wanted = (_scores(m, interaction) for m in (model, full))
         best, known = (s.topk(K).indices for s in (scores, wanted))
         agreement.append((best.unsqueeze(2) == known.unsqueeze(1)).any(2).float().mean(1))
-        own = scores[rows, targets].unsqueeze(1)
-        ranks.append((scores[rows] > own).sum(1))
+        own, scores = scores[rows, targets].unsqueeze(1), scores[rows]
+        ranks.append((scores > own).sum(1))
         # Candidates avoid the user's items, as the paper's do; the same ones for every model.
-        weight = torch.ones_like(scores[rows])
-        weight.scatter_(1, interaction[full.ITEM_SEQ][rows], 0.0)
-        weight[:, 0] = 0.0
-        weight.scatter_(1, targets.unsqueeze(1), 0.0)
-        n = min(NEGATIVES, int((weight > 0).sum(1).min()))
-        candidates = torch.multinomial(weight, n, generator=chance)
-        sampled.append((scores[rows].gather(1, candidates) > own).sum(1))
+        taken = torch.cat([interaction[full.ITEM_SEQ][rows], targets.unsqueeze(1)], 1)
+        candidates = others_than(taken, scores.shape[1], NEGATIVES, chance)
+        sampled.append((scores.gather(1, candidates) > own).sum(1))
     result = {"agreement@10": torch.cat(agreement).mean().item()}
     for name, found in (("", torch.cat(ranks)), ("sampled_", torch.cat(sampled))):
         hit = found < K
         result[f"{name}hit@10"] = hit.float().mean().item()
         result[f"{name}ndcg@10"] = (hit / (found + 2.0).log2()).mean().item()
     return result
+
+
+def others_than(taken: Tensor, n_items: int, n: int, generator: torch.Generator) -> Tensor:
+    """Different random ids from 1 on that are not in ``taken``, ``n`` for each of its rows.
+
+    Draws again what is taken or there twice, which few are: ``torch.multinomial`` would look at the
+    whole catalogue for every row. Fewer than ``n`` where a row could have no more.
+
+    Args:
+        taken: ``(rows, any)``; the padding id 0 is taken anyway.
+        n_items: With the padding id.
+    """
+    n = min(n, n_items - 1 - taken.shape[1])
+    drawn = torch.randint(1, n_items, (len(taken), n), generator=generator)
+    while True:
+        ordered, order = drawn.sort(dim=1, stable=True)
+        twice = torch.zeros_like(drawn, dtype=torch.bool)
+        twice.scatter_(1, order[:, 1:], ordered[:, 1:] == ordered[:, :-1])
+        again = twice | (drawn.unsqueeze(2) == taken.unsqueeze(1)).any(2)
+        if not again.any():
+            return drawn
+        drawn[again] = torch.randint(1, n_items, (int(again.sum()),), generator=generator)
 
 
 def _scores(model: Any, interaction: Any) -> Tensor:

@@ -68,7 +68,8 @@ def tensor_train_table(cores: Sequence[Tensor]) -> Tensor:
         >>> tensor_train_table([torch.ones(1, 2, 3, 4), torch.ones(4, 5, 6, 1)]).shape
         torch.Size([18, 10])
     """
-    return merge_cores(cores)[0, :, :, 0].T
+    # Not an index: its gradient would be a whole table of zeros first.
+    return merge_cores(cores).squeeze(3).squeeze(0).T
 
 
 def tensor_train_rows(cores: Sequence[Tensor], rows: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from recbole_compress.trainers.checkpoint import (
 )
 from recbole_compress.trainers.collector import BoundedCollector
 from recbole_compress.trainers.history import exclude_history_, refuse_exclusion
+from recbole_compress.trainers.precision import matmul_precision
 
 __all__ = ["SafeTrainer", "resume_file"]
 
@@ -177,7 +178,8 @@ class SafeTrainer:
         if self._shared_loss is not None:
             loss_func = self._shared_loss.of(loss_func or self.model.calculate_loss)
         try:
-            loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+            with matmul_precision(self.config["train_matmul_precision"]):
+                loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
             return mean_of_all(loss)
         finally:
             self._last_epoch_seconds = time.perf_counter() - start
