@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 
 from benchmarks.fresh_process import ROOT
@@ -71,18 +72,28 @@ def measure(
         out,
         data_path=data_path,
         seed=seed,
-        quantization_recipe=recipe,
-        weight_bits=bits,
-        table_bits=bits,
-        activation_bits=activation_bits,
-        df_start=start,
-        **quantization,
+        **{
+            **_settings(recipe),
+            "weight_bits": bits,
+            "table_bits": bits,
+            "activation_bits": activation_bits,
+            "df_start": start,
+            **quantization,
+        },
     )
     return {
         **_accuracy(done.model, full, test),
         "size_bytes": os.path.getsize(out),
         **done.work,
     }
+
+
+def _settings(recipe: str) -> dict[str, Any]:
+    """Those of a preset in ``properties/recipe``, where one has that name."""
+    preset = ROOT / "properties" / "recipe" / f"{recipe}.yaml"
+    if preset.exists():
+        return yaml.safe_load(preset.read_text())
+    return {"quantization_recipe": recipe}
 
 
 @torch.no_grad()
@@ -140,7 +151,9 @@ def main(arguments: list[str]) -> None:
     parser = common_parser("quantization", (__doc__ or "").splitlines()[0])
     parser.add_argument("dataset")
     parser.add_argument("models", nargs="+")
-    parser.add_argument("--recipes", nargs="+", default=["ptq", "self_sample"])
+    parser.add_argument(
+        "--recipes", nargs="+", default=["ptq", "self_sample"], help="or presets of such"
+    )
     parser.add_argument("--bits", nargs="+", type=int, default=[8, 4, 2])
     parser.add_argument("--activation_bits", nargs="+", type=int, default=[8])
     parser.add_argument("--starts", nargs="+", default=["teacher"], help="of trained recipes")

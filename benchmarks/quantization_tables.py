@@ -35,6 +35,7 @@ _SEVERAL = 3
 COLUMNS = {
     "post-quantization": ("ptq", "teacher"),
     "noise": ("noise", "teacher"),
+    "game, as published": ("precq_paper", "random"),
     "game, random start": ("adversarial", "random"),
     "game, our start": ("adversarial", "teacher"),
     "self_sample": ("self_sample", "teacher"),
@@ -168,7 +169,7 @@ def quantization_paper(file: Path) -> str:
             if (paper.model, paper.bits) == (model, bits):
                 shares = [
                     None if value is None else value / paper.full
-                    for value in (paper.post, paper.noise, paper.game, None, None, paper.real)
+                    for value in (paper.post, paper.noise, paper.game, None, None, None, paper.real)
                 ]
                 best = max(best, paper.game / paper.full)
                 lines.append([model, str(bits), f"paper, {paper.dataset}", *map(_share, shares)])

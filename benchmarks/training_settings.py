@@ -1,0 +1,90 @@
+"""What two settings of the machine are worth in a training step over a large catalogue.
+
+    python -m benchmarks.training_settings
+
+Large tensors in huge pages of memory or in the usual ones, and products in full float32 or rounded
+to bfloat16 where the processor can (``train_matmul_precision``). TTSASRec with a dense and with a
+semi-tensor-train table of a 30th of its numbers, width 128, 512 targets per step through
+``CompressTrainer``'s own loop, on a synthetic catalogue. Each in a process of its own; the median
+of the steps counts.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from typing import Any
+
+from recbole.utils import get_model, init_seed
+
+from benchmarks.catalogue_growth import LENGTH, TARGETS, SyntheticBatches
+from benchmarks.results_file import common_parser, measure_all
+from benchmarks.synthetic import ZipfCatalogue
+from benchmarks.timed_batches import TimedBatches
+from recbole_compress.config import Config
+from recbole_compress.trainers import CompressTrainer
+
+N_ITEMS = 40_000
+TABLES = {"dense": {}, "semi_tensor_train": {"tt_ratio": 30}}
+PRECISIONS = ("highest", "medium")
+
+
+def measure(
+    table: str,
+    huge_pages: bool,
+    precision: str,
+    seconds: float,
+    seed: int,
+    threads: int,
+    n_items: int = N_ITEMS,
+) -> dict[str, Any]:
+    """One table under one setting; ``huge_pages`` is this process's environment already."""
+    given = os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
+    if given != huge_pages:
+        raise RuntimeError(f"huge_pages={huge_pages}, but the environment says {given}")
+    config = Config(
+        "TTSASRec",
+        "synthetic",
+        config_dict={
+            "item_embedding": table,
+            **TABLES[table],
+            "embedding_size": 128,
+            "MAX_ITEM_LIST_LENGTH": LENGTH,
+            "train_matmul_precision": precision,
+            "seed": seed,
+        },
+    )
+    init_seed(seed, config["reproducibility"])
+    catalogue = ZipfCatalogue(n_items, seed=seed)
+    model = get_model(config["model"])(config, catalogue)
+    trainer = CompressTrainer(config, model)
+    batches = TimedBatches(
+        SyntheticBatches(catalogue, model, steps=400),
+        count_targets=lambda batch: TARGETS,
+        seconds=seconds,
+        min_steps=4,
+    )
+    trainer._train_epoch(batches, 0)
+    return {
+        "step_ms": statistics.median(batches.seconds) * 1e3,
+        "timed_steps": len(batches.seconds),
+    }
+
+
+def main() -> None:
+    parser = common_parser("training_settings", (__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=10.0, help="counted, per entry")
+    options = parser.parse_args()
+    for huge_pages in (False, True):
+        # torch reads it once, when a process first allocates.
+        os.environ["THP_MEM_ALLOC_ENABLE"] = str(int(huge_pages))
+        entries = [
+            {"table": t, "huge_pages": huge_pages, "precision": p, "seconds": options.seconds}
+            for t in TABLES
+            for p in PRECISIONS
+        ]
+        measure_all("benchmarks.training_settings", entries, options)
+
+
+if __name__ == "__main__":
+    main()
