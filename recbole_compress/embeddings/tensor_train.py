@@ -129,8 +129,10 @@ class TensorTrainEmbedding(ItemEmbedding):
         return F.pad(logits, (1, 0))
 
     def scorer(self) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, ...]]:
-        rows = self._item_rows()
-        return (lambda hidden: F.pad(hidden @ rows.T, (1, 0))), (rows,)
+        # The whole table, as in cross_entropy below: what is no item is cut from the scores.
+        table = self._table()
+        ends = (1, self.num_embeddings - 1 - len(table))
+        return (lambda hidden: F.pad(hidden @ table.T, ends)), (table,)
 
     def scores_macs(self) -> int:
         return scoring_macs(self.shape, 1, scoring_plan(self.shape, 1))
