@@ -107,6 +107,19 @@ def equal_time() -> str:
     return markdown(header, rows)
 
 
+def precision() -> str:
+    """Steps with exact products and with rounded ones."""
+    header = ["item table", "products", "step ms", "of exact", "processor ms", "of exact"]
+    rows, exact = [], {}
+    for entry, result in _runs("training_precision"):
+        ms = [result["step_ms"], result["step_cpu_ms"]]
+        of = exact.setdefault(entry["table"], ms)
+        cells = [(number(m, ".0f"), f"{m / o:.0%}") for m, o in zip(ms, of, strict=True)]
+        name = entry["table"].replace("_", "-")
+        rows.append([name, entry["precision"], *cells[0], *cells[1]])
+    return markdown(header, rows, left=2) + "\n\n" + _source("training_precision")
+
+
 # -- scale -----------------------------------------------------------------------------------
 
 
@@ -200,6 +213,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "epochs": epochs,
     "phases": phases,
     "equal_time": equal_time,
+    "precision": precision,
     "growth": growth,
     "evaluation": evaluation,
     "transfer": transfer,

@@ -13,10 +13,6 @@ from recbole_compress._version import __version__
 __all__ = ["__version__"]
 
 if find_spec("recbole") and find_spec("torch"):
-    from recbole_compress import huge_pages
-
-    huge_pages.prefer()  # before torch is imported
-
     from recbole_compress import compat
 
     compat.apply()  # before anything imports recbole.quick_start or makes a Config

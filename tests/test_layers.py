@@ -27,16 +27,7 @@ FLOORS = [
 HEIGHT = {part: height for height, floor in enumerate(FLOORS) for part in floor}
 
 # For everyone to use; they themselves know nothing of ours but each other.
-GROUND = {
-    "arguments",
-    "compat",
-    "distributed",
-    "errors",
-    "files",
-    "huge_pages",
-    "near_names",
-    "_version",
-}
+GROUND = {"arguments", "compat", "distributed", "errors", "files", "near_names", "_version"}
 
 # Wings: what each may import, and who may import it.
 WINGS = {

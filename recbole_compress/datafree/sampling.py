@@ -154,7 +154,8 @@ def _grown(
 
 
 def _without_padding(reading: Reading, which: slice) -> Tensor:
-    scores = reading.scores(reading.states[which]).float()
+    # A copy: what a model gives may be its own.
+    scores = reading.scores(reading.states[which]).to(torch.float32, copy=True)
     scores[:, 0] = -torch.inf
     return scores
 

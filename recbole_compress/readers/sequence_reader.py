@@ -134,7 +134,7 @@ class SequenceReader:
     def _scores(self, states: Tensor) -> Tensor:
         with self._instead_of_reading(states):
             nothing = torch.ones(len(states), 1, dtype=torch.long, device=states.device)
-            return self.ask(nothing, nothing[:, 0]).clone()
+            return self.ask(nothing, nothing[:, 0])
 
     def _item_scores(self, states: Tensor, ids: Tensor) -> Tensor:
         n, k = ids.shape

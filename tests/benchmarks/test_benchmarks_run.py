@@ -13,6 +13,7 @@ from benchmarks import (
     generated_items,
     quantization,
     tensor_train,
+    training_precision,
     training_speed,
 )
 from tests.conftest import write_interactions
@@ -215,3 +216,11 @@ def test_artifacts(in_tmp, monkeypatch, variant):
     result = artifacts.measure(300, 32, variant, **COMMON)
     assert result["size_bytes"] > 300 * 32 * (4 if "torch" in variant else 0.5)
     assert ("deviation" in result) == (variant == "w4")
+
+
+@pytest.mark.parametrize("table", training_precision.TABLES)
+def test_a_step_at_every_precision(in_tmp, table):
+    for precision in training_precision.PRECISIONS:
+        result = training_precision.measure(table, precision, 0.0, **COMMON, n_items=300)
+        assert result["timed_steps"] == 4
+        assert result["step_ms"] > 0 and result["step_cpu_ms"] > 0

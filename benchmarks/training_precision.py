@@ -1,18 +1,17 @@
-"""What two settings of the machine are worth in a training step over a large catalogue.
+"""What ``train_matmul_precision`` is worth in a training step over a large catalogue.
 
-    python -m benchmarks.training_settings
+    python -m benchmarks.training_precision
 
-Large tensors in huge pages of memory or in the usual ones, and products in full float32 or rounded
-to bfloat16 where the processor can (``train_matmul_precision``). TTSASRec with a dense and with a
-semi-tensor-train table of a 30th of its numbers, width 128, 512 targets per step through
-``CompressTrainer``'s own loop, on a synthetic catalogue. Each in a process of its own; the median
-of the steps counts.
+Products in full float32, or rounded to bfloat16 where the processor has units for it. TTSASRec with
+a dense and with a semi-tensor-train table of a 30th of its numbers, width 128, 512 targets per step
+through ``CompressTrainer``'s own loop, on a synthetic catalogue. Each in a process of its own; the
+median of the steps counts, and the processor's time for a step, which other work disturbs less.
 """
 
 from __future__ import annotations
 
-import os
 import statistics
+import time
 from typing import Any
 
 from recbole.utils import get_model, init_seed
@@ -31,17 +30,13 @@ PRECISIONS = ("highest", "medium")
 
 def measure(
     table: str,
-    huge_pages: bool,
     precision: str,
     seconds: float,
     seed: int,
     threads: int,
     n_items: int = N_ITEMS,
 ) -> dict[str, Any]:
-    """One table under one setting; ``huge_pages`` is this process's environment already."""
-    given = os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
-    if given != huge_pages:
-        raise RuntimeError(f"huge_pages={huge_pages}, but the environment says {given}")
+    """One table at one precision."""
     config = Config(
         "TTSASRec",
         "synthetic",
@@ -64,26 +59,24 @@ def measure(
         seconds=seconds,
         min_steps=4,
     )
+    before = time.process_time()
     trainer._train_epoch(batches, 0)
+    spent = time.process_time() - before
     return {
         "step_ms": statistics.median(batches.seconds) * 1e3,
+        "step_cpu_ms": spent / (len(batches.seconds) + batches.warm_up) * 1e3,
         "timed_steps": len(batches.seconds),
     }
 
 
 def main() -> None:
-    parser = common_parser("training_settings", (__doc__ or "").splitlines()[0])
+    parser = common_parser("training_precision", (__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10.0, help="counted, per entry")
     options = parser.parse_args()
-    for huge_pages in (False, True):
-        # torch reads it once, when a process first allocates.
-        os.environ["THP_MEM_ALLOC_ENABLE"] = str(int(huge_pages))
-        entries = [
-            {"table": t, "huge_pages": huge_pages, "precision": p, "seconds": options.seconds}
-            for t in TABLES
-            for p in PRECISIONS
-        ]
-        measure_all("benchmarks.training_settings", entries, options)
+    entries = [
+        {"table": t, "precision": p, "seconds": options.seconds} for t in TABLES for p in PRECISIONS
+    ]
+    measure_all("benchmarks.training_precision", entries, options)
 
 
 if __name__ == "__main__":
