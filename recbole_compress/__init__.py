@@ -13,6 +13,10 @@ from recbole_compress._version import __version__
 __all__ = ["__version__"]
 
 if find_spec("recbole") and find_spec("torch"):
+    from recbole_compress import steady_memory
+
+    steady_memory.keep_steady()  # before torch is imported
+
     from recbole_compress import compat
 
     compat.apply()  # before anything imports recbole.quick_start or makes a Config

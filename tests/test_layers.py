@@ -27,7 +27,16 @@ FLOORS = [
 HEIGHT = {part: height for height, floor in enumerate(FLOORS) for part in floor}
 
 # For everyone to use; they themselves know nothing of ours but each other.
-GROUND = {"arguments", "compat", "distributed", "errors", "files", "near_names", "_version"}
+GROUND = {
+    "arguments",
+    "compat",
+    "distributed",
+    "errors",
+    "files",
+    "near_names",
+    "steady_memory",
+    "_version",
+}
 
 # Wings: what each may import, and who may import it.
 WINGS = {

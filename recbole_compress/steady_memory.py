@@ -1,0 +1,32 @@
+"""Memory that does not grow while tensors as large as an item table come and go.
+
+glibc learns from the first such tensor that is freed to take the next ones from its heap, up to 32
+MiB each. What is small and stays then keeps the holes between them from being joined: training a
+tensor-train table of 40,000 items grew by 2 MB in every step. Above a fixed size the system gives
+and takes each tensor's memory itself; in huge pages that costs no time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+__all__ = ["LARGE", "keep_steady"]
+
+LARGE = 16 * 2**20
+_M_MMAP_THRESHOLD = -3  # malloc.h
+
+
+def keep_steady() -> None:
+    """Have tensors from 16 MiB on come from the system itself, in huge pages.
+
+    Before torch is imported, which reads its variable once. Both variables are the user's to set:
+    ``MALLOC_MMAP_THRESHOLD_`` and ``THP_MEM_ALLOC_ENABLE=0`` are left as they are. Does nothing
+    where there is no glibc.
+    """
+    libc = ctypes.CDLL(None) if os.name == "posix" else None
+    if libc is None or not hasattr(libc, "gnu_get_libc_version"):
+        return
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+        libc.mallopt(_M_MMAP_THRESHOLD, LARGE)
