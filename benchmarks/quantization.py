@@ -129,7 +129,7 @@ def others_than(taken: Tensor, n_items: int, n: int, generator: torch.Generator)
         taken: ``(rows, any)``; the padding id 0 is taken anyway.
         n_items: With the padding id.
     """
-    n = min(n, n_items - 1 - taken.shape[1])
+    n = max(0, min(n, n_items - 1 - taken.shape[1]))
     drawn = torch.randint(1, n_items, (len(taken), n), generator=generator)
     while True:
         ordered, order = drawn.sort(dim=1, stable=True)
