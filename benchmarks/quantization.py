@@ -23,6 +23,7 @@ from torch import Tensor
 
 from benchmarks.fresh_process import ROOT
 from benchmarks.results_file import common_parser, key_values, measure_all
+from recbole_compress.config.properties_folder import recipe_yaml
 from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config
 from recbole_compress.quick_start.host_models import dataset_class
 from recbole_compress.quick_start.prepared_data import prepare_data
@@ -90,10 +91,8 @@ def measure(
 
 def _settings(recipe: str) -> dict[str, Any]:
     """Those of a preset in ``properties/recipe``, where one has that name."""
-    preset = ROOT / "properties" / "recipe" / f"{recipe}.yaml"
-    if preset.exists():
-        return yaml.safe_load(preset.read_text())
-    return {"quantization_recipe": recipe}
+    preset = recipe_yaml(recipe)
+    return {"quantization_recipe": recipe} if preset is None else yaml.safe_load(preset.read_text())
 
 
 @torch.no_grad()

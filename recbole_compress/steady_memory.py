@@ -1,9 +1,9 @@
 """Memory that does not grow while tensors as large as an item table come and go.
 
 glibc learns from the first such tensor that is freed to take the next ones from its heap, up to 32
-MiB each. What is small and stays then keeps the holes between them from being joined: training a
-tensor-train table of 40,000 items grew by 2 MB in every step. Above a fixed size the system gives
-and takes each tensor's memory itself; in huge pages that costs no time.
+MiB each. What is small and stays then keeps the holes between them from being joined, and a
+training grows with every step. Above a fixed size the system gives and takes each tensor's memory
+itself, in huge pages, so that handing them out costs little.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class WholeSequences(Prefixes):
 
         def scores(states: Tensor) -> Tensor:
             which = states[:, 0].long()
-            return self.ask(item_seq[which], lengths[which]).clone()
+            return self.ask(item_seq[which], lengths[which])
 
         def item_scores(states: Tensor, ids: Tensor) -> Tensor:
             return scores(states).gather(1, ids)
