@@ -33,6 +33,7 @@ GROUND = {
     "distributed",
     "errors",
     "files",
+    "limits",
     "near_names",
     "steady_memory",
     "_version",

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_compress.embeddings.table_cache import TableCache
+from recbole_compress.embeddings.table_cache import KeepsTable, TableCache
 
 __all__ = ["CausalConvolution"]
 
 
-class CausalConvolution(nn.Module):
+class CausalConvolution(KeepsTable):
     """Causal convolution over positions, channels last, dilation chosen at the call.
 
     The dilation is an argument of ``forward`` because shared kernels are used at several

@@ -93,7 +93,10 @@ class RunFiles:
         Before a student has any, that is its teacher's, in the folder below: going on with it goes
         on with both phases.
         """
-        return self.checkpoint() or _newest(self.checkpoints.glob("*/*.pth"))
+        full_precision = _newest(
+            path for path in self.checkpoints.glob("*.pth") if not path.stem.endswith(".quantized")
+        )
+        return full_precision or _newest(self.checkpoints.glob("*/*.pth"))
 
     def discard(self) -> None:
         """Remove what was made with other settings."""

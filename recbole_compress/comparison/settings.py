@@ -13,7 +13,7 @@ import yaml
 
 from recbole_compress.comparison.experiment import Planned
 from recbole_compress.config import Config
-from recbole_compress.config.model_names import find_model
+from recbole_compress.config.model_names import find_model, quantized_of
 from recbole_compress.config.schema import load_schema, owners_of_key
 from recbole_compress.config.validation import check_keys
 from recbole_compress.errors import ConfigError, RecBoleCompressError
@@ -81,8 +81,8 @@ def _checked(run: Planned, known: dict[str, Any]) -> CheckedRun:
     model = {**run.shared, **run.own, **run.common}.get("model")
     if not isinstance(model, str):
         raise ConfigError(f"model={model!r}: expected the name of a model")
-    model_class = find_model(model)
-    schema = load_schema(model, run.dataset, model_class)
+    trained = quantized_of(model) or model
+    schema = load_schema(trained, run.dataset, find_model(trained))
     known.update(schema)
     for source, settings in (("shared", run.shared), ("own", run.own), ("common", run.common)):
         for key in OURS_TO_SAY:

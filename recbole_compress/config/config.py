@@ -15,7 +15,7 @@ from recbole_compress.arguments import read_command_line
 from recbole_compress.config.given import config_file_names, read_config_file
 from recbole_compress.config.model_names import find_model, quantized_of
 from recbole_compress.config.schema import load_schema
-from recbole_compress.config.validation import check_keys, check_metrics
+from recbole_compress.config.validation import check_keys, check_metrics, check_numbers
 from recbole_compress.config.values import parse_value
 from recbole_compress.distributed.place import here
 from recbole_compress.distributed.settings import (
@@ -160,10 +160,19 @@ class Config(RecBoleConfig):
         for metric in [metrics] if isinstance(metrics, str) else metrics:
             if str(metric).lower() not in metric_types:
                 raise ConfigError(f"metrics: {metric!r}: {did_you_mean(str(metric), metric_types)}")
+        check_numbers(settings)
+        self._order_in_time()
         with _refusals_in_one_line():
             super()._set_default_parameters()
         ranking = settings["eval_type"] == EvaluatorType.RANKING
         check_metrics(settings["metrics"], settings["topk"], settings["valid_metric"], ranking)
+
+    def _order_in_time(self):
+        """``eval_args`` without an order: RecBole fills in a random one, then refuses it."""
+        given, usual = self.final_config_dict["eval_args"], self.internal_config_dict["eval_args"]
+        sequential = self.internal_config_dict["MODEL_TYPE"] == ModelType.SEQUENTIAL
+        if sequential and isinstance(given, dict) and "order" not in given:
+            self.final_config_dict["eval_args"] = {**usual, **given}
 
     def _init_device(self):
         settings, given = self.final_config_dict, self.external_config_dict

@@ -11,9 +11,25 @@ import numpy as np
 
 from recbole_compress.config.schema import Declared, owners_of_key
 from recbole_compress.errors import ConfigError
+from recbole_compress.limits import ABOVE_ZERO, SHARE, Limit, check_limits
 from recbole_compress.near_names import did_you_mean
 
-__all__ = ["check_keys", "check_metrics"]
+__all__ = ["check_keys", "check_metrics", "check_numbers"]
+
+# Of RecBole's keys and of ours that every model reads; others are checked where they are read.
+_LIMITS = {
+    "epochs": Limit(0),
+    "train_batch_size": Limit(1),
+    "eval_batch_size": Limit(1),
+    "learning_rate": ABOVE_ZERO,
+    "weight_decay": Limit(0),
+    "train_time_limit": ABOVE_ZERO,
+    "threads": Limit(1),
+    "MAX_ITEM_LIST_LENGTH": Limit(1),
+    "embedding_size": Limit(1),
+    "hidden_size": Limit(1),
+    "pq_splits": Limit(1),
+}
 
 # These are dicts with fixed keys; a typo inside would silently leave the default in place.
 _FIXED_INNER_KEYS = {
@@ -115,6 +131,20 @@ def _is_a(value: Any, type_name: str) -> bool:
 def _expected(types: tuple[str, ...]) -> str:
     spelled = ["bool (True or False)" if name == "bool" else name for name in types]
     return " or ".join(spelled)
+
+
+def check_numbers(settings: Mapping[str, Any]) -> None:
+    """Numbers that torch or RecBole would refuse in the middle of the work.
+
+    Raises:
+        ConfigError: One outside its range; names it.
+    """
+    dropouts = {key: SHARE for key in settings if key.endswith(("dropout_prob", "dropout"))}
+    limits = {**_LIMITS, **dropouts}
+    numbers_given = {
+        key: value for key, value in settings.items() if isinstance(value, numbers.Real)
+    }
+    check_limits(numbers_given, {key: limits[key] for key in limits if key in numbers_given})
 
 
 def check_metrics(metrics: list[str], topk: list[int], valid_metric: str, ranking: bool) -> None:

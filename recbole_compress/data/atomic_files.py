@@ -88,9 +88,24 @@ class AtomicFiles:
                 f"dataset={token}: neither {name} nor {name}.gz is in {folder!r}; put one there"
             )
         table = self._load_feat(path, FeatureSource.INTERACTION)
+        columns = () if table is None else table.columns
+        for key, field in (("USER_ID_FIELD", self.uid_field), ("ITEM_ID_FIELD", self.iid_field)):
+            if field is not None and field not in columns:
+                raise DataError(self._no_column(token, path, key, field))
         if table is None or not len(table):
             raise DataError(f"dataset={token}: {path} holds no interactions")
         return table
+
+    def _no_column(self, token, path, key, field):
+        header = _read_header(path, self.config["field_separator"], self.config["encoding"])
+        there = [name for name, _ in header]
+        mend = f"add {field} to load_col" if field in there else f"name the right one with --{key}="
+        if field not in there:
+            mend += " and in load_col"
+        return (
+            f"dataset={token}: no column {field!r} ({key}) was loaded; "
+            f"{os.path.basename(path)} has {', '.join(there)}; {mend}"
+        )
 
     def _load_user_or_item_feat(self, token, dataset_path, source, field_name):
         plain = os.path.join(dataset_path, f"{token}.{source.value}")

@@ -10,7 +10,10 @@ __all__ = ["train_sequences"]
 
 
 def train_sequences(split, max_length: int) -> tuple[Tensor, Tensor]:
-    """Pieces of at most ``max_length`` items that show every train interaction exactly once.
+    """Pieces of at most ``max_length`` items that show every train interaction once.
+
+    Of a split that is no longer whole sequences (such as a random one) a row whose history does
+    not go on where another ended becomes a sequence of its own, history and target.
 
     Args:
         split: A built train split, ours or RecBole's own.
@@ -38,16 +41,19 @@ def _whole(split) -> list[np.ndarray]:
     if hasattr(split, "shown_items"):
         owner, items = (t.numpy() for t in split.shown_items())
         return np.split(items, np.flatnonzero(np.diff(owner)) + 1)
-    # RecBole's rows hold histories: prefixes of a sequence until those are too long to be held.
+    # RecBole's rows hold histories, in any order: each goes on where a shorter one ended.
     rows = split.inter_feat
+    users = np.asarray(rows[split.uid_field])
     targets = np.asarray(rows[split.iid_field])
     histories = np.asarray(rows[split.item_id_list_field])
     lengths = np.asarray(rows[split.item_list_length_field])
     whole: list[list[int]] = []
-    for history, length, target in zip(histories, lengths, targets, strict=True):
-        if length == 1:  # a sequence begins
-            whole.append([int(history[0])])
-        elif not whole:
-            whole.append([int(item) for item in history[: length - 1]])
-        whole[-1].append(int(target))
+    owner = None
+    for row in np.lexsort((lengths, users)):  # stable: of equal length in the order they came
+        history = histories[row, : lengths[row]].tolist()
+        # Histories that are too long to be held have lost what is oldest.
+        if users[row] != owner or whole[-1][-len(history) :] != history:
+            whole.append(history)
+        owner = users[row]
+        whole[-1].append(int(targets[row]))
     return [np.asarray(sequence) for sequence in whole]

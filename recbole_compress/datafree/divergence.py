@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from recbole_compress.datafree.sequences import Reading
 from recbole_compress.functional.cross_entropy import default_chunk_size
+from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.functional.soft_targets import soft_target_loss
 from recbole_compress.functional.sum_in_chunks import sum_in_chunks
 
@@ -55,6 +56,8 @@ def item_divergence(
     Returns:
         Scalar; 0 for no places.
     """
+    # Scored outside autocast, whatever the states were made in.
+    student, teacher = (r._replace(states=full_precision(r.states)) for r in (student, teacher))
     real = n_items - 1
     if candidates is None or candidates.top + candidates.tail >= real:
         return soft_target_loss(

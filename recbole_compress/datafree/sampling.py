@@ -30,14 +30,15 @@ class SamplingSettings:
         start: First items: ``"uniform"`` over the catalogue, ``"stationary"`` as the model's own
             chain visits them, or ``"mixed"``, half of each.
         min_length: Shortest sequence.
-        lengths: ``"uniform"`` from the shortest to the longest, or ``"longest"`` for that alone.
+        lengths: ``"longest"``, all as long as the model reads (which is asked within them as well);
+            ``"uniform"``, any length from the shortest on; ``"mixed"``, half of each.
         repeats: Whether an item may come again in a sequence.
     """
 
     temperature: float = 1.0
     start: str = "mixed"
     min_length: int = 5
-    lengths: str = "uniform"
+    lengths: str = "longest"
     repeats: bool = True
 
 
@@ -102,7 +103,7 @@ def noise_sequences(
     """
     settings = settings or SamplingSettings()
     shortest = min(settings.min_length, max_length)
-    lengths = _uniform_lengths(shortest, max_length, n, settings, generator)
+    lengths = _lengths_between(shortest, max_length, n, settings, generator)
     item_seq = torch.randint(1, n_items, (n, int(lengths.max())), generator=generator)
     return Sequences(item_seq * (torch.arange(item_seq.shape[1]) < lengths.unsqueeze(1)), lengths)
 
@@ -175,7 +176,9 @@ def _first_items(
     uniform = torch.randint(1, n_items, (n,), generator=generator)
     if prior is None or start == "uniform":
         return uniform
-    visited = draw_items(prior.log().expand(n, -1).clone(), generator=generator)
+    cumulative = prior.double().cumsum(0)
+    chance = torch.rand(n, generator=generator, dtype=torch.float64)
+    visited = torch.searchsorted(cumulative, chance * cumulative[-1], right=True)
     if start == "stationary":
         return visited
     return torch.where(torch.rand(n, generator=generator) < 0.5, uniform, visited)
@@ -191,16 +194,20 @@ def _lengths(
     longest = model.max_length
     if not settings.repeats:
         longest = min(longest, model.n_items - 1)
-    return _uniform_lengths(min(settings.min_length, longest), longest, n, settings, generator)
+    return _lengths_between(min(settings.min_length, longest), longest, n, settings, generator)
 
 
-def _uniform_lengths(
+def _lengths_between(
     shortest: int,
     longest: int,
     n: int,
     settings: SamplingSettings,
     generator: torch.Generator | None,
 ) -> Tensor:
+    full = torch.full((n,), longest)
     if settings.lengths == "longest":
-        return torch.full((n,), longest)
-    return torch.randint(shortest, longest + 1, (n,), generator=generator)
+        return full
+    uniform = torch.randint(shortest, longest + 1, (n,), generator=generator)
+    if settings.lengths == "uniform":
+        return uniform
+    return torch.where(torch.rand(n, generator=generator) < 0.5, uniform, full)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["TableCache"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["KeepsTable", "TableCache"]
 
 Table = TypeVar("Table")
 
@@ -16,8 +19,9 @@ class TableCache(Generic[Table]):
     """The last table built (a tensor or several), and what it was built from.
 
     It is no part of a model's state: never saved, copied, pickled or moved with it. A change in
-    place (an optimizer's step, loading) and a replaced parameter or storage are seen; writing
-    through ``parameter.data`` is the one change that torch does not tell.
+    place (loading, most optimizers' steps) and a replaced parameter or storage are seen. Torch does
+    not tell of two changes: writing through ``parameter.data``, and the step of a fused optimizer,
+    for which there is :class:`KeepsTable`.
 
     Example:
         >>> import torch
@@ -55,6 +59,21 @@ class TableCache(Generic[Table]):
 
     def __reduce__(self) -> tuple[Any, tuple]:
         return type(self), ()
+
+
+class KeepsTable(nn.Module):
+    """A module with a cache, which it forgets when training begins.
+
+    Attributes:
+        _cache: The tables it has built; subclasses make it.
+    """
+
+    _cache: TableCache[Any]
+
+    def train(self, mode: bool = True) -> Self:
+        if mode:
+            self._cache.clear()
+        return super().train(mode)
 
 
 def _states(tensors: Iterable[Tensor]) -> list[tuple[int, int]]:

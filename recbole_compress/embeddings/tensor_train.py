@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recbole_compress.embeddings.base import ItemEmbedding
-from recbole_compress.embeddings.table_cache import TableCache
+from recbole_compress.embeddings.table_cache import KeepsTable, TableCache
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
 from recbole_compress.functional.tensor_train import (
     merge_cores,
@@ -30,7 +30,7 @@ from recbole_compress.functional.tensor_train_svd import tensor_train_svd
 __all__ = ["TensorTrainEmbedding"]
 
 
-class TensorTrainEmbedding(ItemEmbedding):
+class TensorTrainEmbedding(KeepsTable, ItemEmbedding):
     """The vector of item ``i`` is ``G_1[i_1] @ ... @ G_d[i_d]``, with ``i`` in mixed radix.
 
     Stores ``sum(R_{k-1} * J_k * I_k * R_k)`` numbers. The padding id is no row of the table, and
@@ -145,11 +145,6 @@ class TensorTrainEmbedding(ItemEmbedding):
         return linear_cross_entropy(
             hidden, self._table(), targets - 1, n_classes=n_items, chunk_size=chunk_size
         )
-
-    def train(self, mode: bool = True) -> TensorTrainEmbedding:
-        if mode:
-            self._cache.clear()
-        return super().train(mode)
 
     def _item_rows(self) -> Tensor:
         """The items' rows of the table, ``(num_embeddings - 1, dim)``."""

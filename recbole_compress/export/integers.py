@@ -65,6 +65,8 @@ def _as_stored(described: IntegerParameter) -> Integers:
         None if part is None else as_array(part) for part in described.quantized
     )
     assert codes is not None and scales is not None
+    if bits == 1:  # minus or plus half a scale: no operator's zero point is a half
+        codes, scales, bits = 2 * codes + 1, scales / 2, 2
     codes, scales = codes.reshape(described.rows), _per_row(scales, n_rows)
     zero_points = None if zero_points is None else _per_row(zero_points, n_rows)
     if described.zero_row is not None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recbole_compress.functional.cross_entropy import default_chunk_size
+from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.functional.sum_in_chunks import sum_in_chunks
 
 __all__ = ["soft_target_loss"]
@@ -77,7 +78,7 @@ def soft_target_loss(
         raise ValueError(f"weights={weights}: a cross-entropy needs targets; give them, or 0")
     n = max(1, len(hidden))
     soft, hard = weights[0] / (n if reduction == "mean" else 1), weights[1] / n
-    hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
+    hidden = full_precision(hidden)
     chunk_size = chunk_size or default_chunk_size(n_items)
     room = hidden.new_empty(3, min(chunk_size, len(hidden)), n_items)
 

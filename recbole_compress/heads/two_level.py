@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_compress.embeddings.item_blocks import ItemBlocks
-from recbole_compress.embeddings.table_cache import TableCache
+from recbole_compress.embeddings.table_cache import KeepsTable, TableCache
 from recbole_compress.functional.two_level import (
     two_level_cross_entropy,
     two_level_log_probs,
@@ -24,7 +24,7 @@ from recbole_compress.heads.base import ItemHead
 __all__ = ["TwoLevelHead"]
 
 
-class TwoLevelHead(ItemHead):
+class TwoLevelHead(KeepsTable, ItemHead):
     """Two-level softmax over popularity item blocks; its scores are log-probabilities.
 
     The head item block has full-width rows, followed by one row per tail for its cluster token;
@@ -96,11 +96,6 @@ class TwoLevelHead(ItemHead):
         if self.training or torch.is_grad_enabled():
             return column_tables(*self._factors())
         return self._cache.get_or_build(self._stored(), lambda: column_tables(*self._factors()))
-
-    def train(self, mode: bool = True) -> TwoLevelHead:
-        if mode:
-            self._cache.clear()
-        return super().train(mode)
 
     def _ranks(self, ids: Tensor) -> Tensor:
         return self.item_blocks.rank_of_id[ids].long()

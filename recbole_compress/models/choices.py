@@ -138,7 +138,7 @@ class Assembly:
             return builders[name](self)
         except ConfigError:
             raise
-        except ValueError as error:  # the floors below know nothing of configs
+        except (TypeError, ValueError) as error:  # the floors below know nothing of configs
             raise ConfigError(f"{axis}={name}: {error}") from error
 
 

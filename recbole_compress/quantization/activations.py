@@ -86,7 +86,7 @@ class ActivationQuantizer(nn.Module):
                 torch.cat(seen), self.bits, "tensor", range_finder=self.range_finder
             )
             # Positive: runtimes that round activations know no mirrored grids.
-            self.scale = found.abs().to(self.scale.device)
+            self.scale = found.abs()
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}, static={self.static}"

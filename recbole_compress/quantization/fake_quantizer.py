@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from recbole_compress.embeddings.table_cache import TableCache
+from recbole_compress.embeddings.table_cache import KeepsTable, TableCache
 from recbole_compress.functional.quantization import (
     Quantized,
     encode,
@@ -19,7 +19,7 @@ from recbole_compress.quantization.specs import TensorFormat
 __all__ = ["FakeQuantizer"]
 
 
-class FakeQuantizer(nn.Module):
+class FakeQuantizer(KeepsTable):
     """Puts a tensor on a grid that was fitted to it; a parametrization of that tensor.
 
     Equals ``fake_quantize(x.reshape(rows), scales, zero_points, bits)`` in the shape of ``x``.

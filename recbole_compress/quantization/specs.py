@@ -130,6 +130,12 @@ class QuantizationSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keep", tuple(self.keep))
+        for pattern, settings in self.overrides.items():
+            if not isinstance(settings, Mapping):
+                raise QuantizationError(
+                    f"overrides: {pattern!r}: {settings!r} is no settings; write "
+                    f"{{{pattern!r}: {{'bits': {settings!r}}}}}"
+                )
         object.__setattr__(
             self, "overrides", {name: dict(value) for name, value in self.overrides.items()}
         )
@@ -150,10 +156,10 @@ class QuantizationSpec:
         """The format of one parameter, or None if it stays fp32."""
         bits = self.table_bits if is_table else self.weight_bits
         settings = self._settings(bits)
-        if any(self._meets(name, pattern) for pattern in self.keep):
+        if any(self.meets(name, pattern) for pattern in self.keep):
             settings["bits"] = FULL_PRECISION
         for pattern, differing in self.overrides.items():
-            if self._meets(name, pattern):
+            if self.meets(name, pattern):
                 settings |= differing
         return self._format(settings)
 
@@ -189,5 +195,6 @@ class QuantizationSpec:
         return settings
 
     @staticmethod
-    def _meets(name: str, pattern: str) -> bool:
+    def meets(name: str, pattern: str) -> bool:
+        """Whether a pattern is of this parameter, or of the module that has it."""
         return fnmatchcase(name, pattern) or fnmatchcase(name.rpartition(".")[0], pattern)

@@ -13,6 +13,7 @@ from recbole_compress.backbones import CausalConvolution
 from recbole_compress.embeddings import ItemEmbedding
 from recbole_compress.errors import QuantizationError
 from recbole_compress.heads import ItemHead
+from recbole_compress.near_names import did_you_mean
 from recbole_compress.quantization.recurrent import OpenRecurrent, opened
 from recbole_compress.quantization.specs import QuantizationSpec, TensorFormat
 
@@ -66,9 +67,14 @@ def targets(model: nn.Module, spec: QuantizationSpec) -> list[Target]:
     """Every parameter of ``model``, with what ``spec`` has in mind for it.
 
     Raises:
-        QuantizationError: A model that is quantized already.
+        QuantizationError: A model that is quantized already; an override of nothing it has.
     """
-    return list(_all(model, spec))
+    found = list(_all(model, spec))
+    for pattern in spec.overrides:
+        if not any(spec.meets(target.name, pattern) for target in found):
+            names = [target.name for target in found]
+            raise QuantizationError(f"overrides: {pattern!r}: {did_you_mean(pattern, names)}")
+    return found
 
 
 def _all(model: nn.Module, spec: QuantizationSpec) -> Iterator[Target]:

@@ -3,6 +3,7 @@ its further commands."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -24,13 +25,14 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
                         [--algo=bayes|random|exhaustive] [--max_evals=30] [--early_stop=10]
                         [--output_file=FILE.result] [--tool=Hyperopt|Ray] [--key=value ...]
   recbole-compress quantize CHECKPOINT [--weight-bits=4] [--table-bits=4] [--activation-bits=8]
-                            [--recipe=self_sample|ptq|adversarial|qat]
+                            [--recipe=self_sample|ptq|adversarial|noise|qat]
                             [-o OUT.pth] [--key=value ...]
   recbole-compress export CHECKPOINT -o model.onnx [--table-bits=16|8|4|2] [--weight-bits=8|4|2]
                           [--k=10] [--all-scores] [--tokens=False] [--data_path=FOLDER]
   recbole-compress recommend model.onnx --items="TOKEN TOKEN" [--k=10] [--exclude-history]
+                             [--candidates="TOKEN TOKEN"]
   recbole-compress demo model.onnx -o site/ [--items=FILE.item] [--runtime=FOLDER]
-  recbole-compress evaluate FILE [--data_path=FOLDER] [--card_path=FILE] [--key=value ...]
+  recbole-compress evaluate FILE [--data_path=FOLDER] [-o CARD.json] [--key=value ...]
   recbole-compress synthetic CHECKPOINT [--data_path=FOLDER] [--key=value ...]
   recbole-compress compare --models=CpRecNextItNet,SASRec,Pop --datasets=ml-100k
                            [--seeds=2020,2021] [--key=value ... for all runs]
@@ -162,6 +164,19 @@ COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
 }
 
 
+def _usage_of(command: str) -> str:
+    """The paragraphs of the usage that begin with this command, what is said of all below them."""
+    first, *paragraphs = re.split(r"\n(?=\n|  recbole-compress )", USAGE)
+    names = (f"  recbole-compress {command} ", f"  recbole-compress [{command}] ")
+    what = (COMMANDS[command].__doc__ or "").strip()
+    return "\n".join(
+        [
+            f"{first.splitlines()[0]}\n\n{command}: {what}\n",
+            *(paragraph for paragraph in paragraphs if paragraph.startswith(names)),
+        ]
+    )
+
+
 def _speaks_for_all() -> bool:
     """Whether this process is the one that prints; without torch it is alone."""
     try:
@@ -182,7 +197,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE)
         return 0
+    if arguments == ["--version"]:
+        print(__version__)
+        return 0
     command = "run" if arguments[0].startswith("-") else arguments.pop(0)
+    if command in COMMANDS and {"-h", "--help"} & set(arguments):
+        print(_usage_of(command))
+        return 0
     try:
         if command not in COMMANDS:
             raise RecBoleCompressError(f"command {command!r}: {did_you_mean(command, COMMANDS)}")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from recbole_compress.config import Config
 from recbole_compress.distributed.place import started_by_torchrun
+from recbole_compress.distributed.settings import KEYS_OF_A_LAUNCH
 from recbole_compress.errors import CheckpointError, ConfigError
 from recbole_compress.quick_start.evaluate import evaluate_file
 from recbole_compress.quick_start.quantize import SPEC_KEYS, quantize_checkpoint, spec_of
 from recbole_compress.reports.card import card_path_for
 from recbole_compress.trainers.checkpoint import load_checkpoint
+from recbole_compress.trainers.datafree_settings import DataFreeSettings
 from recbole_compress.trainers.quantization_recipes import recipe_named
 
 __all__ = ["check_data_free", "quantized_and_evaluated"]
@@ -19,6 +22,8 @@ __all__ = ["check_data_free", "quantized_and_evaluated"]
 _OF_QUANTIZATION = {*SPEC_KEYS, "quantization_recipe", "full_precision_path"}
 # Keys of this run that the full-precision model's checkpoint answers itself.
 _OF_THE_MODEL = {"model", "dataset", "data_free_quantization", "full_precision_path", "resume"}
+# Keys of its training alone: the rest is done in one process.
+_OF_ITS_TRAINING = {"nproc", *KEYS_OF_A_LAUNCH}
 
 
 def check_data_free(config: Config) -> None:
@@ -40,6 +45,7 @@ def check_data_free(config: Config) -> None:
         return
     spec_of(config)
     recipe_named(config["quantization_recipe"])
+    DataFreeSettings.of(config)
     if started_by_torchrun():
         raise ConfigError(
             f"model=DFQ{name}: under torchrun, train --model={name} and then run "
@@ -66,7 +72,10 @@ def quantized_and_evaluated(config: Config, full: dict[str, Any] | None) -> dict
         As :func:`~recbole_compress.quick_start.quick_start.run_recbole_compress`.
     """
     given = config.external_config_dict
-    settings = {key: value for key, value in given.items() if key not in _OF_THE_MODEL}
+    apart = {*_OF_THE_MODEL, *_OF_ITS_TRAINING}
+    settings = {key: value for key, value in given.items() if key not in apart}
+    # What an interruption leaves is no checkpoint of the full-precision training.
+    settings["checkpoint_dir"] = os.path.join(str(config["checkpoint_dir"]), "quantization")
     path = str(full["checkpoint"] if full else config["full_precision_path"])
     done = quantize_checkpoint(path, **settings)
     card_path = settings.pop("card_path", None) or card_path_for(done.path)

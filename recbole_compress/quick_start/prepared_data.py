@@ -3,6 +3,8 @@
 from recbole.data import get_dataloader
 from recbole.data.utils import create_samplers
 
+from recbole_compress.errors import ConfigError
+
 __all__ = ["prepare_data"]
 
 
@@ -10,8 +12,17 @@ def prepare_data(config, dataset):
     """Split ``dataset`` into train, valid and test loaders, as RecBole's ``data_preparation`` does.
 
     RecBole's own would first unpickle whatever lies at a default path; this never does.
+
+    Raises:
+        ConfigError: More recommendations asked for than there are items.
     """
     splits = dataset.build()
+    most = max(config["topk"] or [0])
+    if most >= dataset.item_num:
+        raise ConfigError(
+            f"topk={config['topk']}: {config['dataset']} has {dataset.item_num - 1} items after "
+            f"filtering; choose numbers up to that"
+        )
     samplers = create_samplers(config, dataset, splits)
     return tuple(
         get_dataloader(config, phase)(

@@ -238,5 +238,10 @@ def _form(config: Config, path: str, state: dict[str, Any]) -> dict[str, Any]:
                 f"{key}={ours}: pretrained={path} has {key}={value}; leave {key} out, or pre-train "
                 "another model"
             )
+    if its_config["dataset"] == config["dataset"]:
+        raise ConfigError(
+            f"pretrained={path}: was trained on {config['dataset']}, the target itself, and may "
+            "have seen what the result is tested on; pre-train on another data set"
+        )
     del form["model"]
     return form

@@ -120,6 +120,8 @@ def ignore_warnings_of_recbole() -> None:
 def _train_and_report(
     config: Config, saved: bool, after_evaluation: Callable[[int, float], None] | None
 ) -> dict[str, Any]:
+    if config["data_free_quantization"]:  # the run's own files are those of the quantized model
+        config["card_path"] = config["ranks_path"] = None
     for first_phase in (train_teacher, pretrain):
         first_phase(config, lambda its_config: _train_and_report(its_config, True, None))
     place = here()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -114,7 +115,8 @@ def load_teacher(config: Config, train_split: Any) -> Any:
             "with the same filters"
         )
     settings = settings_of_checkpoint(state, config)
-    settings |= {"dataset": config["dataset"], "data_path": config["data_path"]}
+    # Config appends the data set's name to its folder's.
+    settings |= {"dataset": config["dataset"], "data_path": os.path.dirname(config["data_path"])}
     its_config = Config(config_dict=settings)
     _check_fit(f"teacher_path={path}", its_config, config)
     return model_of(its_config, train_split, state, f"teacher_path={path}")

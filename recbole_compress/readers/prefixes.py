@@ -25,7 +25,7 @@ class Prefixes(SequenceReader):
         reader = cls(model, trial.trims)
         if not trial.agrees(lambda: trial.at_ends(reader), trial.expected):
             return None
-        some = torch.tensor([[1, model.n_items - 1]] * len(trial.expected))
+        some = torch.tensor([[1, model.n_items - 1]] * len(trial.expected), device=reader.device)
         ends = reader.ends(trial.sequences)
         wanted = trial.expected.gather(1, some - 1)
         return reader if trial.agrees(lambda: ends.item_scores(ends.states, some), wanted) else None

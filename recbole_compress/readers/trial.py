@@ -36,7 +36,8 @@ class Trial:
     @cached_property
     def sequences(self) -> Sequences:
         generator = torch.Generator().manual_seed(0)
-        longest = min(self.model.max_seq_length, 7)
+        # Shorter than what the model reads, or nothing would be said of the padding.
+        longest = max(1, min(self.model.max_seq_length - 1, 7))
         item_seq = torch.randint(1, self.model.n_items, (6, longest), generator=generator)
         lengths = torch.tensor([longest, 2, max(1, longest - 1), 1, longest, max(1, longest // 2)])
         lengths = lengths.clamp(max=longest)

@@ -14,6 +14,7 @@ from torch import nn
 
 from recbole_compress.data.train_sequences import train_sequences
 from recbole_compress.datafree import Sequences, sample_sequences
+from recbole_compress.distributed.settings import world_size_of
 from recbole_compress.errors import ConfigError
 from recbole_compress.quantization import calibrating, quantize_
 from recbole_compress.readers import as_reader, reader_like
@@ -40,6 +41,10 @@ def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[Any], QuantizationWo
                 "than it recommends, so no sequences can be made with it; take ptq"
             )
         settings = DataFreeSettings.of(config)
+        if world_size_of(config.final_config_dict) > 1:
+            raise ConfigError(
+                f"nproc={config['nproc']}: the data-free recipes run in one process; leave it out"
+            )
         if config["df_resume"]:
             load_checkpoint(config["df_resume"])  # a wrong name is known before anything is done
         arguments: dict[str, Any] = {}

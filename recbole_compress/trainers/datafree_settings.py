@@ -6,41 +6,40 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_compress.datafree import Candidates, SamplingSettings
-from recbole_compress.distributed.settings import world_size_of
 from recbole_compress.errors import ConfigError
+from recbole_compress.limits import ABOVE_ZERO, SHARE, Limit, check_limits
 
 __all__ = ["DataFreeSettings", "Discrepancy", "Game"]
 
-_AT_LEAST: dict[str, float] = {
-    "df_epochs": 1,
-    "df_batch_size": 1,
-    "df_sequences": 1,
-    "df_pool_epochs": 1,
-    "df_valid_sequences": 1,
-    "df_stopping_step": 0,
-    "df_min_length": 1,
-    "df_candidates_above": 0,
-    "df_top_candidates": 1,
-    "df_tail_candidates": 1,
-    "df_grid_rate": 0,
-    "df_negative_weight": 0,
-    "df_ranking_weight": 0,
-    "df_similarity_weight": 0,
-    "df_ranking_items": 1,
-    "df_ranking_stride": 1,
-    "df_similarity_items": 2,
-    "df_gumbel_items": 1,
-    "df_student_steps": 1,
-    "df_generator_steps": 0,
-    "df_warmup_epochs": 0,
+_LIMITS = {
+    "df_epochs": Limit(1),
+    "df_batch_size": Limit(1),
+    "df_sequences": Limit(1),
+    "df_pool_epochs": Limit(1),
+    "df_valid_sequences": Limit(1),
+    "df_stopping_step": Limit(0),
+    "df_min_length": Limit(1),
+    "df_candidates_above": Limit(0),
+    "df_top_candidates": Limit(1),
+    "df_tail_candidates": Limit(1),
+    "df_grid_rate": Limit(0),
+    "df_negative_weight": Limit(0),
+    "df_ranking_weight": Limit(0),
+    "df_similarity_weight": Limit(0),
+    "df_ranking_items": Limit(1),
+    "df_ranking_stride": Limit(1),
+    "df_similarity_items": Limit(2),
+    "df_gumbel_items": Limit(1),
+    "df_student_steps": Limit(1),
+    "df_generator_steps": Limit(0),
+    "df_warmup_epochs": Limit(0),
+    "df_learning_rate": ABOVE_ZERO,
+    "df_generator_learning_rate": ABOVE_ZERO,
+    "df_temperature": ABOVE_ZERO,
+    "df_kl_temperature": ABOVE_ZERO,
+    "df_gumbel_temperature": ABOVE_ZERO,
+    "df_epsilon": SHARE,
 }
-_ABOVE_ZERO = (
-    "df_learning_rate",
-    "df_generator_learning_rate",
-    "df_temperature",
-    "df_kl_temperature",
-    "df_gumbel_temperature",
-)
 
 
 @dataclass(frozen=True)
@@ -98,23 +97,12 @@ class DataFreeSettings:
         """Read a config.
 
         Raises:
-            ConfigError: A number outside its range, or a run of several processes.
+            ConfigError: A number outside its range.
         """
-        for key, least in _AT_LEAST.items():
-            if config[key] < least:
-                raise ConfigError(f"{key}={config[key]}: choose {least} or more")
-        for key in _ABOVE_ZERO:
-            if config[key] <= 0:
-                raise ConfigError(f"{key}={config[key]}: choose a number above 0")
-        if not 0 <= config["df_epsilon"] <= 1:
-            raise ConfigError(f"df_epsilon={config['df_epsilon']}: choose a number from 0 to 1")
+        check_limits(config, _LIMITS)
         betas = tuple(config["df_betas"])
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise ConfigError(f"df_betas={list(betas)}: choose two numbers from 0 to below 1")
-        if world_size_of(config.final_config_dict) > 1:
-            raise ConfigError(
-                f"nproc={config['nproc']}: the data-free recipes run in one process; leave it out"
-            )
         return cls(
             objective=config["df_objective"],
             kl_temperature=config["df_kl_temperature"],

@@ -324,7 +324,8 @@ def _best(reading: Reading, n_items: int) -> Tensor:
 
 
 def _without_dropout(model: nn.Module) -> None:
-    """Two models are to be compared, not two dropouts; quantizers stay in training mode."""
+    """Two models are to be compared, not two dropouts, be they modules or functions."""
+    model.eval()
     for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.eval()
+        if isinstance(module, nn.RNNBase) and next(module.parameters()).is_cuda:
+            module.train()  # cuDNN has no gradients of evaluation

@@ -8,11 +8,18 @@ from typing import Any
 from recbole_compress.distributed.place import here
 from recbole_compress.distributed.settings import world_size_of
 from recbole_compress.errors import ConfigError
+from recbole_compress.limits import ABOVE_ZERO, SHARE, Limit, check_limits
 
 __all__ = ["DistillationSettings"]
 
-_WEIGHTS = ("kd_soft_target_weight", "kd_contrastive_weight", "kd_predictive_weight")
-_TEMPERATURES = ("kd_temperature", "kd_contrastive_temperature")
+_LIMITS = {
+    "kd_soft_target_weight": SHARE,
+    "kd_contrastive_weight": Limit(0),
+    "kd_predictive_weight": Limit(0),
+    "kd_temperature": ABOVE_ZERO,
+    "kd_contrastive_temperature": ABOVE_ZERO,
+    "kd_hot_fraction": SHARE,
+}
 
 
 @dataclass(frozen=True)
@@ -39,15 +46,7 @@ class DistillationSettings:
             ConfigError: A weight, temperature or fraction outside its range, or sums asked for in
                 a run of several processes.
         """
-        for key in _WEIGHTS:
-            if config[key] < 0:
-                raise ConfigError(f"{key}={config[key]}: choose 0 or more; 0 switches it off")
-        for key in _TEMPERATURES:
-            if config[key] <= 0:
-                raise ConfigError(f"{key}={config[key]}: choose a number above 0, such as 1.0")
-        for key in ("kd_soft_target_weight", "kd_hot_fraction"):
-            if not 0 <= config[key] <= 1:
-                raise ConfigError(f"{key}={config[key]}: choose a number from 0 to 1")
+        check_limits(config, _LIMITS)
         settings = config.final_config_dict
         if config["kd_reduction"] == "sum" and max(here().world_size, world_size_of(settings)) > 1:
             raise ConfigError(

@@ -45,7 +45,7 @@ def restore(state: dict[str, Any], generator: torch.Generator | None = None) -> 
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(state["torch"].cpu())
     if torch.cuda.is_available() and state["cuda"]:
         torch.cuda.set_rng_state_all([cuda.cpu() for cuda in state["cuda"]])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from recbole_compress.distillation import Side
 from recbole_compress.errors import ConfigError
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
+from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.models import CompressedRecommender
 from recbole_compress.models.compressed_recommender import TrainingRows
 
@@ -64,7 +65,8 @@ class _CompressedTeacher(Teacher):
 
     @torch.no_grad()
     def answer(self, rows: TrainingRows, with_side: bool) -> tuple[Scores, Side | None]:
-        sessions = self.model.training_states(rows)
+        # Scored outside autocast, whatever the states were made in.
+        sessions = full_precision(self.model.training_states(rows))
 
         def scores(which: slice) -> Tensor:
             return self.model.item_head.scores(sessions[which])

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_compress.errors import ConfigError
+from recbole_compress.limits import Limit, check_limits
 
 __all__ = ["TransferSettings"]
+
+_LIMITS = {"adapter_size": Limit(1), "sampled_candidates": Limit(0), "split_seed": Limit(0)}
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,7 @@ class TransferSettings:
         Raises:
             ConfigError: A number outside its range, or settings that contradict each other.
         """
-        for key, lowest in (("adapter_size", 1), ("sampled_candidates", 0), ("split_seed", 0)):
-            if config[key] < lowest:
-                raise ConfigError(f"{key}={config[key]}: choose {lowest} or more")
+        check_limits(config, _LIMITS)
         arguments = config["eval_args"]
         modes = set(arguments["mode"].values())
         if modes != {"full"}:

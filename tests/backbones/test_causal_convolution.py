@@ -12,6 +12,20 @@ from torch.nn import functional as F
 from recbole_compress.backbones import CausalConvolution
 
 
+def test_a_fused_optimizers_step_is_seen():
+    """It changes weights without torch noting it; a single row is read with a kept kernel."""
+    convolution = CausalConvolution(3, 3, 2)
+    optimizer = torch.optim.Adam(convolution.parameters(), lr=0.1, fused=True)
+    x = torch.randn(2, 4, 3)
+    for _ in range(2):
+        convolution.train()
+        convolution(x).square().sum().backward()
+        optimizer.step()
+        convolution.eval()
+        with torch.no_grad():
+            torch.testing.assert_close(convolution(x[:1]), convolution(x)[:1])
+
+
 def reference(x, weight, bias, dilation):
     left_padded = F.pad(x.transpose(1, 2), ((weight.shape[2] - 1) * dilation, 0))
     return F.conv1d(left_padded, weight, bias, dilation=dilation).transpose(1, 2)

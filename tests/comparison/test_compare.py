@@ -222,6 +222,20 @@ def test_a_killed_run_is_resumed_not_begun_anew(folder, monkeypatch):
         torch.testing.assert_close(cut_end["state_dict"][name], weight, rtol=0, atol=0)
 
 
+def test_a_quantized_model_is_an_entry_like_others(folder, started):
+    own = {**RUNS["gru"], "quantization_recipe": "ptq", "table_bits": 4}
+    entries = {"gru": RUNS["gru"], "4 bits": {**own, "model": "DFQGRU4Rec"}}
+    path = write_experiment(folder, runs=entries)
+    assert main(["compare", path, "--seeds=1"]) == 0
+    of_full, of_quantized = (run["card"] for run in document_in(folder)["runs"])
+    assert of_quantized["model"] == "DFQGRU4Rec"
+    assert of_quantized["size_bytes"]["total"] < of_full["size_bytes"]["total"] / 2
+    files = runs.RunFiles(folder / "runs/compare/exp/runs/tiny/4-bits-1")
+    assert str(files.checkpoint()).endswith(".quantized.pth")
+    # What a run that was cut off would train on is the full-precision model.
+    assert files.resumable() == Path(str(files.checkpoint()).replace(".quantized", ""))
+
+
 def test_a_run_takes_the_checkpoint_of_another(folder, started, capsys):
     small = {"embedding_size": 8, "hidden_size": 8}
     entries = {

@@ -163,10 +163,26 @@ def test_the_command_line_of_the_process_is_left_alone(monkeypatch):
         ("--eval_args={'mode': 'best'}", "best"),
         ("--repeatable=False", "repeatable"),
         ("--metrics=['NDCG','AUC']", "same time"),
+        ("--learning_rate=-0.1", "learning_rate=-0.1: choose a number above 0"),
+        ("--train_batch_size=0", "train_batch_size=0: choose 1 or more"),
+        ("--hidden_dropout_prob=1.5", "hidden_dropout_prob=1.5: choose a number from 0 to 1"),
+        ("--MAX_ITEM_LIST_LENGTH=0", "MAX_ITEM_LIST_LENGTH=0: choose 1 or more"),
+        ("--epochs=-1", "epochs=-1: choose 0 or more"),
     ],
 )
 def test_recboles_own_complaints_come_as_one_line(argument, fault):
     assert fault in refusal(argument)
+
+
+def test_eval_args_without_an_order_keep_that_of_sequences():
+    """RecBole fills in a random order and then refuses it."""
+    whole = make("--eval_args={'mode': 'uni100'}")["eval_args"]
+    assert whole["order"] == "TO" and whole["split"] == {"LS": "valid_and_test"}
+    assert whole["mode"] == {"valid": "uni100", "test": "uni100"}
+    split = make("--eval_args={'split': {'RS': [8, 1, 1]}}")["eval_args"]
+    assert split["order"] == "TO" and split["split"] == {"RS": [8, 1, 1]}
+    # With an order it is a whole of RecBole's, whose split is another.
+    assert make("--eval_args={'order': 'TO'}")["eval_args"]["split"] == {"RS": [0.8, 0.1, 0.1]}
 
 
 def test_it_pickles_and_holds_what_recboles_holds():

@@ -137,6 +137,20 @@ def test_split_files_keep_the_newest_items_and_each_target_once(tmp_path):
     assert (counts["a"], counts["b"], counts["x"], counts["h"]) == (1, 2, 1, 1)
 
 
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"USER_ID_FIELD": "user"}, r"no column 'user' \(USER_ID_FIELD\).*--USER_ID_FIELD="),
+        ({"ITEM_ID_FIELD": "sku"}, r"no column 'sku' \(ITEM_ID_FIELD\).* has user_id, item_id"),
+        ({"load_col": {"inter": ["user_id"]}}, "no column 'item_id'.* add item_id to load_col"),
+    ],
+)
+def test_a_column_that_is_not_there(tmp_path, settings, message):
+    path = write_interactions(tmp_path, "named", SEQUENCES)
+    with pytest.raises(DataError, match=message):
+        SequenceDataset(make_config(path, "named", **settings))
+
+
 def test_missing_time_missing_file_empty_file(tmp_path):
     path = write_interactions(tmp_path, "timeless", SEQUENCES, times=False)
     config = make_config(path, "timeless", load_col={"inter": ["user_id", "item_id"]})

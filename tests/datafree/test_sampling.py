@@ -60,7 +60,7 @@ def test_first_items(start):
 
 def test_padding_lengths_and_repeats():
     model = chain(n_items=15)
-    settings = SamplingSettings(min_length=3, repeats=False)
+    settings = SamplingSettings(min_length=3, lengths="uniform", repeats=False)
     made = sample_sequences(model, 300, settings, chance(), batch_size=64)
     column = torch.arange(made.item_seq.shape[1])
     inside = column < made.lengths.unsqueeze(1)
@@ -70,6 +70,9 @@ def test_padding_lengths_and_repeats():
         assert len(set(row[:length].tolist())) == length
     longest = sample_sequences(model, 5, SamplingSettings(lengths="longest"), chance())
     assert (longest.lengths == 12).all()
+    mixed = sample_sequences(model, 400, SamplingSettings(lengths="mixed"), chance())
+    assert 0.45 < (mixed.lengths == 12).float().mean() < 0.66  # a half, and an 8th of the other
+    assert mixed.lengths.min() == 5
 
 
 def test_without_repeats_no_sequence_is_longer_than_the_catalogue():

@@ -110,7 +110,7 @@ def test_of_a_longer_sequence_the_newest_items_are_read(tmp_path, name, settings
 
 
 @pytest.mark.parametrize("name", ["CpRecNextItNet", "CpRecGRU4Rec"])
-@pytest.mark.parametrize("bits", [8, 4, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("bits", [8, 4, pytest.param(2, marks=pytest.mark.slow), 1])
 def test_a_quantized_file_holds_the_models_integers(tmp_path, name, bits) -> None:
     _, model = made(name, item_embedding="dense", item_head="tied")
     quantized = quantized_copy(model, bits, bits)

@@ -11,7 +11,8 @@ import sys
 
 import pytest
 
-from recbole_compress.quick_start.command_line import main
+from recbole_compress._version import __version__
+from recbole_compress.quick_start.command_line import COMMANDS, main
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from tests.conftest import write_interactions
 
@@ -51,6 +52,26 @@ def test_every_evaluation_mode_of_recbole(arguments, mode):
     assert main(["--model=CpRecNextItNet", *arguments, eval_args, "--card_path=card.json"]) == 0
     with open("card.json") as file:
         assert 0 <= json.load(file)["metrics"]["test"]["ndcg@10"] <= 1
+
+
+def test_more_recommendations_than_items_are_refused_before_training(arguments, capsys):
+    assert main(["--model=CpRecNextItNet", *arguments, "--topk=[10,50]"]) == 2
+    assert "topk=[10, 50]: tiny has 41 items" in capsys.readouterr().err
+
+
+def test_help_of_every_command(capsys):
+    for command in COMMANDS:
+        assert main([command, "--help"]) == 0
+        said = capsys.readouterr().out
+        assert f"{command}: " in said and said.count("recbole-compress ") > 1
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_the_readmes_import():
+    from recbole_compress.quick_start import run_recbole_compress as named_there
+
+    assert named_there is run_recbole_compress
 
 
 def test_the_script_runs_from_another_folder(arguments):

@@ -203,6 +203,25 @@ def test_a_dfq_name_trains_quantizes_and_evaluates(trained, in_tmp):
     assert second["card"]["training"]["epochs"] is None  # not trained in this run
 
 
+def test_a_quantization_that_fails_leaves_no_card_of_another_model(trained, in_tmp, monkeypatch):
+    data = os.path.dirname(load_checkpoint(trained("SASRec"))["config"]["data_path"])
+    settings = {**QUICK, **SMALL["SASRec"], "data_path": data, "card_path": "run.card.json"}
+
+    class Failed(Exception):
+        pass
+
+    def fails(*_, **__):
+        raise Failed
+
+    module = "recbole_compress.quick_start.data_free.quantize_checkpoint"
+    monkeypatch.setattr(module, fails)
+    with pytest.raises(Failed):
+        run_recbole_compress(
+            "DFQSASRec", "tiny", config_dict={**settings, "ranks_path": "run.ranks.npz"}
+        )
+    assert not os.path.exists("run.card.json") and not os.path.exists("run.ranks.npz")
+
+
 def test_dfq_of_one_of_ours(trained, in_tmp):
     data = os.path.dirname(load_checkpoint(trained("TTSASRec"))["config"]["data_path"])
     arguments = [f"--data_path={data}", "--epochs=1", "--MAX_ITEM_LIST_LENGTH=6", "--tt_ranks=4"]

@@ -44,6 +44,8 @@ def refused(capsys, arguments, *parts, code=2):
         (["--wieght-bits=4"], ["wieght_bits", "unknown key"]),
         (["--range-finder=best"], ["range_finder='best'"]),
         (["--overrides={'*': {'bit': 3}}"], ["'bit'", "did you mean 'bits'"]),
+        (["--overrides={'*': 3}"], ["'*': 3", "{'bits': 3}"]),
+        (["--overrides={'item_emb': {'bits': 3}}"], ["'item_emb'", "item_embedding.weight"]),
         (["-o"], ["names no file"]),
         (["-o", "full.pth"], ["full.pth", "choose another -o"]),
     ],
@@ -142,6 +144,7 @@ def test_a_dfq_name_refuses_before_it_trains(in_tmp, capsys, alone):
     start = ["--model=DFQSASRec", "--dataset=tiny"]
     refused(capsys, [*start, "--weight_bits=12"], "weight_bits=12")
     refused(capsys, [*start, "--quantization_recipe=x"], "quantization_recipe='x'")
+    refused(capsys, [*start, "--df_epochs=0"], "df_epochs=0: choose 1 or more")
     refused(capsys, ["--model=DFQSASRek", "--dataset=tiny"], "did you mean")
     path = alone("GRU4Rec")
     refused(capsys, [*start, f"--full_precision_path={path}"], "is of model 'GRU4Rec'")

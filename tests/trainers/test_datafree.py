@@ -165,8 +165,15 @@ def test_validation_is_repeatable_and_counts_every_held_out_sequence(path):
     assert len(sequences.lengths) == len(reading.states) == len(best) == 100
 
 
-def test_training_compares_models_and_not_dropouts(path):
-    trainer = Case(path, hidden_dropout_prob=0.5).trainer(SelfSampleTrainer)
+@pytest.mark.parametrize(
+    "model, dropouts",
+    [
+        ("SASRec", {"hidden_dropout_prob": 0.5}),
+        ("CpRecSASRec", {"attn_dropout_prob": 0.5}),  # no module: an argument of torch's attention
+    ],
+)
+def test_training_compares_models_and_not_dropouts(path, model, dropouts):
+    trainer = Case(path, model, **dropouts).trainer(SelfSampleTrainer)
     losses = []
     loss = trainer.loss
 

@@ -215,6 +215,14 @@ def test_gradients_flow_to_the_student_only(settings, trainers, with_split, targ
     assert all(weight.grad is None for weight in trainer.teacher.model.parameters())
 
 
+@pytest.mark.parametrize("teacher", [None, {"model": "CpRecGRU4Rec"}, STOCK])
+def test_in_short_floats(settings, trainers, with_split, teacher):
+    """Scores are made outside autocast, from states of within."""
+    trainer, batch = ready(settings, trainers, teacher=teacher)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert all(torch.isfinite(part) for part in trainer.distillation_loss(batch))
+
+
 def test_weights_switch_each_part_off_and_scale_it(settings, trainers, with_split):
     trainer, batch = ready(settings, trainers)
     trainer.model.eval()

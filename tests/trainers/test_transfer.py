@@ -193,6 +193,9 @@ def test_a_checkpoint_decides_the_form_and_knows_its_source(settings, trainers):
         run(settings, "TTSASRec", pretrained=path)
     with pytest.raises(ConfigError, match="source_dataset=ml-100k-target: pretrained"):
         run(settings, pretrained=path, source_dataset="ml-100k-target", dataset="ml-100k-source")
+    with pytest.raises(ConfigError, match="was trained on ml-100k-source, the target itself"):
+        own = {key: value for key, value in settings.items() if key != "source_dataset"}
+        run(own, pretrained=path, dataset="ml-100k-source")
     same = run(settings, pretrained=again["checkpoint"], epochs=1, fine_tune="adapters")
     assert same["card"]["files"]["pretrained"] == path  # the pre-training of that run
     assert same["test_result"] == first["test_result"]

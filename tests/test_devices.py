@@ -1,0 +1,90 @@
+"""Nothing is left on the CPU when a model lies on a GPU; told without one."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from recbole.data.interaction import Interaction
+
+from recbole_compress.datafree import Sequences, item_divergence, sample_sequences
+from recbole_compress.quantization import QuantizationSpec, calibrating, quantize_
+from recbole_compress.readers import as_reader, reader_like
+from recbole_compress.trainers import random_state
+from tests.pretended_gpu import GPU, DifferentDevices, PretendedGPU, moved
+from tests.quantization.models import LENGTH, N_ITEMS, OURS, STOCK, VARIANTS, made
+
+
+@pytest.fixture
+def gpu():
+    with PretendedGPU():
+        yield
+
+
+def batch_for(model, n=4):
+    lengths = torch.tensor([LENGTH, 1, 3, 2])[:n]
+    items = torch.randint(1, N_ITEMS, (n, LENGTH)) * (torch.arange(LENGTH) < lengths[:, None])
+    fields = {model.ITEM_SEQ: items, model.ITEM_SEQ_LEN: lengths, model.ITEM_ID: items[:, 0]}
+    return Interaction({name: tensor.to(GPU) for name, tensor in fields.items()})
+
+
+def test_the_pretended_gpu_refuses_what_a_real_one_does(gpu):
+    there, here = torch.ones(3, device="cuda"), torch.ones(3)
+    assert there.device == GPU and (2 * there).is_cuda and there.cpu().device.type == "cpu"
+    assert there[torch.tensor([0])].is_cuda and (there + torch.tensor(1.0)).is_cuda
+    for wrong in (
+        lambda: there + here,
+        lambda: here[torch.zeros(1, dtype=torch.long, device="cuda")],
+        lambda: there.exp().numpy(),
+        lambda: torch.rand(2, device="cuda", generator=torch.Generator()),
+        lambda: torch.zeros_like(there).gather(0, torch.tensor([1])),
+    ):
+        with pytest.raises(DifferentDevices):
+            wrong()
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("variant", ["as it is", *VARIANTS])
+def test_our_models_train_and_recommend(gpu, name, variant):
+    if name == "TTSASRec" and variant != "as it is":
+        pytest.skip("its table is another")
+    _, model = made(name, **VARIANTS.get(variant, {}))
+    moved(model).train()
+    batch = batch_for(model)
+    model.calculate_loss(batch).backward()
+    model.eval()
+    with torch.no_grad():
+        assert model.full_sort_predict(batch).device == GPU
+        assert model.predict(batch).device == GPU
+        for n in (4, 1):
+            assert model.topk(batch_for(model, n), 5)[1].device == GPU
+
+
+@pytest.mark.parametrize("name", [*STOCK, *OURS])
+@pytest.mark.parametrize("activation_range", ["dynamic", "static"])
+def test_models_are_quantized_without_data(gpu, name, activation_range):
+    _, model = made(name)
+    expected = type(as_reader(model)).__name__
+    quantized = moved(copy.deepcopy(model))
+    teacher = as_reader(moved(model))
+    assert type(teacher).__name__ == expected
+    spec = QuantizationSpec(4, 2, 8, activation_range=activation_range, learn_steps=True)
+    quantize_(quantized, spec)
+    student = reader_like(teacher, quantized)
+    sequences = sample_sequences(teacher, 6)
+    assert sequences.item_seq.device.type == "cpu"
+    with torch.no_grad(), calibrating(quantized):
+        asked = student.ends(sequences)
+        asked.scores(asked.states)
+    places = teacher.places(Sequences(*sequences))
+    with torch.no_grad():
+        wanted = teacher.read(places)
+    item_divergence(student.read(places), wanted, N_ITEMS).backward()
+
+
+def test_an_interrupted_run_takes_its_chance_up_again(gpu):
+    state = random_state.capture()
+    name, keys, *rest = state["numpy"]
+    state["numpy"] = [name, keys.to(GPU), *rest]  # where a checkpoint's tensors are loaded to
+    random_state.restore(state)
