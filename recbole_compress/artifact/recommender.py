@@ -151,7 +151,8 @@ class Recommender:
             near = difflib.get_close_matches(token, known[:20_000], n=1) or known[:1]
             raise ArtifactError(
                 f"unknown item {token!r}: the model knows {len(known)} items, "
-                f"such as {near[0]!r}; leave unknown items out of the history"
+                f"such as {near[0]!r}; leave unknown ones out"
+                + ("; a space stands between two items" if "," in token else "")
             )
         return self._id_of[token]
 

@@ -128,8 +128,9 @@ def _dataset(
     found: Sequence[tuple[CheckedRun, RunFiles, dict[str, Any]]],
     latency: Mapping[str, Any],
 ) -> dict[str, Any]:
+    reference = experiment.reference_of(dataset)
     if not found:
-        return {"metric": None, "shown": [], "entries": {}}
+        return {"metric": None, "shown": [], "reference": reference, "entries": {}}
     metric = found[0][0].valid_metric
     available = found[0][2]["metrics"]["test"] or {}
     shown = shown_metrics(available, metric)
@@ -148,11 +149,17 @@ def _dataset(
     for entry, records in ranks.items():
         entries[entry]["popularity"] = _by_popularity(records, tested)
         entries[entry]["against_reference"] = _against(
-            per_user.get(entry), per_user.get(experiment.reference or ""), tested
+            per_user.get(entry), per_user.get(reference or ""), tested
         )
     for entry in entries:
         entries[entry]["latency_in_turns_ms"] = latency.get(entry)
-    return {"metric": metric, "shown": shown, "entries": entries, **_rows(ranks)}
+    return {
+        "metric": metric,
+        "shown": shown,
+        "reference": reference,
+        "entries": entries,
+        **_rows(ranks),
+    }
 
 
 def _entry(cards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

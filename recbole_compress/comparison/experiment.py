@@ -66,8 +66,14 @@ class Experiment:
     datasets: Mapping[str, Mapping[str, Any]]
     seeds: Sequence[int]
     runs: Mapping[str, Mapping[str, Any]]
-    reference: str | None
+    reference: str | Mapping[str, str] | None
     common: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def reference_of(self, dataset: str) -> str | None:
+        """The entry that the others on this data set are tested against, if there is one."""
+        if isinstance(self.reference, Mapping):
+            return self.reference.get(dataset)
+        return self.reference
 
     def planned(self) -> list[Planned]:
         """Every run, data set by data set, the first seed of all entries before the second."""
@@ -119,7 +125,8 @@ class Experiment:
             chosen = dataclasses.replace(chosen, reference=reference)
             chosen._check_reference("--reference")
         if only is not None:
-            kept = [*names_among(only, self.runs, "--only"), chosen.reference]
+            references = [chosen.reference_of(dataset) for dataset in chosen.datasets]
+            kept = [*names_among(only, self.runs, "--only"), *references]
             for name in kept:  # it grows
                 kept += self.runs[name].get("checkpoints", {}).values() if name else []
             chosen = dataclasses.replace(
@@ -136,9 +143,14 @@ class Experiment:
         return chosen
 
     def _check_reference(self, where: str) -> None:
-        if self.reference is not None and self.reference not in self.runs:
-            hint = did_you_mean(str(self.reference), self.runs)
-            raise ConfigError(f"{where}: {self.reference!r} is no entry; {hint}")
+        given = self.reference if isinstance(self.reference, Mapping) else {"": self.reference}
+        for dataset, name in given.items():
+            if dataset and dataset not in self.datasets:
+                hint = did_you_mean(str(dataset), self.datasets)
+                raise ConfigError(f"{where}: {dataset!r} is no data set here; {hint}")
+            if name is not None and name not in self.runs:
+                hint = did_you_mean(str(name), self.runs)
+                raise ConfigError(f"{where}: {name!r} is no entry; {hint}")
 
 
 def experiment_of_models(models: str, datasets: str | None, seeds: str | None) -> Experiment:
@@ -172,8 +184,8 @@ def read_experiment(path: str | Path) -> Experiment:
     from name to the settings of that data set), ``seeds``, ``runs`` (a mapping from entry to
     settings, ``model`` among them, if wanted ``datasets`` and ``seeds`` that restrict the entry,
     and ``checkpoints``, a mapping such as ``{teacher_path: NAME}`` to an entry above it) and
-    ``reference`` (the entry that the others are tested against). ``dataset`` among the shared
-    settings stands for ``datasets`` of one.
+    ``reference`` (the entry that the others are tested against, or a mapping from data set to
+    entry). ``dataset`` among the shared settings stands for ``datasets`` of one.
 
     Raises:
         ConfigError: Not yaml, or not of that form; says where.

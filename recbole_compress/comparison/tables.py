@@ -74,7 +74,7 @@ def _dataset_parts(document: Mapping[str, Any], name: str, dataset: Mapping[str,
     missing = [each for each in document["missing"] if each["dataset"] == name]
     parts = []
     if dataset["entries"]:
-        parts += [_about_rows(dataset), _accuracy(document, dataset), _cost(document, dataset)]
+        parts += [_about_rows(dataset), _accuracy(dataset), _cost(dataset)]
     if missing:
         lines = [f"- {each['entry']}, seed {each['seed']}: {each['reason']}" for each in missing]
         parts.append("Missing:\n\n" + "\n".join(lines))
@@ -104,9 +104,9 @@ def _shares(dataset: Mapping[str, Any]) -> dict[str, float]:
     return {group: popularity[group]["share_of_rows"] for group in GROUPS}
 
 
-def _accuracy(document: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
+def _accuracy(dataset: Mapping[str, Any]) -> str:
     metric, shown = dataset["metric"], dataset["shown"]
-    reference = document["experiment"]["reference"]
+    reference = dataset["reference"]
     header = ["run", f"{metric_name(metric)} valid", *map(metric_name, shown)]
     if reference is not None:
         header += [f"difference from {reference}", "p"]
@@ -123,8 +123,8 @@ def _accuracy(document: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
     return markdown(header, rows)
 
 
-def _cost(document: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
-    reference = document["experiment"]["reference"]
+def _cost(dataset: Mapping[str, Any]) -> str:
+    reference = dataset["reference"]
     by_reference = dataset["entries"].get(reference)
     header = ["run", "item embedding / backbone / sharing / head", "parameters", "size"]
     header += [f"x {reference}"] if by_reference else []

@@ -160,5 +160,5 @@ def check_metrics(metrics: list[str], topk: list[int], valid_metric: str, rankin
         raise ConfigError(
             f"valid_metric={valid_metric!r}: not computed with metrics={metrics}"
             + (f" and topk={topk}" if ranking else "")
-            + f"; write --valid_metric={computed[0]}, or extend them"
+            + f"; {did_you_mean(valid_metric, computed)}, or extend them"
         )

@@ -102,6 +102,10 @@ def load_checkpoint(path: str, device: torch.device | str = "cpu") -> dict[str, 
     """
     if not os.path.isfile(path):
         raise CheckpointError(f"{path}: there is no such checkpoint")
+    with open(path, "rb") as file:
+        start = file.read(2)
+    if start and start != b"PK" and start[:1] != b"\x80":  # torch's zip files, and its old pickles
+        raise CheckpointError(f"{path}: is no checkpoint; give the .pth file that a training wrote")
     try:
         # Not the context manager of torch: leaving it would take the list from the process again.
         allow_in_recbole()

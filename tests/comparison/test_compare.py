@@ -222,6 +222,24 @@ def test_a_killed_run_is_resumed_not_begun_anew(folder, monkeypatch):
         torch.testing.assert_close(cut_end["state_dict"][name], weight, rtol=0, atol=0)
 
 
+def test_a_reference_for_each_data_set(folder, started, capsys):
+    write_interactions(folder / "data", "other", SEQUENCES)
+    entries = {**RUNS, "narrow": {**RUNS["gru"], "embedding_size": 4, "datasets": ["other"]}}
+    more = {"datasets": ["tiny", "other"], "reference": {"tiny": "gru", "other": "narrow"}}
+    path = write_experiment(folder, runs=entries, **more)
+    assert main(["compare", path, "--seeds=1", "--only=ours, small"]) == 0
+    assert set(started) == {"gru-1", "ours-small-1", "narrow-1"}
+    tables = (folder / "runs/compare/exp/comparison.md").read_text()
+    of_tiny, of_other = tables.split("## other")
+    assert "difference from gru" in of_tiny and "difference from narrow" in of_other
+    of_one = document_in(folder)["datasets"]["other"]["entries"]
+    assert of_one["narrow"]["against_reference"] is None and of_one["gru"]["against_reference"]
+    for wrong, message in (({"tyni": "gru"}, "'tyni' is no data set"), ({"tiny": "gur"}, "'gur'")):
+        path = write_experiment(folder, runs=entries, **{**more, "reference": wrong})
+        assert main(["compare", path]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_a_quantized_model_is_an_entry_like_others(folder, started):
     own = {**RUNS["gru"], "quantization_recipe": "ptq", "table_bits": 4}
     entries = {"gru": RUNS["gru"], "4 bits": {**own, "model": "DFQGRU4Rec"}}
