@@ -142,5 +142,5 @@ def test_early_stopping_needs_a_metric_that_is_computed():
     check_metrics(["AUC"], [10], "AUC", ranking=False)
     with pytest.raises(ConfigError, match=r"valid_metric='MRR@10'.*choose one of NDCG@5"):
         check_metrics(["NDCG"], [5], "MRR@10", ranking=True)
-    with pytest.raises(ConfigError, match="--valid_metric=NDCG@5"):
+    with pytest.raises(ConfigError, match="did you mean 'NDCG@5'"):
         check_metrics(["NDCG"], [5], "NDCG", ranking=True)
