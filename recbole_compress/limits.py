@@ -34,11 +34,10 @@ class Limit(NamedTuple):
         return above and number <= self.most
 
     def __str__(self) -> str:
-        if self.without_least:
-            return f"a number above {self.least}"
         if self.most == math.inf:
-            return f"{self.least} or more"
-        return f"a number from {self.least} to {self.most}"
+            return f"a number above {self.least}" if self.without_least else f"{self.least} or more"
+        least = f"above {self.least}, at most" if self.without_least else f"from {self.least} to"
+        return f"a number {least} {self.most}"
 
 
 ABOVE_ZERO = Limit(0, without_least=True)

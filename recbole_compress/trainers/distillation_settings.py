@@ -19,6 +19,7 @@ _LIMITS = {
     "kd_temperature": ABOVE_ZERO,
     "kd_contrastive_temperature": ABOVE_ZERO,
     "kd_hot_fraction": SHARE,
+    "kd_target_share": Limit(0, 1, without_least=True),
 }
 
 
@@ -36,6 +37,7 @@ class DistillationSettings:
     temperature: float
     contrastive_temperature: float
     hot_fraction: float
+    target_share: float
     reduction: str
 
     @classmethod
@@ -53,6 +55,11 @@ class DistillationSettings:
                 "kd_reduction=sum: every process has a part of the batch only, and its sum is "
                 "another loss; take kd_reduction=mean, or one process"
             )
+        if config["kd_reduction"] == "sum" and config["kd_target_share"] < 1:
+            raise ConfigError(
+                f"kd_target_share={config['kd_target_share']}: sums are over all targets; take "
+                "kd_reduction=mean"
+            )
         return cls(
             soft_target=config["kd_soft_target_weight"],
             contrastive=config["kd_contrastive_weight"],
@@ -60,6 +67,7 @@ class DistillationSettings:
             temperature=config["kd_temperature"],
             contrastive_temperature=config["kd_contrastive_temperature"],
             hot_fraction=config["kd_hot_fraction"],
+            target_share=config["kd_target_share"],
             reduction=config["kd_reduction"],
         )
 

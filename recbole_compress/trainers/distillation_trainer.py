@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from recbole_compress.data.item_counts import train_item_counts
 from recbole_compress.distillation import (
     Recombination,
     Side,
+    Views,
     hot_items,
     info_nce,
     predictive_loss,
@@ -19,7 +21,7 @@ from recbole_compress.errors import CheckpointError, ConfigError
 from recbole_compress.models.compressed_recommender import TrainingRows
 from recbole_compress.trainers.compress_trainer import CompressTrainer
 from recbole_compress.trainers.distillation_settings import DistillationSettings
-from recbole_compress.trainers.teacher import Teacher, as_teacher
+from recbole_compress.trainers.teacher import Scores, Teacher, as_teacher
 
 __all__ = ["DistillationTrainer"]
 
@@ -95,27 +97,47 @@ class DistillationTrainer(CompressTrainer):
         rows = model.training_rows(interaction)
         hidden = model.training_states(rows)
         teacher_scores, teacher_side = self.teacher.answer(rows, settings.recombines)
-        if settings.soft_target > 0:
-            student_scores, student_tensors = model.item_head.scorer()
-            told = soft_target_loss(
-                hidden,
-                student_scores,
-                student_tensors,
-                teacher_scores,
-                model.n_items,
-                settings.temperature,
-                settings.reduction,
-                targets=rows.targets,
-                weights=(settings.soft_target, 1 - settings.soft_target),
+        chosen = self._chosen(hidden)
+        if settings.soft_target == 0:
+            told = model.item_head.loss(hidden, rows.targets)
+        elif chosen is None:
+            hard = 1 - settings.soft_target
+            told = self._soft_targets(
+                hidden, teacher_scores, targets=rows.targets, weights=(settings.soft_target, hard)
             )
         else:
-            told = model.item_head.loss(hidden, rows.targets)
+            soft = self._soft_targets(hidden[chosen], lambda rows: teacher_scores(chosen[rows]))
+            hard = model.item_head.loss(hidden, rows.targets)
+            told = settings.soft_target * soft + (1 - settings.soft_target) * hard
         parts = [told]
         if teacher_side is not None:
-            parts += self._self_supervised(rows, hidden, teacher_side)
+            parts += self._self_supervised(rows, hidden, teacher_side, chosen)
         return tuple(parts)
 
-    def _self_supervised(self, rows: TrainingRows, hidden: Tensor, teacher: Side) -> list[Tensor]:
+    def _chosen(self, hidden: Tensor) -> Tensor | None:
+        """The targets of which the teacher is asked in this step; None for all of them."""
+        share, n = self.settings.target_share, len(hidden)
+        if share == 1 or n == 0:
+            return None
+        some = torch.randperm(n, device=hidden.device)[: max(1, round(share * n))]
+        return some.sort().values
+
+    def _soft_targets(self, hidden: Tensor, teacher_scores: Scores, **hard: Any) -> Tensor:
+        scores, tensors = self.model.item_head.scorer()
+        return soft_target_loss(
+            hidden,
+            scores,
+            tensors,
+            teacher_scores,
+            self.model.n_items,
+            self.settings.temperature,
+            self.settings.reduction,
+            **hard,
+        )
+
+    def _self_supervised(
+        self, rows: TrainingRows, hidden: Tensor, teacher: Side, chosen: Tensor | None
+    ) -> list[Tensor]:
         assert self.recombination is not None and self.teacher is not None
         settings, model = self.settings, self.model
         student = Side(model.item_embedding(rows.item_seq), hidden)
@@ -135,9 +157,11 @@ class DistillationTrainer(CompressTrainer):
             )
             parts.append(settings.contrastive * alike)
         if predictive is not None:
-            told = predictive_loss(
-                predictive, rows.targets[kept], model.item_head.loss, self.teacher.loss
-            )
+            targets = rows.targets[kept]
+            if chosen is not None:
+                asked = torch.zeros_like(kept).index_fill_(0, chosen, True)[kept]
+                targets, predictive = targets[asked], Views(*(view[asked] for view in predictive))
+            told = predictive_loss(predictive, targets, model.item_head.loss, self.teacher.loss)
             parts.append(settings.predictive * told)
         return parts
 

@@ -19,7 +19,7 @@ from recbole_compress.models.compressed_recommender import TrainingRows
 
 __all__ = ["StockTeacher", "Teacher", "as_teacher"]
 
-Scores = Callable[[slice], Tensor]
+Scores = Callable[[slice | Tensor], Tensor]
 
 # Prefixes that a model of RecBole reads at a time.
 _ROWS = 256
@@ -68,7 +68,7 @@ class _CompressedTeacher(Teacher):
         # Scored outside autocast, whatever the states were made in.
         sessions = full_precision(self.model.training_states(rows))
 
-        def scores(which: slice) -> Tensor:
+        def scores(which: slice | Tensor) -> Tensor:
             return self.model.item_head.scores(sessions[which])
 
         items = self.model.item_embedding(rows.item_seq) if with_side else None
@@ -107,7 +107,7 @@ class StockTeacher(Teacher):
     def answer(self, rows: TrainingRows, with_side: bool) -> tuple[Scores, Side | None]:
         item_seq, lengths = _prefixes(rows, self.model.max_seq_length)
 
-        def scores(which: slice) -> Tensor:
+        def scores(which: slice | Tensor) -> Tensor:
             return self._scores(item_seq[which], lengths[which])
 
         return scores, self._side(rows.item_seq, item_seq, lengths) if with_side else None

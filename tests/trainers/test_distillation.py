@@ -215,6 +215,30 @@ def test_gradients_flow_to_the_student_only(settings, trainers, with_split, targ
     assert all(weight.grad is None for weight in trainer.teacher.model.parameters())
 
 
+@pytest.mark.parametrize("teacher", [None, STOCK])
+def test_a_share_of_the_targets_stands_for_all(settings, trainers, with_split, teacher):
+    trainer, batch = ready(settings, trainers, teacher=teacher)
+    trainer.model.eval()
+    whole = torch.stack(trainer.distillation_loss(batch))
+    n = len(trainer.model.training_rows(batch).targets)
+    asked = []
+    answer = trainer.teacher.answer
+
+    def counted(rows, with_side):
+        scores, side = answer(rows, with_side)
+        return lambda which: asked.append(len(which)) or scores(which), side
+
+    trainer.teacher.answer = counted
+    trainer.settings = type(trainer.settings)(**{**vars(trainer.settings), "target_share": 0.25})
+    torch.manual_seed(0)
+    drawn = torch.stack([torch.stack(trainer.distillation_loss(batch)) for _ in range(60)])
+    assert sum(asked) == 60 * round(n / 4)
+    assert drawn[:, 0].std() > 0 and drawn[:, 2].std() > 0
+    torch.testing.assert_close(drawn[:, 1], whole[1].expand(60))  # of all rows, with each other
+    error = (drawn.mean(0) - whole).abs() / (drawn.std(0) / 60**0.5 + 1e-6)
+    assert (error < 4).all()
+
+
 @pytest.mark.parametrize("teacher", [None, {"model": "CpRecGRU4Rec"}, STOCK])
 def test_in_short_floats(settings, trainers, with_split, teacher):
     """Scores are made outside autocast, from states of within."""
@@ -295,6 +319,8 @@ def test_a_teacher_is_used_again_and_only_for_its_own_items(settings, trainers, 
         ({"kd_soft_target_weight": 1.5}, "kd_soft_target_weight=1.5: choose a number from 0 to 1"),
         ({"kd_predictive_weight": -1.0}, "kd_predictive_weight=-1.0: choose 0 or more"),
         ({"kd_reduction": "sum", "nproc": 2}, "kd_reduction=sum: every process has a part"),
+        ({"kd_reduction": "sum", "kd_target_share": 0.5}, "kd_target_share=0.5: sums are over all"),
+        ({"kd_target_share": 0.0}, "kd_target_share=0.0: choose a number above 0, at most 1"),
     ],
 )
 def test_refusals_come_before_any_training(settings, trainers, more, message):
