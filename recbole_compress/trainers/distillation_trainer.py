@@ -98,17 +98,14 @@ class DistillationTrainer(CompressTrainer):
         hidden = model.training_states(rows)
         teacher_scores, teacher_side = self.teacher.answer(rows, settings.recombines)
         chosen = self._chosen(hidden)
+        weights = settings.soft_target, 1 - settings.soft_target
         if settings.soft_target == 0:
             told = model.item_head.loss(hidden, rows.targets)
-        elif chosen is None:
-            hard = 1 - settings.soft_target
-            told = self._soft_targets(
-                hidden, teacher_scores, targets=rows.targets, weights=(settings.soft_target, hard)
-            )
+        elif chosen is None:  # both from the same scores
+            told = self._soft_targets(hidden, teacher_scores, targets=rows.targets, weights=weights)
         else:
             soft = self._soft_targets(hidden[chosen], lambda rows: teacher_scores(chosen[rows]))
-            hard = model.item_head.loss(hidden, rows.targets)
-            told = settings.soft_target * soft + (1 - settings.soft_target) * hard
+            told = weights[0] * soft + weights[1] * model.item_head.loss(hidden, rows.targets)
         parts = [told]
         if teacher_side is not None:
             parts += self._self_supervised(rows, hidden, teacher_side, chosen)
@@ -122,7 +119,7 @@ class DistillationTrainer(CompressTrainer):
         some = torch.randperm(n, device=hidden.device)[: max(1, round(share * n))]
         return some.sort().values
 
-    def _soft_targets(self, hidden: Tensor, teacher_scores: Scores, **hard: Any) -> Tensor:
+    def _soft_targets(self, hidden: Tensor, teacher_scores: Scores, **further: Any) -> Tensor:
         scores, tensors = self.model.item_head.scorer()
         return soft_target_loss(
             hidden,
@@ -132,7 +129,7 @@ class DistillationTrainer(CompressTrainer):
             self.model.n_items,
             self.settings.temperature,
             self.settings.reduction,
-            **hard,
+            **further,
         )
 
     def _self_supervised(
