@@ -9,9 +9,13 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_compress.datafree import Sequences, item_divergence, sample_sequences
+from recbole_compress.distillation import Recombination, hot_items
 from recbole_compress.quantization import QuantizationSpec, calibrating, quantize_
 from recbole_compress.readers import as_reader, reader_like
 from recbole_compress.trainers import random_state
+from recbole_compress.trainers.distillation_settings import DistillationSettings
+from recbole_compress.trainers.distillation_trainer import DistillationTrainer
+from recbole_compress.trainers.teacher import as_teacher
 from tests.pretended_gpu import GPU, DifferentDevices, PretendedGPU, moved
 from tests.quantization.models import LENGTH, N_ITEMS, OURS, STOCK, VARIANTS, made
 
@@ -81,6 +85,26 @@ def test_models_are_quantized_without_data(gpu, name, activation_range):
     with torch.no_grad():
         wanted = teacher.read(places)
     item_divergence(student.read(places), wanted, N_ITEMS).backward()
+
+
+@pytest.mark.parametrize("targets", ["all", "last"])
+@pytest.mark.parametrize("share", [1.0, 0.5])
+@pytest.mark.parametrize("teacher", ["CpRecGRU4Rec", "SASRec"])
+@pytest.mark.parametrize("student", OURS)
+def test_a_student_learns_from_its_teacher(gpu, student, teacher, share, targets):
+    config, model = made(student, recipe="distillation", kd_target_share=share)
+    trainer = DistillationTrainer.__new__(DistillationTrainer)  # its own making asks for a GPU
+    trainer.settings, trainer.model = DistillationSettings.of(config), moved(model).train()
+    trainer.teacher = as_teacher(moved(made(teacher)[1]))
+    hot = hot_items(torch.arange(N_ITEMS), 0.2)
+    dims = model.item_embedding.embedding_dim, trainer.teacher.dim
+    trainer.recombination = moved(Recombination(hot, *dims))
+    batch = batch_for(model)
+    if targets == "all":
+        batch.update(Interaction({model.TARGET_LIST: batch[model.ITEM_SEQ].roll(-1, 1)}))
+    parts = trainer.distillation_loss(batch)
+    assert len(parts) == 3
+    sum(parts).backward()
 
 
 def test_an_interrupted_run_takes_its_chance_up_again(gpu):
