@@ -61,12 +61,17 @@ class Assembly:
         item_counts: Tensor,
         item_vectors: Callable[[int], Tensor] | None = None,
     ) -> None:
-        self.config = config
+        self.config = _Noting(config)
         self.item_counts = item_counts
         self.item_vectors = item_vectors
         self.n_items = len(item_counts)
         self.dim: int = config["embedding_size"]
         self.init_std: float = config["initializer_range"]
+
+    @property
+    def keys_read(self) -> frozenset[str]:
+        """The keys that the parts built so far have asked for."""
+        return frozenset(self.config.asked)
 
     @cached_property
     def item_blocks(self) -> ItemBlocks:
@@ -140,6 +145,18 @@ class Assembly:
             raise
         except (TypeError, ValueError) as error:  # the floors below know nothing of configs
             raise ConfigError(f"{axis}={name}: {error}") from error
+
+
+class _Noting:
+    """A config, and which of its keys were asked for."""
+
+    def __init__(self, config: Any) -> None:
+        self._config = config
+        self.asked: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        self.asked.add(key)
+        return self._config[key]
 
 
 ITEM_EMBEDDINGS: dict[str, Callable[[Assembly], ItemEmbedding]] = {

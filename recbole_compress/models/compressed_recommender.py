@@ -62,6 +62,7 @@ class CompressedRecommender(SequentialRecommender):
 
     Attributes:
         one_catalogue: Whether the items it reads are those it recommends; see ``models/transfer``.
+        keys_of_choices: The config keys that its parts were made with.
     """
 
     one_catalogue = True
@@ -83,6 +84,7 @@ class CompressedRecommender(SequentialRecommender):
         self.readout = assembly.readout
         self.scored_state = ScoredState()
         self.item_head = assembly.item_head
+        self.keys_of_choices = assembly.keys_read
         self._warn_of_short_sight()
 
     def _warn_of_short_sight(self) -> None:

@@ -42,7 +42,9 @@ def give_new_catalogue(
     Raises:
         ConfigError: A head that there is not.
     """
-    model.item_head = Assembly(_WithHead(config, config["target_head"]), target_counts).item_head
+    assembly = Assembly(_WithHead(config, config["target_head"]), target_counts)
+    model.item_head = assembly.item_head
+    model.keys_of_choices |= assembly.keys_read
     model.n_items = len(target_counts)
     model.one_catalogue = False
     model.choices["item_head"] = config["target_head"]

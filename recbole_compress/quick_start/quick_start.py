@@ -32,6 +32,7 @@ from recbole_compress.quick_start.pretraining import (
 from recbole_compress.quick_start.resumption import settings_of
 from recbole_compress.quick_start.sample_requests import sample_requests
 from recbole_compress.quick_start.teacher import check_teacher, load_teacher, train_teacher
+from recbole_compress.quick_start.unread_settings import warn_of_unread_settings
 from recbole_compress.reports.card import build_card, card_path_for, write_card
 from recbole_compress.reports.environment import peak_rss_bytes
 from recbole_compress.reports.latency import request_latency
@@ -144,6 +145,7 @@ def _train_and_report(
         network = make_trainer.build_model(config, train_data._dataset).to(config["device"])
     logger.info(network)
     if place.is_first:
+        warn_of_unread_settings(config, network, logger)
         register_thop_counters()
         flops = get_flops(network, data, config["device"], logger, construct_transform(config))
         logger.info(f"FLOPs of one prediction (RecBole's count): {flops}")

@@ -1,0 +1,28 @@
+"""Settings of choices that were not taken."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from recbole_compress.config.keys_read import keys_read_in
+from recbole_compress.models import choices
+
+__all__ = ["warn_of_unread_settings"]
+
+
+def warn_of_unread_settings(config: Any, network: Any, logger: Any) -> None:
+    """Say which of the keys given are another choice's, such as ``tt_ratio`` of a dense table.
+
+    Args:
+        config: Of the run.
+        network: A model of this package; others are left alone.
+        logger: Gets one warning per key.
+    """
+    read = getattr(network, "keys_of_choices", None)
+    if read is None:
+        return
+    given = config.external_config_dict
+    for key in sorted((keys_read_in(inspect.getsource(choices)) & set(given)) - read):
+        chosen = ", ".join(f"{axis}={name}" for axis, name in network.choices.items())
+        logger.warning(f"{key}={given[key]} is not read by these choices: {chosen}")
