@@ -22,6 +22,7 @@ from recbole_compress.quantization.targets import targets
 from recbole_compress.quick_start.from_checkpoint import Restored, model_alone, rebuilt_config
 from recbole_compress.quick_start.prepared_data import prepare_data
 from recbole_compress.quick_start.pretraining import load_data
+from recbole_compress.reports.readable import counted
 from recbole_compress.trainers.checkpoint import load_checkpoint, plain_config, save_checkpoint
 from recbole_compress.trainers.quantization_recipes import QuantizationJob, recipe_named
 
@@ -67,7 +68,8 @@ def quantize(arguments: list[str]) -> None:
     work = done.work
     print(
         f"{done.path}: {os.path.getsize(done.path):,} bytes, {done.config['quantization_recipe']} "
-        f"took {work['seconds']:.1f} s, {work['passes']} passes, {work['sequences']:,} sequences"
+        f"took {work['seconds']:.1f} s, {counted(int(work['passes']), 'pass', 'passes')}, "
+        f"{counted(int(work['sequences']), 'sequence')}"
     )
 
 

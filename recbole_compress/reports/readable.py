@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["UNKNOWN", "byte_count", "count", "markdown", "number", "scaled"]
+__all__ = ["UNKNOWN", "byte_count", "count", "counted", "markdown", "number", "scaled"]
 
 UNKNOWN = "-"
 
@@ -31,6 +31,16 @@ def number(value: float | None, form: str) -> str:
 
 def count(value: int | None) -> str:
     return number(value, ",d")
+
+
+def counted(value: int | None, one: str, several: str | None = None) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "epoch"), counted(2_000, "pass", "passes"), counted(None, "epoch")
+        ('1 epoch', '2,000 passes', '- epochs')
+    """
+    return f"{count(value)} {one if value == 1 else several or one + 's'}"
 
 
 def byte_count(value: float | None) -> str:

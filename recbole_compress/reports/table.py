@@ -6,7 +6,15 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from recbole_compress.reports.readable import UNKNOWN, byte_count, count, markdown, number, scaled
+from recbole_compress.reports.readable import (
+    UNKNOWN,
+    byte_count,
+    count,
+    counted,
+    markdown,
+    number,
+    scaled,
+)
 
 __all__ = ["card_table", "chosen", "comparison_table"]
 
@@ -139,10 +147,12 @@ def _metrics(result: Mapping[str, Any] | None) -> list[str]:
 
 
 def _training(training: Mapping[str, Any]) -> list[str]:
+    if training["seconds"] is None:
+        return []  # not trained in this run
     several = (training.get("processes") or 1) > 1
     return [
         f"{number(training['seconds'], '.1f')} s",
-        f"{count(training['epochs'])} epochs",
+        counted(training["epochs"], "epoch"),
         f"{number(training['seconds_per_epoch'], '.2f')} s per epoch",
         f"peak memory {byte_count(training['peak_rss_bytes'])}",
         *([f"{training['processes']} processes"] if several else []),
@@ -153,7 +163,7 @@ def _pretraining(pretraining: Mapping[str, Any]) -> list[str]:
     return [
         f"on {pretraining['dataset']}",
         f"{number(pretraining['seconds'], '.1f')} s",
-        f"{count(pretraining['epochs'])} epochs",
+        counted(pretraining["epochs"], "epoch"),
         f"{count(pretraining['parameters']['total'])} parameters",
         byte_count(pretraining["size_bytes"]["total"]),
     ]
@@ -163,8 +173,8 @@ def _quantization(quantization: Mapping[str, Any]) -> list[str]:
     return [
         quantization["recipe"],
         f"{number(quantization.get('seconds'), '.1f')} s",
-        f"{count(quantization.get('passes'))} passes",
-        f"{count(quantization.get('sequences'))} sequences",
+        counted(quantization.get("passes"), "pass", "passes"),
+        counted(quantization.get("sequences"), "sequence"),
     ]
 
 
