@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ INK, FAINT = "black", "0.55"
 AREA = 140.0  # square points of the slowest model's marker
 LEAST_AREA = 12.0
 PAD = 2.0  # pixels between a label and anything else
+NEAR = 0.9  # of the best value: what is as good as that is shown, however close the others are
+NOTE_WIDTH = 64  # characters
 
 
 def write_pareto(document: Mapping[str, Any], stem: Path) -> list[Path]:
@@ -152,8 +155,9 @@ def _framed(points: Sequence[_Point]) -> list[_Point]:
     """Without those so far below that the others would shrink to a line, such as a baseline."""
     framed = sorted(points, key=lambda point: point.value)
     while len(framed) > 3:
-        rest = framed[1:]
-        if rest[0].value - framed[0].value <= rest[-1].value - rest[0].value:
+        lowest, *rest = framed
+        near = lowest.value >= NEAR * rest[-1].value
+        if near or rest[0].value - lowest.value <= rest[-1].value - rest[0].value:
             break
         framed = rest
     return [point for point in points if point in framed]
@@ -162,8 +166,9 @@ def _framed(points: Sequence[_Point]) -> list[_Point]:
 def _note_below(axis, points: Sequence[_Point]) -> None:
     if points:
         parts = [f"{p.name} ({byte_count(p.bytes)}, {p.value:.4f})" for p in points]
+        note = textwrap.fill("below: " + ", ".join(parts), NOTE_WIDTH)
         axis.text(
-            0.99, 0.02, "below: " + ", ".join(parts), transform=axis.transAxes, ha="right",
+            0.99, 0.02, note, transform=axis.transAxes, ha="right",
             va="bottom", fontsize=8, color="0.25", fontstyle="italic",
         )  # fmt: skip
 

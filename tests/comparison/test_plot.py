@@ -76,6 +76,20 @@ def test_labels_do_not_overlap():
     assert [text.get_text() for text in second.texts] == ["alone"]
 
 
+@pytest.mark.parametrize("low, is_shown", [(0.2697, True), (0.0313, False)])
+def test_what_is_nearly_as_good_is_shown_however_close_the_others_are(low, is_shown):
+    pytest.importorskip("matplotlib")
+    from recbole_compress.comparison.plot import draw_pareto
+
+    values = {"teacher": 0.2846, "small": 0.2859, "smaller": 0.2875, "low": low}
+    entries = {name: entry(1e6 * (i + 1), value) for i, (name, value) in enumerate(values.items())}
+    data = {"metric": "ndcg@10", "entries": entries}
+    (panel,) = draw_pareto({"datasets": {"retailrocket": data}}).axes
+    texts = [text.get_text() for text in panel.texts]
+    assert ("low" in texts) == is_shown
+    assert is_shown or any(text.startswith("below: low (") for text in texts)
+
+
 def test_without_matplotlib_one_line_says_how_to_get_it(tmp_path, monkeypatch, capsys):
     from recbole_compress.quick_start import compare
 
