@@ -16,7 +16,7 @@ from recbole.utils.argument_list import (
     training_arguments,
 )
 
-__all__ = ["keys_read_by_class", "keys_read_everywhere", "keys_read_in"]
+__all__ = ["keys_read_by_class", "keys_read_everywhere", "keys_read_in", "source_of"]
 
 # config["key"] and config.get("key", also as self.final_config_dict[...]
 _READ = re.compile(r"""config(?:_dict)?\s*(?:\[|\.get\()\s*["'](\w+)["']""")
@@ -49,14 +49,15 @@ def keys_read_everywhere() -> frozenset[str]:
 def keys_read_by_class(model_class: type) -> frozenset[str]:
     """Keys that a model, its base classes and its trainer read."""
     trainer = get_trainer(getattr(model_class, "type", None), model_class.__name__)
-    keys = keys_read_in(_source(inspect.getmodule(model_class)))  # its layers and losses too
+    keys = keys_read_in(source_of(inspect.getmodule(model_class)))  # its layers and losses too
     for cls in (*model_class.__mro__, *trainer.__mro__):
         if cls.__module__.split(".")[0] not in ("torch", "builtins"):
-            keys |= keys_read_in(_source(cls))
+            keys |= keys_read_in(source_of(cls))
     return keys
 
 
-def _source(thing) -> str:
+def source_of(thing) -> str:
+    """Its Python text, empty where there is none to be had."""
     try:
         return inspect.getsource(thing)
     except (OSError, TypeError):  # typed into an interpreter

@@ -141,10 +141,8 @@ def check_numbers(settings: Mapping[str, Any]) -> None:
     """
     dropouts = {key: SHARE for key in settings if key.endswith(("dropout_prob", "dropout"))}
     limits = {**_LIMITS, **dropouts}
-    numbers_given = {
-        key: value for key, value in settings.items() if isinstance(value, numbers.Real)
-    }
-    check_limits(numbers_given, {key: limits[key] for key in limits if key in numbers_given})
+    there = [key for key in limits if isinstance(settings.get(key), numbers.Real)]
+    check_limits(settings, {key: limits[key] for key in there})
 
 
 def check_metrics(metrics: list[str], topk: list[int], valid_metric: str, ranking: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["draw_items", "epsilon_greedy", "gumbel", "gumbel_top_k"]
+__all__ = ["draw_from", "draw_items", "epsilon_greedy", "gumbel", "gumbel_top_k"]
 
 
 def draw_items(
@@ -36,6 +36,26 @@ def draw_items(
     cumulative = scores.cumsum(1, dtype=torch.float64)
     chance = torch.rand(len(scores), 1, generator=generator, device=scores.device)
     return torch.searchsorted(cumulative, chance * cumulative[:, -1:], right=True).squeeze(1)
+
+
+def draw_from(prior: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
+    """``n`` ids from one distribution: ``torch.multinomial`` for a catalogue of any size.
+
+    Args:
+        prior: Probabilities or anything in proportion to them, ``(n_items,)``.
+        n: How many, one independent of the other.
+        generator: On the device of the prior.
+
+    Returns:
+        int64 ``(n,)``.
+
+    Example:
+        >>> draw_from(torch.tensor([0.0, 0.0, 0.5]), 3).tolist()
+        [2, 2, 2]
+    """
+    cumulative = prior.double().cumsum(0)
+    chance = torch.rand(n, generator=generator, dtype=torch.float64, device=prior.device)
+    return torch.searchsorted(cumulative, chance * cumulative[-1], right=True)
 
 
 def epsilon_greedy(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recbole_compress.datafree.draw import draw_items
+from recbole_compress.datafree.draw import draw_from, draw_items
 from recbole_compress.datafree.sequences import NextItemModel, Reading, Sequences
 
 __all__ = ["SamplingSettings", "noise_sequences", "sample_sequences", "stationary_prior"]
@@ -176,9 +176,7 @@ def _first_items(
     uniform = torch.randint(1, n_items, (n,), generator=generator)
     if prior is None or start == "uniform":
         return uniform
-    cumulative = prior.double().cumsum(0)
-    chance = torch.rand(n, generator=generator, dtype=torch.float64)
-    visited = torch.searchsorted(cumulative, chance * cumulative[-1], right=True)
+    visited = draw_from(prior, n, generator)
     if start == "stationary":
         return visited
     return torch.where(torch.rand(n, generator=generator) < 0.5, uniform, visited)

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recbole_compress.functional.cross_entropy import default_chunk_size
+from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.functional.sum_in_chunks import sum_in_chunks
 
 __all__ = ["info_nce"]
@@ -51,8 +52,7 @@ def info_nce(
         raise ValueError(f"temperature={temperature}: choose a number above 0")
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction={reduction!r}: choose 'mean' or 'sum'")
-    dtype = torch.promote_types(first.dtype, torch.float32)
-    first, second = F.normalize(first.to(dtype), dim=1), F.normalize(second.to(dtype), dim=1)
+    first, second = (F.normalize(full_precision(view), dim=1) for view in (first, second))
     own = torch.arange(len(first), device=first.device)
 
     def loss(which: slice, first: Tensor) -> Tensor:

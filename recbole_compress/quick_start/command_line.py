@@ -39,8 +39,9 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
   recbole-compress compare EXPERIMENT.yaml [--only=ENTRY,ENTRY] [--datasets=...] [--seeds=...]
       both: [--reference=ENTRY] [--output=FOLDER] [--jobs=N] [--latency] [--table]
   recbole-compress split-domains NAME.inter [--by=popularity|id] [--share=0.5] [--output=dataset]
+      [--min_source=1] [--min_target=1] [--user=user_id] [--item=item_id] [--time=timestamp]
   recbole-compress pair-domains SOURCE.inter TARGET.inter [--output=FOLDER]
-      both: [--min_source=1] [--min_target=1] [--user=user_id] [--item=item_id] [--time=timestamp]
+      [--min_source=1] [--min_target=1] [--user=user_id] [--item=item_id] [--time=timestamp]
 
 Models: those of this package and RecBole's sequential ones; DFQ<Model> is <Model>, trained and
 then quantized without data. quantize needs no data set, evaluate the one of the training.

@@ -106,7 +106,7 @@ def quantized_choices(described: dict[str, Any]) -> dict[str, Any]:
 
 
 def evaluate(arguments: list[str]) -> None:
-    """The command: ``FILE [--data_path=...] [--card_path=...] [--key=value ...]``."""
+    """The command: ``FILE [--data_path=...] [-o CARD.json] [--key=value ...]``."""
     usage = "recbole-compress evaluate FILE [--data_path=FOLDER] [-o CARD.json]"
     path, out, given = read_file_arguments(arguments, usage)
     settings: dict[str, Any] = dict(given)

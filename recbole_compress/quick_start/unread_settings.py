@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
-from recbole_compress.config.keys_read import keys_read_in
+from recbole_compress.config.keys_read import keys_read_in, source_of
 from recbole_compress.models import choices
 
 __all__ = ["warn_of_unread_settings"]
@@ -23,6 +22,6 @@ def warn_of_unread_settings(config: Any, network: Any, logger: Any) -> None:
     if read is None:
         return
     given = config.external_config_dict
-    for key in sorted((keys_read_in(inspect.getsource(choices)) & set(given)) - read):
+    for key in sorted((keys_read_in(source_of(choices)) & set(given)) - read):
         chosen = ", ".join(f"{axis}={name}" for axis, name in network.choices.items())
         logger.warning(f"{key}={given[key]} is not read by these choices: {chosen}")
