@@ -129,9 +129,14 @@ def _finish(
         print("nothing written; add --output=FOLDER for a pair of data sets with these users")
         return
     folder = Path(options.get("output", "dataset"))
-    for name, table, header, its in zip(names, domains[:2], headers, columns, strict=True):
-        path = folder / name / f"{name}.inter"
-        _write(table, header, its, path)
+    texts = {
+        folder / name / f"{name}.inter": _text(table, header, its)
+        for name, table, header, its in zip(names, domains[:2], headers, columns, strict=True)
+    }
+    for path, text in texts.items():
+        _check_free(path, text)
+    for path, text in texts.items():
+        _write(path, text)
         print(f"written: {path}")
     data = "" if folder == Path("dataset") else f" --data_path={folder}"
     print(
@@ -140,13 +145,29 @@ def _finish(
     )
 
 
-def _write(table: pd.DataFrame, header: Mapping[str, str], its: Columns, path: Path) -> None:
+def _text(table: pd.DataFrame, header: Mapping[str, str], its: Columns) -> str:
+    """The atomic file of ``table``, its three columns under RecBole's usual names."""
     called = {name: new for name, new in zip(its, WRITTEN, strict=True) if name is not None}
-    cells = [f"{called.get(name, name)}:{kind}" for name, kind in header.items()]
+    lines = ["\t".join(f"{called.get(name, name)}:{kind}" for name, kind in header.items())]
+    lines += ["\t".join(row) for row in table.itertuples(index=False, name=None)]
+    return "\n".join(lines) + "\n"
+
+
+def _check_free(path: Path, text: str) -> None:
+    """Another split of the same name must not be lost; the same one may be made again."""
+    try:
+        taken = path.exists() and path.read_text(encoding="utf-8") != text
+    except (OSError, ValueError):
+        taken = True
+    if taken:
+        raise DataError(
+            f"{path}: there is another file of this name; remove it or choose another --output"
+        )
+
+
+def _write(path: Path, text: str) -> None:
     try:
         with replacing(str(path)) as file:
-            file.write("\t".join(cells) + "\n")
-            for row in table.itertuples(index=False, name=None):
-                file.write("\t".join(row) + "\n")
+            file.write(text)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror})") from error

@@ -69,3 +69,17 @@ def test_refusals(in_tmp, arguments, message, capsys):
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_nothing_is_lost_where_a_file_is_there_already(in_tmp, capsys):
+    for name in ("a", "b"):
+        write_interactions(in_tmp, name, SEQUENCES)
+    files = [in_tmp / name / f"{name}.inter" for name in ("a", "b")]
+    with files[1].open("a") as file:  # so that cutting to the common users changes it
+        file.write("only b has this user\t1\t1\n")
+    before = [file.read_text() for file in files]
+    assert main(["pair-domains", *map(str, files), "--output=."]) == 2
+    assert "b/b.inter: there is another file of this name" in capsys.readouterr().err
+    assert [file.read_text() for file in files] == before
+    for _ in range(2):  # the same files again are no loss
+        assert main(["pair-domains", *map(str, files), "--output=out"]) == 0
