@@ -77,7 +77,9 @@ def quantized_and_evaluated(config: Config, full: dict[str, Any] | None) -> dict
     # What an interruption leaves is no checkpoint of the full-precision training.
     settings["checkpoint_dir"] = os.path.join(str(config["checkpoint_dir"]), "quantization")
     path = str(full["checkpoint"] if full else config["full_precision_path"])
-    done = quantize_checkpoint(path, **settings)
+    # Beside what this run writes: a checkpoint that was given may belong to another one.
+    out = f"{os.path.splitext(os.path.basename(path))[0]}.quantized.pth"
+    done = quantize_checkpoint(path, os.path.join(config["checkpoint_dir"], out), **settings)
     card_path = settings.pop("card_path", None) or card_path_for(done.path)
     # Of the full-precision model; what the quantization took is a group of its own.
     training = full["card"]["training"] if full else None

@@ -254,6 +254,20 @@ def test_a_quantized_model_is_an_entry_like_others(folder, started):
     assert files.resumable() == Path(str(files.checkpoint()).replace(".quantized", ""))
 
 
+def test_quantized_entries_of_one_checkpoint_leave_it_alone(folder, started):
+    own = {**RUNS["gru"], "model": "DFQGRU4Rec", "quantization_recipe": "ptq"}
+    own["checkpoints"] = {"full_precision_path": "gru"}
+    entries = {"gru": RUNS["gru"], **{f"{n} bits": {**own, "table_bits": n} for n in (8, 4)}}
+    path = write_experiment(folder, runs=entries)
+    for _ in range(2):
+        assert main(["compare", path, "--seeds=1"]) == 0
+        made = folder / "runs/compare/exp/runs/tiny"
+        assert [file.suffixes for file in (made / "gru-1").iterdir()] == [[".pth"]]
+        cards = [json.loads((made / f"{n}-bits-1.card.json").read_text()) for n in (8, 4)]
+        assert [card["choices"]["table_bits"] for card in cards] == [8, 4]
+        (made / "4-bits-1.card.json").unlink()
+
+
 def test_a_run_takes_the_checkpoint_of_another(folder, started, capsys):
     small = {"embedding_size": 8, "hidden_size": 8}
     entries = {
