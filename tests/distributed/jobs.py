@@ -47,7 +47,12 @@ MODELS = {
     },
 }
 # The contrastive task compares the rows of a batch, of which each process has a part.
-DISTILLED = {"recipe": "distillation", "kd_contrastive_weight": 0.0, "epochs": 1}
+DISTILLED = {
+    "recipe": "distillation",
+    "kd_contrastive_weight": 0.0,
+    "kd_predictive_weight": 0.001,
+    "epochs": 1,
+}
 SAMPLED = {"eval_args": {"mode": "uni9", "order": "TO", "split": {"LS": "valid_and_test"}}}
 RUNS = {
     "CpRecNextItNet": ("CpRecNextItNet", {"ranks_path": "together.npz"}),

@@ -20,6 +20,7 @@ from tests.conftest import write_interactions
 SEQUENCES = [[f"i{(u * 7 + s * s + u * s) % 37}" for s in range(4 + u % 9)] for u in range(60)]
 SETTINGS = {
     "recipe": "distillation",
+    "kd_predictive_weight": 0.001,  # all three losses
     "epochs": 3,
     "stopping_step": 10,
     "MAX_ITEM_LIST_LENGTH": 6,
