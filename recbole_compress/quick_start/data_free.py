@@ -10,7 +10,12 @@ from recbole_compress.distributed.place import started_by_torchrun
 from recbole_compress.distributed.settings import KEYS_OF_A_LAUNCH
 from recbole_compress.errors import CheckpointError, ConfigError
 from recbole_compress.quick_start.evaluate import evaluate_file
-from recbole_compress.quick_start.quantize import SPEC_KEYS, quantize_checkpoint, spec_of
+from recbole_compress.quick_start.quantize import (
+    SPEC_KEYS,
+    quantize_checkpoint,
+    quantized_path,
+    spec_of,
+)
 from recbole_compress.reports.card import card_path_for
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
@@ -78,8 +83,8 @@ def quantized_and_evaluated(config: Config, full: dict[str, Any] | None) -> dict
     settings["checkpoint_dir"] = os.path.join(str(config["checkpoint_dir"]), "quantization")
     path = str(full["checkpoint"] if full else config["full_precision_path"])
     # Beside what this run writes: a checkpoint that was given may belong to another one.
-    out = f"{os.path.splitext(os.path.basename(path))[0]}.quantized.pth"
-    done = quantize_checkpoint(path, os.path.join(config["checkpoint_dir"], out), **settings)
+    out = os.path.join(config["checkpoint_dir"], quantized_path(os.path.basename(path)))
+    done = quantize_checkpoint(path, out, **settings)
     card_path = settings.pop("card_path", None) or card_path_for(done.path)
     # Of the full-precision model; what the quantization took is a group of its own.
     training = full["card"]["training"] if full else None

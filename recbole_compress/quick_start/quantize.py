@@ -26,7 +26,14 @@ from recbole_compress.reports.readable import counted
 from recbole_compress.trainers.checkpoint import load_checkpoint, plain_config, save_checkpoint
 from recbole_compress.trainers.quantization_recipes import QuantizationJob, recipe_named
 
-__all__ = ["SPEC_KEYS", "Quantization", "quantize", "quantize_checkpoint", "spec_of"]
+__all__ = [
+    "SPEC_KEYS",
+    "Quantization",
+    "quantize",
+    "quantize_checkpoint",
+    "quantized_path",
+    "spec_of",
+]
 
 # Config key -> field of the spec.
 SPEC_KEYS = {
@@ -88,7 +95,7 @@ def quantize_checkpoint(path: str, out: str | None = None, **settings: Any) -> Q
         QuantizationError: Bits or groups that cannot be; numbers that are not finite.
             In all of these nothing is written.
     """
-    out = out or os.path.splitext(path)[0] + ".quantized.pth"
+    out = out or quantized_path(path)
     if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
         raise CheckpointError(f"{out}: is the checkpoint to be quantized; choose another -o")
     # Not where its own run wrote: that may have been another machine.
@@ -115,6 +122,16 @@ def quantize_checkpoint(path: str, out: str | None = None, **settings: Any) -> Q
     freeze_(model)
     save_checkpoint(_state(restored, spec, work), out)
     return Quantization(out, done.report, model, config, work)
+
+
+def quantized_path(path: str) -> str:
+    """Where the quantized model of a checkpoint goes by itself.
+
+    Example:
+        >>> quantized_path("saved/X.pth")
+        'saved/X.quantized.pth'
+    """
+    return os.path.splitext(path)[0] + ".quantized.pth"
 
 
 def spec_of(config: Any) -> QuantizationSpec:
