@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["draw_from", "draw_items", "epsilon_greedy", "gumbel", "gumbel_top_k"]
+__all__ = ["draw_from", "draw_items", "epsilon_greedy", "gumbel_top_k"]
 
 
 def draw_items(
@@ -82,13 +82,11 @@ def epsilon_greedy(
     return torch.where(explores, any_item, best)
 
 
-def gumbel(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Standard Gumbel noise of the shape of ``like``."""
-    return torch.empty_like(like).exponential_(generator=generator).log_().neg_()
-
-
 def gumbel_top_k(scores: Tensor, k: int, generator: torch.Generator | None = None) -> Tensor:
-    """The largest of the ``k`` best scores after Gumbel noise: drawn from their softmax.
+    """One of the ``k`` best, drawn from their softmax.
+
+    Equals in distribution the largest of the ``k`` best scores after Gumbel noise, with one random
+    number per row and without sorting them.
 
     Args:
         scores: ``(B, n_items)``; column 0 is padding.
@@ -102,6 +100,6 @@ def gumbel_top_k(scores: Tensor, k: int, generator: torch.Generator | None = Non
         >>> gumbel_top_k(torch.tensor([[9.0, 1.0, 2.0]]), k=1)
         tensor([2])
     """
-    values, ids = scores[:, 1:].topk(min(k, scores.shape[1] - 1), dim=1)
-    winner = (values + gumbel(values, generator)).argmax(1, keepdim=True)
+    values, ids = scores[:, 1:].topk(min(k, scores.shape[1] - 1), dim=1, sorted=False)
+    winner = draw_items(values, generator=generator).unsqueeze(1)
     return ids.gather(1, winner).squeeze(1) + 1
