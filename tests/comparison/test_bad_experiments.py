@@ -1,0 +1,74 @@
+"""Experiments that cannot be: one line, before anything is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recbole_compress.quick_start.command_line import main
+from tests.comparison.experiments import RUNS, write_experiment
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--models=Popp", "--datasets=tiny"], "did you mean 'Pop'"),
+        (["--models=BPR", "--datasets=tiny"], "not a sequential recommender"),
+        (["--models=Pop", "--datasets=tinny"], "did you mean 'tiny'"),
+        (["--models=Pop"], "add --datasets"),
+        (["--models=Pop", "--datasets=tiny", "--jobs=0"], "--jobs=0"),
+        (["--models=Pop", "--datasets=tiny", "--seeds=x"], "'x' is not a whole number"),
+        (["--models=Pop", "--datasets=tiny", "--reference=GRU"], "'GRU' is no entry"),
+        (["--models=Pop,GRU4Rec", "--datasets=tiny", "--dropout_probb=1"], "'dropout_prob'"),
+        (["--models=GRU4Rec", "--datasets=tiny", "--epochs=few"], "epochs='few'"),
+        (["--models=Pop", "--datasets=tiny", "--card_path=x"], "card_path"),
+        (["--models=Pop", "--dataset=tiny"], "--datasets"),
+        ([], "EXPERIMENT.yaml"),
+        (["nothing.yaml"], "no such file"),
+        (["exp.yaml", "--only=gruu"], "did you mean 'gru'"),
+        (["exp.yaml", "--models=Pop"], "--only"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_run(folder, started, capsys, arguments, message):
+    write_experiment(folder)
+    data = [] if not arguments or ".yaml" in arguments[0] else [f"--data_path={folder / 'data'}"]
+    assert main(["compare", *arguments, *data]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and message in line
+    assert started == [] and not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"reference": "nobody"}, "reference: 'nobody' is no entry"),
+        ({"runs": {}}, "no runs"),
+        ({"runs": {"a": {"epochs": 3}}}, "runs: a: no model"),
+        ({"runs": {"gru": {"model": "Pop", "epoch": 3}}}, "did you mean 'epochs'"),
+        ({"runs": {"a": {"model": "Pop", "seeds": [7]}}}, "7 is none of [1, 2]"),
+        (
+            {"runs": {"gru": {"model": "Pop", "checkpoints": {"teacher_path": "Pop"}}}},
+            "'Pop' is no entry above this one",
+        ),
+        (
+            {"runs": {"gru": RUNS["gru"], "a": {"model": "Pop", "checkpoints": {"x": "gru"}}}},
+            "checkpoints: x: unknown key",
+        ),
+        ({"seed": [1]}, "unknown key 'seed'; did you mean 'seeds'"),
+        ({"runs": {"a b": {"model": "Pop"}, "a/b": {"model": "Pop"}}, "reference": None}, "rename"),
+        ({"shared": {"lerning_rate": 0.1}}, "learning_rate"),
+        ({"runs": {"gru": {"model": "GRU4Rec", "embedding_dropout_prob": 0.1}}}, "CpRecGRU4Rec"),
+    ],
+)
+def test_a_broken_experiment_is_one_line(folder, started, capsys, more, message):
+    assert main(["compare", write_experiment(folder, **more)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and message in line
+    assert started == []
+
+
+def test_yaml_that_is_none(folder, capsys):
+    (folder / "exp.yaml").write_text("runs: [\n")
+    assert main(["compare", "exp.yaml"]) == 2
+    assert "not valid yaml" in capsys.readouterr().err
