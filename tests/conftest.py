@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 import recbole_compress  # noqa: F401  (applies the work-arounds before RecBole is used)
@@ -29,6 +30,12 @@ def write_interactions(folder, name, sequences, extra_rows=(), times=True):
     lines.extend(extra_rows)
     (target / f"{name}.inter").write_text("\n".join(lines) + "\n")
     return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """A test draws the same whatever ran before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

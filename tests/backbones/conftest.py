@@ -8,11 +8,6 @@ import torch
 from tests.backbones.variants import VARIANTS
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
 @pytest.fixture(params=VARIANTS)
 def make(request):
     """A function that builds the variant, freshly drawn at each call."""

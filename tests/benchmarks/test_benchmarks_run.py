@@ -152,7 +152,7 @@ def test_tensor_trains_beside_the_dense_table(compare, table):
     result = tensor_train.measure(
         compare, "million", table, seconds=0.0, seed=1, threads=1, **small
     )
-    assert result["numbers"] < 2_000 * 16 if table == "automatic" else result["numbers"] > 0
+    assert table != "automatic" or result["numbers"] < 2_000 * 16
     if compare == "scoring":
         one, three = result["batches"]["1"], result["batches"]["3"]
         assert "2" not in one["ms"] and set(three["ms"]) == {"dense", "table kept", "1+1", "2"}
@@ -182,7 +182,7 @@ def test_quantization_rows(in_tmp):
     trained = (in_tmp / "kept" / "tiny" / "CpRecSASRec.pth").read_bytes()
     for recipe in ("ptq", "self_sample"):
         row = quantization.measure(recipe=recipe, bits=4, activation_bits=8, **shared)
-        assert 0.3 < row["agreement@10"] <= 1.0 and row["size_bytes"] > 0
+        assert 0.6 < row["agreement@10"] <= 1.0 and row["size_bytes"] > 0  # by chance 0.3
         # A hundred candidates out of 31 items are drawn from those that there are.
         assert row["sampled_hit@10"] >= row["hit@10"]
     assert (in_tmp / "kept" / "tiny" / "CpRecSASRec.pth").read_bytes() == trained

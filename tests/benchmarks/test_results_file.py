@@ -82,5 +82,6 @@ def test_examples_in_the_docstrings(module):
 def test_popular_items_are_drawn_as_often_as_their_counts_say():
     catalogue = synthetic.ZipfCatalogue(50, exponent=1.0, interactions_per_item=400, seed=1)
     drawn = torch.bincount(catalogue.draw(200, 100).flatten(), minlength=51)
-    assert drawn[0] == 0 and drawn.sum() == 20_000
-    assert (drawn - catalogue.item_counts()).abs().max() < 200
+    expected = catalogue.item_counts()
+    assert drawn.sum() == 20_000
+    assert ((drawn - expected).abs() <= 5 * expected.sqrt()).all()  # the padding id never

@@ -54,11 +54,11 @@ def test_a_run_takes_the_checkpoint_of_another(folder, started, capsys):
     path = write_experiment(folder, runs=entries)
     assert main(["compare", path, "--only=student", "--jobs=2"]) == 0
     assert started.index("gru-1") < started.index("student-1")
-    for run in document_in(folder)["runs"]:
-        if run["entry"] == "student":
-            assert run["settings"]["teacher_path"] == "the checkpoint of gru"
-            teacher = run["card"]["files"]["teacher"]
-            assert f"gru-{run['seed']}/" in teacher
+    students = [run for run in document_in(folder)["runs"] if run["entry"] == "student"]
+    assert len(students) == 2
+    for run in students:
+        assert run["settings"]["teacher_path"] == "the checkpoint of gru"
+        assert f"gru-{run['seed']}/" in run["card"]["files"]["teacher"]
     started.clear()
     assert main(["compare", path, "--only=student"]) == 0
     assert started == []

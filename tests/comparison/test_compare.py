@@ -82,7 +82,7 @@ def test_an_experiment_from_yaml_to_tables(folder, started, capsys):
     assert "- gru, seed 2: not run yet" in capsys.readouterr().out
 
 
-def test_goes_on_from_the_results_file_alone(folder, started):
+def test_goes_on_from_the_results_file_alone(folder, started, capsys):
     path = write_experiment(folder)
     assert main(["compare", path, "--seeds=1"]) == 0
     before = document_in(folder)
@@ -98,6 +98,7 @@ def test_goes_on_from_the_results_file_alone(folder, started):
 
     (folder / "runs/compare/exp/comparison.json").write_text('{"runs": [{}]}')
     assert main(["compare", path]) == 2
+    assert "damaged or no comparison" in capsys.readouterr().err
 
 
 def test_a_failing_run_does_not_stop_the_others(folder, capfd):

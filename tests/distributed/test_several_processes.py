@@ -99,8 +99,9 @@ def test_one_that_dies_ends_all(in_tmp, way, error, message):
 
 def test_a_taken_port_is_refused_in_one_line(in_tmp):
     store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
-    with pytest.raises(ConfigError, match=f"port={store.port}: it cannot be opened"):
+    with pytest.raises(ConfigError, match=f"port={store.port}: it cannot be opened") as caught:
         launch(jobs.ranks, {}, {**TWO, "port": store.port})
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow

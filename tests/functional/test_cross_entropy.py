@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
 
 from recbole_compress.functional.cross_entropy import default_chunk_size, linear_cross_entropy
+from tests.largest_allocation import LargestAllocation
 
 
 def naive(
@@ -205,24 +204,6 @@ def test_autocast_and_half_precision_compute_in_float32():
     loss.backward()
     assert loss.dtype == torch.float32 and half.grad.dtype == torch.bfloat16
     assert_close(loss, naive(half.float(), weight, targets))
-
-
-class LargestAllocation(TorchDispatchMode):
-    """Records the most numbers that any single operation allocated; views are not counted."""
-
-    numel = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        known = {t.untyped_storage().data_ptr() for t in self.tensors((args, kwargs))}
-        outputs = func(*args, **(kwargs or {}))
-        for output in self.tensors(outputs):
-            if output.untyped_storage().data_ptr() not in known:
-                self.numel = max(self.numel, output.numel())
-        return outputs
-
-    @staticmethod
-    def tensors(tree) -> list[Tensor]:
-        return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]
 
 
 def test_no_tensor_grows_with_targets_times_classes():

@@ -128,14 +128,17 @@ def test_a_size_buys_the_largest_rank_of_any_rows(n_rows, dim, ratio, t):
     budget = {"max_numbers": n_rows * dim / ratio, "stp_factor": t}
     try:
         shape = choose_shape(n_rows, dim, **budget)
-    except ValueError:
-        return  # not even rank 1
+    except ValueError as error:
+        assert "rank 1 already takes" in str(error)
+        shape = None
     for first in range(1, n_rows + 1):
         rows = (first, -(-n_rows // first))
         try:
             other = choose_shape(n_rows, dim, row_shape=rows, **budget)
-        except ValueError:
+        except ValueError as error:
+            assert "rank 1 already takes" in str(error)
             continue
+        assert shape is not None, rows
         full = min(i * j for i, j in zip(rows, other.cols, strict=True))
         # Where the rank is all that the rows can carry, more of it would be of no use.
         assert other.ranks <= shape.ranks or other.ranks[0] == full

@@ -56,7 +56,6 @@ def test_quantize_needs_no_data_and_evaluate_gives_the_card(alone, trained, mode
         card = json.load(file)
     assert card["model"] == f"DFQ{model}"
     assert (card["choices"]["weight_bits"], card["choices"]["activation_bits"]) == (4, 8)
-    assert card["metrics"]["test"]["ndcg@10"] >= 0
     each_once = {tensor.data_ptr(): tensor for tensor in weights.values()}.values()
     stored = sum(t.numel() * t.element_size() for t in each_once)
     assert card["size_bytes"]["total"] == stored
@@ -67,6 +66,7 @@ def test_quantize_needs_no_data_and_evaluate_gives_the_card(alone, trained, mode
     with open(f"{os.path.splitext(trained(model))[0]}.card.json") as file:
         before = json.load(file)
     assert card["parameters"] == before["parameters"]
+    assert set(card["metrics"]["test"]) == set(before["metrics"]["test"])
     assert card["reference_bytes"] == before["reference_bytes"]
     assert card["size_bytes"]["total"] < before["size_bytes"]["total"]
 

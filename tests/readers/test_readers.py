@@ -131,21 +131,47 @@ def test_samples_of_a_bidirectional_model_hold_no_mask(data_path):
     assert sequences.item_seq.max() < reader.n_items
 
 
-def test_the_slope_in_read_vectors_is_that_of_the_items(data_path):
+def loss_of(reading):
+    return reading.scores(reading.states)[:, 1:].square().mean()
+
+
+def loss_where_moved(reader, places, here, step):
+    """``here``: which of the item vectors that are read; ``step``: what is added to them."""
+
+    def move(module, args, output):
+        if args[0].dim() != 2:
+            return None
+        hook.remove()  # scoring may look items up as well
+        return output.index_put(here.nonzero(as_tuple=True), step, accumulate=True)
+
+    hook = reader.embedding.register_forward_hook(move)
+    with torch.no_grad():
+        return loss_of(reader.read(places)).item()
+
+
+@pytest.mark.parametrize("name", ["SASRec", "NARM", "BERT4Rec", "CpRecNextItNet"])
+def test_the_slope_in_read_vectors_is_that_of_the_items(data_path, name):
     """Moving the vector of one item, read at one place, changes the loss as the slope says."""
-    for name in ("SASRec", "NARM", "BERT4Rec", "CpRecNextItNet"):
-        reader = as_reader(made(name, data_path))
-        sequences = some_sequences(reader.n_items)
-        places = reader.next_places(sequences)
-        reading, vectors = reader.read_with_vectors(places)
-        plain = reader.read(places)
-        torch.testing.assert_close(reading.states, plain.states)
-        loss = reading.scores(reading.states)[:, 1:].square().mean()
-        slope = torch.autograd.grad(loss, vectors.leaf)[0]
-        per_item = vectors.per_item(slope, sequences.item_seq)
-        assert per_item.shape[:2] == sequences.item_seq.shape
-        # The sum over the occurrences of an item is the gradient of its row as it is read.
-        used = (sequences.item_seq > 0) & per_item.abs().sum(2).gt(0)
-        last = sequences.lengths - 1
-        assert not used[torch.arange(4), last].any()  # nothing was asked after the last items
-        assert used.any()
+    reader = as_reader(made(name, data_path))
+    sequences = some_sequences(reader.n_items)
+    places = reader.next_places(sequences)
+    reading, vectors = reader.read_with_vectors(places)
+    torch.testing.assert_close(reading.states, reader.read(places).states)
+    slope = torch.autograd.grad(loss_of(reading), vectors.leaf)[0]
+    per_item = vectors.per_item(slope, sequences.item_seq)
+    assert per_item.shape[:2] == sequences.item_seq.shape
+    used = (sequences.item_seq > 0) & per_item.abs().sum(2).gt(0)
+    assert used.any()
+    # Nothing was asked after the last items.
+    assert not used[torch.arange(4), sequences.lengths - 1].any()
+
+    row, column = divmod(int(per_item.norm(dim=2).argmax()), per_item.shape[1])
+    of_item = per_item[row, column]
+    here = torch.zeros(vectors.ids.shape, dtype=torch.bool)
+    place = column - vectors.offset
+    here[:, place] = (vectors.row == row) & (
+        vectors.ids[:, place] == sequences.item_seq[row, column]
+    )
+    step = 0.01 * of_item / of_item.norm()
+    up, down = (loss_where_moved(reader, places, here, sign * step) for sign in (1, -1))
+    assert (up - down) / 0.02 == pytest.approx(of_item.norm().item(), rel=0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import numpy as np
@@ -27,7 +28,10 @@ def test_peak_memory_is_in_bytes_and_at_least_what_is_held_now() -> None:
 def git(folder, *arguments: str) -> str:
     identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
     command = ["git", "-C", str(folder), *identity, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    # Whatever the user of the machine has set, signatures and hooks for instance.
+    alone = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    run = subprocess.run(command, check=True, capture_output=True, text=True, env=alone)
+    return run.stdout.strip()
 
 
 def test_commit_of_a_checkout(tmp_path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import resource
 import subprocess
 import sys
 import textwrap
@@ -116,4 +115,3 @@ def test_a_full_disk_leaves_the_file_of_before(state, tmp_path):
     assert "untouched" in run.stdout
     assert load_checkpoint(path)["epoch"] == 3
     assert os.listdir(tmp_path) == ["a.pth"]
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY

@@ -50,7 +50,7 @@ def test_a_failed_epoch_leaves_the_process_as_it_was(path, monkeypatch):
         raise KeyError("in the middle of an epoch")
 
     monkeypatch.setattr(CpRecNextItNet, "calculate_loss", fail)
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="in the middle of an epoch"):
         run(path, train_matmul_precision="medium")
     assert torch.get_float32_matmul_precision() == "highest"
 

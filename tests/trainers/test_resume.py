@@ -122,10 +122,17 @@ def test_nan_loss_names_the_place_and_keeps_the_best(in_tmp, monkeypatch):
 
 
 def test_time_limit_ends_training_with_the_best_epoch(in_tmp):
-    settings = settings_for("CpRecNextItNet", in_tmp, epochs=500, train_time_limit=0.5)
-    result = run_recbole_compress("CpRecNextItNet", "tiny", config_dict=dict(settings))
-    assert 1 <= result["card"]["training"]["epochs"] < 500
-    assert result["test_result"] is not None
+    patient = {"epochs": 500, "stopping_step": 500, "train_time_limit": 0.5}
+    settings = settings_for("CpRecNextItNet", in_tmp, **patient)
+    scores = []
+    result = run_recbole_compress(
+        "CpRecNextItNet",
+        "tiny",
+        config_dict=dict(settings),
+        after_evaluation=lambda epoch, score: scores.append(score),
+    )
+    assert 1 <= len(scores) == result["card"]["training"]["epochs"] < 500
+    assert result["best_valid_score"] == max(scores)
 
 
 def test_product_codes_come_from_the_checkpoint_not_from_the_data_again(in_tmp, monkeypatch):
