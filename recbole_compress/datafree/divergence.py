@@ -89,6 +89,6 @@ def item_divergence(
         return (weight * wanted.exp() * (wanted - told)).sum()
 
     total = sum_in_chunks(
-        divergence, [student.states], list(student.tensors), default_chunk_size(n_items)
+        divergence, [student.states], list(student.item_tensors), default_chunk_size(n_items)
     )
     return temperature**2 * total / max(1, len(student.states))

@@ -62,13 +62,16 @@ class Reading(NamedTuple):
         states: ``(N, dim)``, with gradients where gradients are on.
         scores: ``(C, dim) -> (C, n_items)``; column 0, the padding id's, means nothing.
         item_scores: ``(C, dim), (C, k) -> (C, k)``: scores of single ids.
-        tensors: What scores are functions of besides the states.
+        tensors: What ``scores`` are functions of besides the states.
+        item_tensors: The same for ``item_scores``, where a table put together for all items may
+            have no part.
     """
 
     states: Tensor
     scores: Callable[[Tensor], Tensor]
     item_scores: Callable[[Tensor, Tensor], Tensor]
     tensors: tuple[Tensor, ...]
+    item_tensors: tuple[Tensor, ...]
 
 
 class NextItemModel(Protocol):

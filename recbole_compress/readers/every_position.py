@@ -41,4 +41,5 @@ class EveryPosition(OnePass):
             behind = {id(p) for _, p in originals(self.model)}
             if any(id(tensor) in behind for tensor in tensors):
                 tensors = self._tensors(states, scores)
-        return Reading(states, scores, item_scores, tensors)
+        # Single items never read the table that the scorer may have put together for all.
+        return Reading(states, scores, item_scores, tensors, self._tensors(states, head.scores))

@@ -112,7 +112,8 @@ class SequenceReader:
         return found[0]
 
     def _reading(self, states: Tensor) -> Reading:
-        return Reading(states, self._scores, self._item_scores, self._tensors(states, self._scores))
+        tensors = self._tensors(states, self._scores)
+        return Reading(states, self._scores, self._item_scores, tensors, tensors)
 
     def _tensors(self, states: Tensor, scores: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
         """What scores are functions of; a quantized tensor itself where it is read once per step.

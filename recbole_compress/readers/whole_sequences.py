@@ -33,7 +33,8 @@ class WholeSequences(Prefixes):
         def item_scores(states: Tensor, ids: Tensor) -> Tensor:
             return scores(states).gather(1, ids)
 
-        return Reading(rows.unsqueeze(1), scores, item_scores, self._all_tensors())
+        tensors = self._all_tensors()
+        return Reading(rows.unsqueeze(1), scores, item_scores, tensors, tensors)
 
     def _all_tensors(self) -> tuple[Tensor, ...]:
         return tuple(tensor for _, tensor in trained_tensors(self.model))

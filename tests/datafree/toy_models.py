@@ -27,7 +27,7 @@ class Markov:
 
     @staticmethod
     def _reading(rows):
-        return Reading(rows, lambda states: states.clone(), lambda s, ids: s.gather(1, ids), ())
+        return Reading(rows, lambda states: states.clone(), lambda s, ids: s.gather(1, ids), (), ())
 
 
 class Linear(nn.Module):
@@ -43,4 +43,5 @@ class Linear(nn.Module):
         def item_scores(states, ids):
             return (states.unsqueeze(1) * self.table[ids]).sum(2)
 
-        return Reading(self.states, lambda s: s @ self.table.T, item_scores, (self.table,))
+        tensors = (self.table,)
+        return Reading(self.states, lambda s: s @ self.table.T, item_scores, tensors, tensors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import pytest
@@ -10,7 +11,7 @@ from recbole.data.interaction import Interaction
 from torch.nn.utils import parametrize
 
 from recbole_compress.config import Config
-from recbole_compress.datafree import Sequences, item_divergence, sample_sequences
+from recbole_compress.datafree import Candidates, Sequences, item_divergence, sample_sequences
 from recbole_compress.quantization import QuantizationSpec, quantize_
 from recbole_compress.quick_start.host_models import dataset_class
 from recbole_compress.readers import as_reader, reader_like
@@ -113,6 +114,30 @@ def test_a_quantized_copy_is_read_the_same_way_and_learns(name, data_path):
     moved = {name for name, gradient in plain.items() if gradient.any()}
     assert any("scales" in name for name in moved)
     assert any("original" in name for name in moved)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("name", WAYS)
+def test_scores_of_candidates_reach_what_scores_of_all_items_reach(name, cached, data_path):
+    """The states give no gradient here: what is reached is reached through the scores."""
+    teacher = made(name, data_path)
+    student = copy.deepcopy(teacher)
+    quantize_(student, QuantizationSpec(4, 4, learn_steps=True))
+    wanted = as_reader(teacher)
+    told = reader_like(wanted, student)
+    places = wanted.places(some_sequences(teacher.n_items))
+    with torch.no_grad():
+        reading = wanted.read(places)
+    reached = []
+    for candidates in (None, Candidates(top=10, tail=8)):
+        student.zero_grad()
+        with parametrize.cached() if cached else contextlib.nullcontext():
+            asked = told.read(places)
+            asked = asked._replace(states=asked.states.detach())
+            item_divergence(asked, reading, teacher.n_items, candidates=candidates).backward()
+        gradients = {n: p.grad for n, p in student.named_parameters() if p.grad is not None}
+        reached.append({n for n, gradient in gradients.items() if (gradient.abs() > 1e-6).any()})
+    assert reached[0] and reached[1] == reached[0]
 
 
 def test_masks_stand_in_half_of_the_sequences(data_path):
