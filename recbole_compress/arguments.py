@@ -10,7 +10,7 @@ from recbole_compress.near_names import did_you_mean
 
 __all__ = ["FileArguments", "read_command_line", "read_file_arguments"]
 
-_OUTPUT = ("-o", "--output")
+_OUTPUT = ("-o", "--output", "--out")
 
 
 class FileArguments(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from recbole_compress.config.properties_folder import properties_folder
 from recbole_compress.config.values import PlainLoader, parse_value
 from recbole_compress.errors import ConfigError
 
-__all__ = ["config_file_names", "read_config_file"]
+__all__ = ["config_file_names", "read_config_file", "with_config_files"]
 
 
 def config_file_names(value: Any) -> list[str]:
@@ -50,6 +51,23 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     if "config_files" in settings:
         raise ConfigError(f"config file {path}: config_files belongs on the command line")
     return settings
+
+
+def with_config_files(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with those of the files that they name, which are weaker, in place of the names.
+
+    Raises:
+        ConfigError: A file cannot be used.
+
+    Example:
+        >>> with_config_files({"epochs": 3, "config_files": []})
+        {'epochs': 3}
+    """
+    given = dict(settings)
+    merged: dict[str, Any] = {}
+    for name in config_file_names(given.pop("config_files", None)):
+        merged |= read_config_file(name)
+    return {**merged, **given}
 
 
 def _own_or_ours(path: Path) -> Path:

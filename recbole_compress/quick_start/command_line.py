@@ -213,9 +213,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _speaks_for_all():
             print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         if _speaks_for_all():
             how = {"run": "--resume=<the checkpoint named above>"}.get(command, "the same command")
+            if interruption.args:  # of a phase that knows better
+                how = f"the same command and {interruption}"
             print(f"interrupted; go on with {how}", file=sys.stderr)
         return 130
 

@@ -6,25 +6,28 @@ import os
 from typing import Any
 
 from recbole_compress.config import Config
+from recbole_compress.config.properties_folder import overall_yaml
+from recbole_compress.config.schema import declared_in
 from recbole_compress.distributed.place import started_by_torchrun
 from recbole_compress.distributed.settings import KEYS_OF_A_LAUNCH
 from recbole_compress.errors import CheckpointError, ConfigError
 from recbole_compress.quick_start.evaluate import evaluate_file
-from recbole_compress.quick_start.quantize import (
-    SPEC_KEYS,
-    quantize_checkpoint,
-    quantized_path,
-    spec_of,
-)
+from recbole_compress.quick_start.quantize import quantize_checkpoint, quantized_path
 from recbole_compress.reports.card import card_path_for
 from recbole_compress.trainers.checkpoint import load_checkpoint
+from recbole_compress.trainers.datafree_recipe import check_same_quantization
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
 from recbole_compress.trainers.quantization_recipes import recipe_named
+from recbole_compress.trainers.quantization_settings import SPEC_KEYS, spec_of
 
 __all__ = ["check_data_free", "quantized_and_evaluated"]
 
 # Keys that say something only of a model that is quantized.
-_OF_QUANTIZATION = {*SPEC_KEYS, "quantization_recipe", "full_precision_path"}
+_OF_QUANTIZATION = {
+    *SPEC_KEYS,
+    *("quantization_recipe", "full_precision_path", "calibration_sequences"),
+    *(key for key in declared_in(overall_yaml()) if key.startswith("df_")),
+}
 # Keys of this run that the full-precision model's checkpoint answers itself.
 _OF_THE_MODEL = {"model", "dataset", "data_free_quantization", "full_precision_path", "resume"}
 # Keys of its training alone: the rest is done in one process.
@@ -42,7 +45,7 @@ def check_data_free(config: Config) -> None:
     name = config["model"]
     if not config["data_free_quantization"]:
         given = config.external_config_dict
-        for key in sorted(k for k in given if k in _OF_QUANTIZATION or k.startswith("df_")):
+        for key in sorted(given.keys() & _OF_QUANTIZATION):
             raise ConfigError(
                 f"{key}={given[key]}: {name} is not quantized in this run; take --model=DFQ{name}, "
                 "or recbole-compress quantize CHECKPOINT afterwards"
@@ -51,6 +54,8 @@ def check_data_free(config: Config) -> None:
     spec_of(config)
     recipe_named(config["quantization_recipe"])
     DataFreeSettings.of(config)
+    if config["df_resume"]:
+        check_same_quantization(config)
     if started_by_torchrun():
         raise ConfigError(
             f"model=DFQ{name}: under torchrun, train --model={name} and then run "
@@ -76,15 +81,19 @@ def quantized_and_evaluated(config: Config, full: dict[str, Any] | None) -> dict
     Returns:
         As :func:`~recbole_compress.quick_start.quick_start.run_recbole_compress`.
     """
-    given = config.external_config_dict
-    apart = {*_OF_THE_MODEL, *_OF_ITS_TRAINING}
-    settings = {key: value for key, value in given.items() if key not in apart}
+    # All of this run's, not only what it was given: the checkpoint's run may have had others.
+    asked = {key: config[key] for key in _OF_QUANTIZATION}
+    asked |= config.external_config_dict
+    settings = {k: v for k, v in asked.items() if k not in {*_OF_THE_MODEL, *_OF_ITS_TRAINING}}
     # What an interruption leaves is no checkpoint of the full-precision training.
     settings["checkpoint_dir"] = os.path.join(str(config["checkpoint_dir"]), "quantization")
     path = str(full["checkpoint"] if full else config["full_precision_path"])
     # Beside what this run writes: a checkpoint that was given may belong to another one.
     out = os.path.join(config["checkpoint_dir"], quantized_path(os.path.basename(path)))
-    done = quantize_checkpoint(path, out, **settings)
+    try:
+        done = quantize_checkpoint(path, out, **settings)
+    except KeyboardInterrupt as interruption:
+        raise KeyboardInterrupt(f"--full_precision_path={path} {interruption}") from None
     card_path = settings.pop("card_path", None) or card_path_for(done.path)
     # Of the full-precision model; what the quantization took is a group of its own.
     training = full["card"]["training"] if full else None
@@ -92,7 +101,7 @@ def quantized_and_evaluated(config: Config, full: dict[str, Any] | None) -> dict
     card = evaluate_file(done.path, card_path, training, reference, **settings)
     valid, test = card["metrics"]["valid"], card["metrics"]["test"]
     return {
-        "best_valid_score": valid[config["valid_metric"].lower()],
+        "best_valid_score": (valid or {}).get(config["valid_metric"].lower()),
         "valid_score_bigger": config["valid_metric_bigger"],
         "best_valid_result": valid,
         "test_result": test,

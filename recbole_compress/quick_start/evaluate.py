@@ -11,6 +11,7 @@ from recbole_compress.arguments import read_file_arguments
 from recbole_compress.config import Config
 from recbole_compress.errors import CheckpointError, ConfigError
 from recbole_compress.near_names import did_you_mean
+from recbole_compress.quick_start.final_results import final_results
 from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config
 from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.quick_start.prepared_data import prepare_data
@@ -20,7 +21,7 @@ from recbole_compress.reports.card import build_card, card_path_for, write_card
 from recbole_compress.reports.latency import request_latency
 from recbole_compress.reports.table import card_table
 from recbole_compress.trainers.checkpoint import item_map_fingerprint, load_checkpoint
-from recbole_compress.trainers.ranks import RankRecorder, refuse_ranks, write_ranks
+from recbole_compress.trainers.ranks import refuse_ranks
 
 __all__ = ["READERS", "Subject", "evaluate", "evaluate_file"]
 
@@ -124,6 +125,7 @@ def evaluate_file(
     card_path: str | None = None,
     training: Mapping[str, Any] | None = None,
     reference_metrics: Mapping[str, Any] | None = None,
+    /,
     **settings: Any,
 ) -> dict[str, Any]:
     """Evaluate a model on the valid and test split of the data set that it was trained on.
@@ -159,16 +161,13 @@ def evaluate_file(
         )
     model = subject.model(split).to(config["device"])
     trainer = _only_evaluates(trainer_class(config))(config, model)
+    trainer.eval_collector.data_collect(train_data)  # some metrics count items of the train split
     valid = trainer.evaluate(valid_data, load_best_model=False, show_progress=False)
-    recorder = RankRecorder(split.uid_field) if config["ranks_path"] else None
-    trainer.eval_collector.recorder = recorder
-    test = trainer.evaluate(test_data, load_best_model=False, show_progress=False)
-    if recorder is not None:
-        write_ranks(recorder.records(split, test_data._dataset), config["ranks_path"])
+    test, further = final_results(trainer, train_data, valid_data, test_data, load_best_model=False)
     card = build_card(
         model,
         config,
-        metrics={"valid": valid, "test": test},
+        metrics={"valid": valid, "test": test, **further},
         training=training,
         reference_metrics=reference_metrics,
         latency_ms=request_latency(model, *sample_requests(test_data._dataset)),

@@ -52,6 +52,7 @@ def export(arguments: list[str]) -> None:
 def export_checkpoint(
     path: str,
     out: str,
+    /,
     *,
     table_bits: int = FULL,
     weight_bits: int = FULL,
@@ -95,7 +96,8 @@ def export_checkpoint(
             raise ConfigError(f"{name}={value!r}: choose True or False")
     if isinstance(k, bool) or not isinstance(k, int):
         raise ConfigError(f"k={k!r}: choose a whole number of items")
-    restored = model_alone(path, use_gpu=False, **settings)
+    settings = {**settings, "use_gpu": False}
+    restored = model_alone(path, **settings)
     described = _described(restored, path, tokens, settings)
     model, quantized = restored.model, None
     if "quantization" in restored.state:
@@ -160,7 +162,7 @@ def _dataset_of(restored: Restored, path: str, settings: Mapping[str, Any]) -> A
         DataError: It is not there, or knows other items than the checkpoint.
     """
     # Not the config of the model alone, which looks for no file of a data set.
-    config = rebuilt_config(restored.state, path, use_gpu=False, **settings)
+    config = rebuilt_config(restored.state, path, **settings)
     try:
         dataset = dataset_class(config)(config)
     except (RecBoleCompressError, OSError, ValueError) as error:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from recbole_compress.config import Config
+from recbole_compress.config.given import with_config_files
 from recbole_compress.data.catalogue import Catalogue
 from recbole_compress.data.item_vectors import state_will_be_loaded
 from recbole_compress.errors import CheckpointError
@@ -48,7 +49,7 @@ def rebuilt_config(state: Mapping[str, Any], path: str, /, **differing: Any) -> 
     Args:
         state: What the checkpoint holds.
         path: For messages.
-        differing: Settings; None takes a setting back to its default.
+        differing: Settings, ``config_files`` among them; None takes one back to its default.
 
     Raises:
         CheckpointError: Its settings cannot be read any more.
@@ -60,7 +61,7 @@ def rebuilt_config(state: Mapping[str, Any], path: str, /, **differing: Any) -> 
         raise CheckpointError(
             f"{path}: its settings cannot be read ({type(error).__name__}: {error})"
         ) from error
-    settings = {**settings, **differing}
+    settings = {**settings, **with_config_files(differing)}
     return Config(config_dict={key: v for key, v in settings.items() if v is not None})
 
 
@@ -112,7 +113,7 @@ def model_alone(path: str, /, **differing: Any) -> Restored:
             model that needs more of its data set than how many items and users it has.
         ConfigError: A model or a setting that is not known here.
     """
-    state = load_checkpoint(path)
+    state, differing = load_checkpoint(path), with_config_files(differing)
     config = rebuilt_config(state, path, **{"split_files": "never", **differing})
     with _without_log():
         catalogue = _catalogue(config, state, path)

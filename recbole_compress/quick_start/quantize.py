@@ -14,6 +14,7 @@ from recbole.utils import init_seed
 
 from recbole_compress.arguments import read_file_arguments
 from recbole_compress.config import Config
+from recbole_compress.config.given import with_config_files
 from recbole_compress.config.properties_folder import overall_yaml
 from recbole_compress.config.schema import declared_in
 from recbole_compress.errors import CheckpointError
@@ -25,27 +26,9 @@ from recbole_compress.quick_start.pretraining import load_data
 from recbole_compress.reports.readable import counted
 from recbole_compress.trainers.checkpoint import load_checkpoint, plain_config, save_checkpoint
 from recbole_compress.trainers.quantization_recipes import QuantizationJob, recipe_named
+from recbole_compress.trainers.quantization_settings import spec_of
 
-__all__ = [
-    "SPEC_KEYS",
-    "Quantization",
-    "quantize",
-    "quantize_checkpoint",
-    "quantized_path",
-    "spec_of",
-]
-
-# Config key -> field of the spec.
-SPEC_KEYS = {
-    **{key: key for key in ("weight_bits", "table_bits", "activation_bits", "activation_range")},
-    **{
-        f"quantization_{key}": key
-        for key in (
-            *("granularity", "group_size", "symmetric", "scale_dtype", "range_finder"),
-            *("keep", "overrides"),
-        )
-    },
-}
+__all__ = ["Quantization", "quantize", "quantize_checkpoint", "quantized_path"]
 
 
 class Quantization(NamedTuple):
@@ -80,7 +63,7 @@ def quantize(arguments: list[str]) -> None:
     )
 
 
-def quantize_checkpoint(path: str, out: str | None = None, **settings: Any) -> Quantization:
+def quantize_checkpoint(path: str, out: str | None = None, /, **settings: Any) -> Quantization:
     """Quantize the model of a checkpoint and write it.
 
     Args:
@@ -98,8 +81,11 @@ def quantize_checkpoint(path: str, out: str | None = None, **settings: Any) -> Q
     out = out or quantized_path(path)
     if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
         raise CheckpointError(f"{out}: is the checkpoint to be quantized; choose another -o")
+    if os.path.isdir(out):
+        raise CheckpointError(f"{out}: is a folder; name a file, such as -o {out}/NAME.pth")
     # Not where its own run wrote: that may have been another machine.
-    settings = {"checkpoint_dir": os.path.dirname(out) or os.curdir, **settings}
+    here = {"checkpoint_dir": os.path.dirname(out) or os.curdir}
+    settings = {**here, **with_config_files(settings)}
     restored = model_alone(path, **settings)
     if "quantization" in restored.state:
         raise CheckpointError(
@@ -121,6 +107,8 @@ def quantize_checkpoint(path: str, out: str | None = None, **settings: Any) -> Q
     model.eval()
     freeze_(model)
     save_checkpoint(_state(restored, spec, work), out)
+    if done.leftover is not None:
+        os.unlink(done.leftover)
     return Quantization(out, done.report, model, config, work)
 
 
@@ -132,15 +120,6 @@ def quantized_path(path: str) -> str:
         'saved/X.quantized.pth'
     """
     return os.path.splitext(path)[0] + ".quantized.pth"
-
-
-def spec_of(config: Any) -> QuantizationSpec:
-    """The spec that the settings describe.
-
-    Raises:
-        QuantizationError: A value that is not possible.
-    """
-    return QuantizationSpec(**{field: config[key] for key, field in SPEC_KEYS.items()})
 
 
 def _state(restored: Restored, spec: QuantizationSpec, work: dict[str, float]) -> dict[str, Any]:

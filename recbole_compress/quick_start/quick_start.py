@@ -20,6 +20,7 @@ from recbole_compress.distributed.place import here
 from recbole_compress.distributed.quiet import quiet_logger
 from recbole_compress.distributed.settings import starts_processes, threads_per_process
 from recbole_compress.quick_start.data_free import check_data_free, quantized_and_evaluated
+from recbole_compress.quick_start.final_results import final_results
 from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.quick_start.prepared_data import prepare_data
 from recbole_compress.quick_start.pretraining import (
@@ -38,7 +39,7 @@ from recbole_compress.reports.environment import peak_rss_bytes
 from recbole_compress.reports.latency import request_latency
 from recbole_compress.reports.table import card_table
 from recbole_compress.reports.thop_counters import register as register_thop_counters
-from recbole_compress.trainers.ranks import RankRecorder, refuse_ranks, write_ranks
+from recbole_compress.trainers.ranks import refuse_ranks
 
 __all__ = ["ignore_warnings_of_recbole", "run_recbole_compress"]
 
@@ -76,7 +77,10 @@ def run_recbole_compress(
         "model": model,
         "dataset": dataset,
         "config_file_list": config_file_list,
-        "config_dict": {**settings_of(config_dict, command_line), **(config_dict or {})},
+        "config_dict": {
+            **settings_of(config_file_list, config_dict, command_line),
+            **(config_dict or {}),
+        },
         "command_line": command_line,
     }
     config = Config(**arguments)
@@ -85,9 +89,13 @@ def run_recbole_compress(
     check_teacher(config)
     check_pretraining(config)
     check_data_free(config)
-    if config["data_free_quantization"] and here().is_alone:
-        return _quantized(config, arguments, saved, after_evaluation)
-    return _trained(config, arguments, saved, after_evaluation)
+    threads = torch.get_num_threads()
+    try:
+        if config["data_free_quantization"] and here().is_alone:
+            return _quantized(config, arguments, saved, after_evaluation)
+        return _trained(config, arguments, saved, after_evaluation)
+    finally:
+        torch.set_num_threads(threads)  # what `threads` says is for this run
 
 
 def _quantized(config: Config, arguments: dict[str, Any], saved: bool, after_evaluation: Any):
@@ -162,16 +170,9 @@ def _train_and_report(
         show_progress=config["show_progress"],
         callback_fn=after_evaluation,
     )
-    recorder = RankRecorder(data.uid_field) if config["ranks_path"] else None
-    trainer.eval_collector.recorder = recorder
-    test_result = trainer.evaluate(
-        test_data, load_best_model=saved, show_progress=config["show_progress"]
+    test_result, further = final_results(
+        trainer, train_data, valid_data, test_data, saved, config["show_progress"]
     )
-    if recorder is not None:
-        records = recorder.records(train_data._dataset, test_data._dataset)
-        from_first(lambda: write_ranks(records, config["ranks_path"]))
-        trainer.eval_collector.recorder = None
-    further = trainer.further_results(valid_data, test_data, load_best_model=saved)
 
     checkpoint = trainer.saved_model_file if saved else None
     peak_bytes = sum(gathered(peak_rss_bytes()))

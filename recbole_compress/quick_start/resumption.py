@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from os import PathLike
 from typing import Any
 
+from recbole_compress.arguments import read_command_line
+from recbole_compress.config.given import config_file_names, with_config_files
 from recbole_compress.distributed.place import started_by_torchrun
 from recbole_compress.distributed.settings import KEYS_OF_A_LAUNCH
 from recbole_compress.trainers.checkpoint import load_checkpoint
@@ -12,24 +16,32 @@ __all__ = ["given_to", "is_a_first_phases", "settings_of"]
 
 
 def settings_of(
-    config_dict: dict[str, Any] | None, command_line: list[str] | None
+    config_files: Sequence[str | PathLike] | str | None,
+    config_dict: dict[str, Any] | None,
+    command_line: list[str] | None,
 ) -> dict[str, Any]:
     """What the user had given to the run that is to be resumed; empty when nothing is resumed.
 
+    Config files of now are stronger than that, so what they say is in it as well.
+
     Raises:
         CheckpointError: The checkpoint is missing, damaged or not to be trusted.
+        ConfigError: A config file cannot be used.
     """
-    path = (config_dict or {}).get("resume")
-    for argument in command_line or []:
-        if argument.startswith("--resume="):
-            path = argument.split("=", 1)[1]
+    now = [config_dict or {}, read_command_line(command_line or [])]
+    path = now[1].get("resume", now[0].get("resume"))
     if not path:
         return {}
     config = load_checkpoint(str(path))["config"]
+    given = given_to(config)
     if is_a_first_phases(config):  # what to go on with is the run that this is a phase of
         run = config["part_of"]
-        return {**_relaunched(run), "model": run["model"], "dataset": run["dataset"]}
-    return given_to(config)
+        given = {**_relaunched(run), "model": run["model"], "dataset": run["dataset"]}
+    one = isinstance(config_files, (str, PathLike))
+    files = [config_files] if one else [*(config_files or [])]
+    for settings in now:
+        files += config_file_names(settings.get("config_files"))
+    return {**given, **with_config_files({"config_files": files})}
 
 
 def is_a_first_phases(config: Any) -> bool:

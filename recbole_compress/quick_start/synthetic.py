@@ -66,7 +66,7 @@ def synthetic(arguments: list[str]) -> None:
     print("written: " + ", ".join(written))
 
 
-def compare_with_real_data(path: str, **settings: Any) -> dict[str, Any]:
+def compare_with_real_data(path: str, /, **settings: Any) -> dict[str, Any]:
     """Item frequencies of sequences made in several ways, beside the train split's.
 
     Args:

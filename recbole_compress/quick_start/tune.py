@@ -240,7 +240,8 @@ def _of_every_trial(options: Options, fixed: Mapping[str, str], config: Any) -> 
     texts = {"state": "ERROR", "show_progress": "False", **fixed}
     for key in _WHERE:
         texts.pop(key, None)
-    texts |= {"model": config["model"], "dataset": config["dataset"]}
+    model = f"DFQ{config['model']}" if config["data_free_quantization"] else config["model"]
+    texts |= {"model": model, "dataset": config["dataset"]}
     texts["data_path"] = os.path.abspath(settings["data_path"])
     if options.tool == "Ray":
         texts["threads"] = str(fixed.get("threads", options.cpus_per_trial))

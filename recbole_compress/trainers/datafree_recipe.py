@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,15 +13,19 @@ from torch import nn
 from recbole_compress.data.train_sequences import train_sequences
 from recbole_compress.datafree import Sequences, sample_sequences
 from recbole_compress.distributed.settings import world_size_of
-from recbole_compress.errors import ConfigError
+from recbole_compress.errors import CheckpointError, ConfigError
 from recbole_compress.quantization import calibrating, quantize_
 from recbole_compress.readers import as_reader, reader_like
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
 from recbole_compress.trainers.datafree_trainer import DataFreeTrainer
+from recbole_compress.trainers.quantization_settings import SPEC_KEYS
 from recbole_compress.trainers.quantization_work import QuantizationWork
 
-__all__ = ["start_again_", "trained_by"]
+__all__ = ["check_same_quantization", "start_again_", "trained_by"]
+
+# Beside the grids, what a training cannot change on its way.
+_BEGUN_WITH = ("quantization_recipe", "df_start", "df_objective")
 
 
 def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[Any], QuantizationWork]:
@@ -46,7 +48,7 @@ def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[Any], QuantizationWo
                 f"nproc={config['nproc']}: the data-free recipes run in one process; leave it out"
             )
         if config["df_resume"]:
-            load_checkpoint(config["df_resume"])  # a wrong name is known before anything is done
+            check_same_quantization(config)
         arguments: dict[str, Any] = {}
         if trainer.reads_data:
             split = job.train_data()._dataset
@@ -67,14 +69,35 @@ def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[Any], QuantizationWo
         try:
             done.fit(verbose=True, saved=True)
         except KeyboardInterrupt:
-            # Not logged: `quantize` sets up no log, and the name is known nowhere else.
-            print(f"to go on, add --df_resume={done.saved_model_file}", file=sys.stderr)
-            raise
-        os.unlink(done.saved_model_file)  # the quantized file is the result
+            raise KeyboardInterrupt(f"--df_resume={done.saved_model_file}") from None
         n_shown += done.epochs_done * settings.n_sequences
-        return QuantizationWork(report, done.epochs_done, n_shown, done.seconds_before)
+        return QuantizationWork(
+            report, done.epochs_done, n_shown, done.seconds_before, done.saved_model_file
+        )
 
     return quantize
+
+
+def check_same_quantization(config: Any) -> None:
+    """Refuse to go on with a training of other grids, or of another recipe.
+
+    Raises:
+        CheckpointError: ``df_resume`` is no checkpoint, or was begun with other settings.
+    """
+    path = config["df_resume"]
+    state = load_checkpoint(str(path))
+    if not any("parametrizations." in name for name in state["state_dict"]):
+        raise CheckpointError(
+            f"df_resume={path}: its model is not being quantized; give the file that the "
+            "interrupted training named"
+        )
+    begun = state["config"]
+    for key in (*SPEC_KEYS, *_BEGUN_WITH):
+        if begun[key] != config[key]:
+            raise CheckpointError(
+                f"df_resume={path}: was begun with {key}={begun[key]!r}, not {config[key]!r}; "
+                f"add --{key}={begun[key]}"
+            )
 
 
 def start_again_(model: nn.Module) -> None:

@@ -18,9 +18,11 @@ class QuantizationWork(NamedTuple):
         sequences: That the model was shown, in training or to find static ranges; one that was
             shown in two passes counts twice.
         seconds_before: Spent by an interrupted training that was gone on with.
+        leftover: File of that training, of no use once the quantized model is written.
     """
 
     report: QuantizationReport
     passes: int = 0
     sequences: int = 0
     seconds_before: float = 0.0
+    leftover: str | None = None

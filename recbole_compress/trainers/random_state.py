@@ -48,6 +48,8 @@ def restore(state: dict[str, Any], generator: torch.Generator | None = None) -> 
     np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(state["torch"].cpu())
     if torch.cuda.is_available() and state["cuda"]:
-        torch.cuda.set_rng_state_all([cuda.cpu() for cuda in state["cuda"]])
+        # There may have been more devices where the states come from.
+        states = state["cuda"][: torch.cuda.device_count()]
+        torch.cuda.set_rng_state_all([cuda.cpu() for cuda in states])
     if generator is not None and state["loader"] is not None:
         generator.set_state(state["loader"].cpu())

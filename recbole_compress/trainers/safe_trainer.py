@@ -116,6 +116,7 @@ class SafeTrainer:
             self.resume_checkpoint(self._goes_on_from())
         if self.finished:
             self.logger.info(f"{self.saved_model_file}: training had ended; nothing left to do")
+            self.eval_collector.data_collect(train_data)  # as RecBole's fit does at its beginning
             return self.best_valid_score, self.best_valid_result
 
         def after_evaluation(epoch, score):

@@ -9,10 +9,11 @@ import shutil
 import pytest
 import torch
 
+from recbole_compress.errors import CheckpointError
 from recbole_compress.quick_start.command_line import main
-from recbole_compress.quick_start.from_checkpoint import model_alone
+from recbole_compress.quick_start.from_checkpoint import model_alone, rebuilt_config
 from recbole_compress.quick_start.quick_start import run_recbole_compress
-from recbole_compress.reports.table import card_table
+from recbole_compress.quick_start.resumption import settings_of
 from recbole_compress.trainers.checkpoint import load_checkpoint, save_checkpoint
 from recbole_compress.trainers.datafree_trainer import SelfSampleTrainer
 from tests.conftest import SEQUENCES, write_interactions
@@ -130,10 +131,13 @@ def test_an_interrupted_quantization_goes_on(alone, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(SelfSampleTrainer, "_train_epoch", interrupt)
         assert main([*command, "-o", "rest.pth"]) == 130
-    assert "--df_resume=saved" in capsys.readouterr().err
+    assert "go on with the same command and --df_resume=saved" in capsys.readouterr().err
     (left,) = (name for name in os.listdir("saved") if not name.endswith(".resume.pth"))
     assert not os.path.exists("rest.pth")
     spent = load_checkpoint(f"saved/{left}")["seconds"]
+    for other in ("--activation-bits=4", "--recipe=noise"):
+        assert main([*command, other, f"--df_resume=saved/{left}", "-o", "rest.pth"]) == 2
+        assert "was begun with" in capsys.readouterr().err
     assert main([*command, f"--df_resume=saved/{left}", "-o", "rest.pth"]) == 0
     whole, rest = load_checkpoint("whole.pth"), load_checkpoint("rest.pth")
     assert main([*command, "--recipe=ptq", "-o", "untrained.pth"]) == 0
@@ -161,6 +165,36 @@ def test_nothing_is_written_where_the_run_of_a_checkpoint_wrote(alone):
     assert os.listdir("results") == ["out.pth"] and not os.path.exists("elsewhere")
 
 
+def test_what_training_left_stays_until_the_result_is_written(alone, capsys, monkeypatch):
+    settings = ["--df_epochs=1", "--df_sequences=20", "--df_valid_sequences=20", "--table-bits=2"]
+    os.mkdir("folder")
+    assert main(["quantize", alone(), *settings, "-o", "folder"]) == 2
+    assert "folder: is a folder; name a file" in capsys.readouterr().err
+
+    def full(state, path):
+        raise CheckpointError(f"{path}: cannot be written (the disk is full)")
+
+    monkeypatch.setattr("recbole_compress.quick_start.quantize.save_checkpoint", full)
+    assert main(["quantize", "full.pth", *settings, "--out=folder/out.pth"]) == 2
+    assert "the disk is full" in capsys.readouterr().err
+    (left,) = os.listdir("folder")
+    assert "parametrizations" in str(load_checkpoint(f"folder/{left}")["state_dict"].keys())
+
+
+def test_config_files_of_now_are_stronger_than_what_the_run_was_told(alone):
+    def told(state):
+        state["config"].external_config_dict |= {"df_epochs": 5, "df_sequences": 64}
+
+    path = changed(alone(), told)
+    with open("later.yaml", "w") as file:
+        file.write("df_epochs: 7\ndf_sequences: 20\n")
+    later = {"config_files": "later.yaml", "df_sequences": 30}
+    config = rebuilt_config(load_checkpoint(path), path, **later)
+    assert (config["df_epochs"], config["df_sequences"]) == (7, 30)
+    resumed = settings_of(None, {"resume": path}, ["--config_files=later.yaml"])
+    assert (resumed["df_epochs"], resumed["df_sequences"]) == (7, 20)
+
+
 def test_static_ranges_need_no_data_either(alone):
     static = ["--activation-bits=8", "--activation-range=static"]
     assert main(["quantize", alone(), *static, "--recipe=ptq", "-o", "out.pth"]) == 0
@@ -170,68 +204,6 @@ def test_static_ranges_need_no_data_either(alone):
         if name.endswith("quantizer.scale")
     ]
     assert ranges and all(torch.isfinite(r).all() and (r > 0).all() for r in ranges)
-
-
-# -- DFQ<Model> -------------------------------------------------------------------------------
-
-
-def test_a_dfq_name_trains_quantizes_and_evaluates(trained, in_tmp):
-    data = os.path.dirname(load_checkpoint(trained("SASRec"))["config"]["data_path"])
-    settings = {**QUICK, **SMALL["SASRec"], "data_path": data, "weight_bits": 4, "table_bits": 4}
-    settings |= {"df_epochs": 1, "df_sequences": 64, "df_valid_sequences": 32}
-    result = run_recbole_compress("DFQSASRec", "tiny", config_dict=settings)
-    card = result["card"]
-    assert card["model"] == "DFQSASRec" and card["choices"]["weight_bits"] == 4
-    assert card["reference_metrics"]["test"] == result["full_precision"]["card"]["metrics"]["test"]
-    assert card["training"] == result["full_precision"]["card"]["training"]
-    work = card["quantization"]
-    assert (work["recipe"], work["passes"], work["sequences"]) == ("self_sample", 1, 64)
-    assert work["seconds"] > 0
-    assert "quantization   self_sample" in card_table(card) and "64 sequences" in card_table(card)
-    assert set(result["test_result"]) == {
-        k.lower() for k in result["full_precision"]["test_result"]
-    }
-    assert load_checkpoint(result["checkpoint"])["quantization"]["recipe"] == "self_sample"
-
-    # the same from a model that is there already, at other bits
-    path = result["full_precision"]["checkpoint"]
-    second = run_recbole_compress(
-        "DFQSASRec", "tiny", config_dict={**settings, "table_bits": 8, "full_precision_path": path}
-    )
-    assert second["full_precision"] is None
-    assert second["card"]["choices"]["table_bits"] == 8
-    assert second["card"]["training"]["epochs"] is None  # not trained in this run
-
-
-def test_a_quantization_that_fails_leaves_no_card_of_another_model(trained, in_tmp, monkeypatch):
-    data = os.path.dirname(load_checkpoint(trained("SASRec"))["config"]["data_path"])
-    settings = {**QUICK, **SMALL["SASRec"], "data_path": data, "card_path": "run.card.json"}
-
-    class Failed(Exception):
-        pass
-
-    def fails(*_, **__):
-        raise Failed
-
-    module = "recbole_compress.quick_start.data_free.quantize_checkpoint"
-    monkeypatch.setattr(module, fails)
-    with pytest.raises(Failed):
-        run_recbole_compress(
-            "DFQSASRec", "tiny", config_dict={**settings, "ranks_path": "run.ranks.npz"}
-        )
-    assert not os.path.exists("run.card.json") and not os.path.exists("run.ranks.npz")
-
-
-def test_dfq_of_one_of_ours(trained, in_tmp):
-    data = os.path.dirname(load_checkpoint(trained("TTSASRec"))["config"]["data_path"])
-    arguments = [f"--data_path={data}", "--epochs=1", "--MAX_ITEM_LIST_LENGTH=6", "--tt_ranks=4"]
-    arguments += ["--card_path=card.json", "--show_progress=False", "--weight_bits=2"]
-    assert main(["--model=DFQTTSASRec", "--dataset=tiny", *arguments]) == 0
-    with open("card.json") as file:
-        assert json.load(file)["model"] == "DFQTTSASRec"
-
-
-# -- what cannot be ---------------------------------------------------------------------------
 
 
 def test_rows_of_zeros_stay_zeros(alone):

@@ -154,5 +154,5 @@ def test_a_training_that_cannot_be_gone_on_with(alone, capsys):
     command = ["quantize", alone(), "--table-bits=2"]
     refused(capsys, [*command, "--df_resume=nothing.pth"], "nothing.pth", "no such checkpoint")
     assert main([*command, "--df_resume=full.pth", "-o", "out.pth"]) == 2
-    assert "full.pth: its weights do not fit" in capsys.readouterr().err
+    assert "full.pth: its model is not being quantized" in capsys.readouterr().err
     assert not os.path.exists("out.pth")

@@ -82,6 +82,21 @@ def test_finished_trials_are_not_run_again(hyperopt, job, write_space, monkeypat
     assert "topk was None, is [5, 10]" in capsys.readouterr().err
 
 
+def test_trials_of_a_quantized_model_are_quantized(hyperopt, job, write_space, monkeypatch):
+    run, models = module.run_recbole_compress, []
+
+    def watched(**arguments):
+        result = run(**arguments)
+        models.append((result["card"]["model"], result["card"]["choices"]["table_bits"]))
+        return result
+
+    monkeypatch.setattr(module, "run_recbole_compress", watched)
+    quantized = ["--model=DFQCpRecGRU4Rec", *job[1:], "--quantization_recipe=ptq"]
+    space = write_space("table_bits choice [2,8]")
+    assert main(["tune", *quantized, space, "--algo=exhaustive"]) == 0
+    assert sorted(models) == [("DFQCpRecGRU4Rec", 2), ("DFQCpRecGRU4Rec", 8)]
+
+
 @pytest.mark.parametrize("algo", ["random", "bayes"])
 def test_drawing_repeats_with_the_seed_and_goes_on(hyperopt, job, write_space, algo):
     space = write_space("learning_rate loguniform -7,-4", "hidden_size quniform 16,48,16")

@@ -1,0 +1,41 @@
+"""What is measured on the test split, once a model is finished."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole_compress.distributed.group import from_first
+from recbole_compress.trainers.ranks import RankRecorder, write_ranks
+
+__all__ = ["final_results"]
+
+
+def final_results(
+    trainer: Any,
+    train_data: Any,
+    valid_data: Any,
+    test_data: Any,
+    load_best_model: bool,
+    show_progress: bool = False,
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Metrics on the test split, and what else the trainer measures; writes ranks if asked for.
+
+    Args:
+        trainer: Its config says by ``ranks_path`` whether the rank of every row is written.
+        train_data: Loader of the train split, for how often items occur there.
+        valid_data: None if there is none.
+        test_data: Loader of the test split.
+        load_best_model: From the trainer's checkpoint; False for the weights as they are.
+        show_progress: Draw a bar.
+    """
+    path, split = trainer.config["ranks_path"], train_data._dataset
+    recorder = RankRecorder(split.uid_field) if path else None
+    trainer.eval_collector.recorder = recorder
+    result = trainer.evaluate(
+        test_data, load_best_model=load_best_model, show_progress=show_progress
+    )
+    if recorder is not None:
+        records = recorder.records(split, test_data._dataset)
+        from_first(lambda: write_ranks(records, path))
+        trainer.eval_collector.recorder = None
+    return result, trainer.further_results(valid_data, test_data, load_best_model=load_best_model)

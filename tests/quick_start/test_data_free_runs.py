@@ -1,0 +1,139 @@
+"""``--model=DFQ<Model>``: trained or found, quantized without data, evaluated."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+import torch
+
+from recbole_compress.quick_start.command_line import main
+from recbole_compress.quick_start.quick_start import run_recbole_compress
+from recbole_compress.reports.table import card_table
+from recbole_compress.trainers.checkpoint import load_checkpoint
+from recbole_compress.trainers.datafree_trainer import SelfSampleTrainer
+from tests.quick_start.conftest import QUICK, SMALL
+
+SHORT = {"df_epochs": 1, "df_sequences": 64, "df_valid_sequences": 32}
+
+
+@pytest.fixture
+def settings(trained, in_tmp):
+    data = os.path.dirname(load_checkpoint(trained("SASRec"))["config"]["data_path"])
+    return {**QUICK, **SMALL["SASRec"], **SHORT, "data_path": data}
+
+
+def test_a_dfq_name_trains_quantizes_and_evaluates(trained, in_tmp):
+    data = os.path.dirname(load_checkpoint(trained("SASRec"))["config"]["data_path"])
+    settings = {**QUICK, **SMALL["SASRec"], "data_path": data, "weight_bits": 4, "table_bits": 4}
+    settings |= {"df_epochs": 1, "df_sequences": 64, "df_valid_sequences": 32}
+    result = run_recbole_compress("DFQSASRec", "tiny", config_dict=settings)
+    card = result["card"]
+    assert card["model"] == "DFQSASRec" and card["choices"]["weight_bits"] == 4
+    assert card["reference_metrics"]["test"] == result["full_precision"]["card"]["metrics"]["test"]
+    assert card["training"] == result["full_precision"]["card"]["training"]
+    work = card["quantization"]
+    assert (work["recipe"], work["passes"], work["sequences"]) == ("self_sample", 1, 64)
+    assert work["seconds"] > 0
+    assert "quantization   self_sample" in card_table(card) and "64 sequences" in card_table(card)
+    assert set(result["test_result"]) == {
+        k.lower() for k in result["full_precision"]["test_result"]
+    }
+    assert load_checkpoint(result["checkpoint"])["quantization"]["recipe"] == "self_sample"
+
+    # the same from a model that is there already, at other bits
+    path = result["full_precision"]["checkpoint"]
+    second = run_recbole_compress(
+        "DFQSASRec", "tiny", config_dict={**settings, "table_bits": 8, "full_precision_path": path}
+    )
+    assert second["full_precision"] is None
+    assert second["card"]["choices"]["table_bits"] == 8
+    assert second["card"]["training"]["epochs"] is None  # not trained in this run
+
+
+def test_a_quantization_that_fails_leaves_no_card_of_another_model(trained, in_tmp, monkeypatch):
+    data = os.path.dirname(load_checkpoint(trained("SASRec"))["config"]["data_path"])
+    settings = {**QUICK, **SMALL["SASRec"], "data_path": data, "card_path": "run.card.json"}
+
+    class Failed(Exception):
+        pass
+
+    def fails(*_, **__):
+        raise Failed
+
+    module = "recbole_compress.quick_start.data_free.quantize_checkpoint"
+    monkeypatch.setattr(module, fails)
+    with pytest.raises(Failed):
+        run_recbole_compress(
+            "DFQSASRec", "tiny", config_dict={**settings, "ranks_path": "run.ranks.npz"}
+        )
+    assert not os.path.exists("run.card.json") and not os.path.exists("run.ranks.npz")
+
+
+def test_dfq_of_one_of_ours(trained, in_tmp):
+    data = os.path.dirname(load_checkpoint(trained("TTSASRec"))["config"]["data_path"])
+    arguments = [f"--data_path={data}", "--epochs=1", "--MAX_ITEM_LIST_LENGTH=6", "--tt_ranks=4"]
+    arguments += ["--card_path=card.json", "--show_progress=False", "--weight_bits=2"]
+    assert main(["--model=DFQTTSASRec", "--dataset=tiny", *arguments]) == 0
+    with open("card.json") as file:
+        assert json.load(file)["model"] == "DFQTTSASRec"
+
+
+def test_bits_are_those_of_this_run_not_of_the_one_that_made_the_checkpoint(settings):
+    low = {**settings, "quantization_recipe": "ptq", "table_bits": 2, "weight_bits": 2}
+    made = run_recbole_compress("DFQSASRec", "tiny", config_dict=low)["full_precision"]
+    again = {**settings, "full_precision_path": made["checkpoint"]}
+    card = run_recbole_compress("DFQSASRec", "tiny", config_dict=again)["card"]
+    assert card["choices"]["table_bits"] == card["choices"]["weight_bits"] == 8
+    assert card["quantization"]["recipe"] == "self_sample"
+
+
+def test_metrics_that_count_items_of_the_train_split(settings):
+    counting = {**settings, "metrics": ["NDCG", "ItemCoverage", "AveragePopularity"]}
+    ptq = {**counting, "quantization_recipe": "ptq"}
+    result = run_recbole_compress("DFQSASRec", "tiny", config_dict=ptq)
+    wanted = set(result["full_precision"]["test_result"])
+    assert set(result["test_result"]) == wanted and "itemcoverage@10" in wanted
+    # A training that had ended has nothing left to do but this.
+    finished = result["full_precision"]["checkpoint"]
+    assert set(run_recbole_compress(config_dict={"resume": finished})["test_result"]) == wanted
+
+
+def test_without_a_valid_split(settings):
+    alone = {**settings, "quantization_recipe": "ptq", "eval_args": {"split": {"LS": "test_only"}}}
+    result = run_recbole_compress("DFQSASRec", "tiny", config_dict=alone)
+    assert result["best_valid_score"] is None and result["test_result"]
+
+
+def test_an_interrupted_one_says_how_it_goes_on(trained, settings, monkeypatch, capsys):
+    path = trained("SASRec")
+    arguments = [f"--data_path={settings['data_path']}", f"--full_precision_path={path}"]
+    arguments += [f"--{key}={value}" for key, value in SHORT.items()]
+    command = ["--model=DFQSASRec", "--dataset=tiny", "--table_bits=2", *arguments]
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SelfSampleTrainer, "_train_epoch", interrupt)
+        assert main(command) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    start = f"interrupted; go on with the same command and --full_precision_path={path} --df_res"
+    assert said.startswith(start)
+    resume = said.split()[-1]
+    others = [*command[:2], "--table_bits=4", *arguments, resume]
+    assert main(others) == 2
+    assert "was begun with table_bits=2" in capsys.readouterr().err
+    assert main([*command, resume]) == 0
+
+
+def test_a_run_leaves_the_threads_as_they_were(settings):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        ptq = {**settings, "quantization_recipe": "ptq", "threads": 1}
+        card = run_recbole_compress("DFQSASRec", "tiny", config_dict=ptq)["card"]
+        assert card["environment"]["threads"] == 1 and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
