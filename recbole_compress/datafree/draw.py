@@ -64,7 +64,7 @@ def epsilon_greedy(
     """The best item, or with probability ``epsilon`` any item (id 1 up).
 
     Args:
-        scores: ``(B, n_items)``; column 0 is padding.
+        scores: ``(B, n_items)``; column 0 is padding, and what is ``-inf`` is no item either.
         epsilon: 0 to 1.
         generator: On the device of the scores.
 
@@ -75,11 +75,12 @@ def epsilon_greedy(
         >>> epsilon_greedy(torch.tensor([[9.0, 1.0, 2.0]]), epsilon=0.0)
         tensor([2])
     """
-    device = scores.device
-    best = scores[:, 1:].argmax(1) + 1
-    any_item = torch.randint(1, scores.shape[1], best.shape, generator=generator, device=device)
-    explores = torch.rand(best.shape, generator=generator, device=device) < epsilon
-    return torch.where(explores, any_item, best)
+    items = scores[:, 1:]
+    picked = items.argmax(1)
+    explores = torch.rand(picked.shape, generator=generator, device=scores.device) < epsilon
+    alike = items[explores]
+    picked[explores] = draw_items(alike.where(alike == -torch.inf, 0.0), generator=generator)
+    return picked + 1
 
 
 def gumbel_top_k(scores: Tensor, k: int, generator: torch.Generator | None = None) -> Tensor:

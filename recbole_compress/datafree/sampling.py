@@ -74,7 +74,7 @@ def sample_sequences(
     if settings.start != "uniform" and prior is None:
         prior = stationary_prior(model, settings, generator)
     draw = draw or (lambda scores: draw_items(scores, settings.temperature, generator))
-    lengths = _lengths(model, n, settings, generator)
+    lengths = _lengths(model.max_length, model.n_items, n, settings, generator)
     lengths = lengths.sort(descending=True).values  # neighbours end together
     parts = []
     for wanted in lengths.split(batch_size):
@@ -102,9 +102,14 @@ def noise_sequences(
         (tensor(True), True)
     """
     settings = settings or SamplingSettings()
-    shortest = min(settings.min_length, max_length)
-    lengths = _lengths_between(shortest, max_length, n, settings, generator)
-    item_seq = torch.randint(1, n_items, (n, int(lengths.max())), generator=generator)
+    lengths = _lengths(max_length, n_items, n, settings, generator)
+    width = int(lengths.max())
+    if settings.repeats:
+        item_seq = torch.randint(1, n_items, (n, width), generator=generator)
+    else:
+        sizes = (which.stop - which.start for which in _chunks(n, n_items))
+        shuffled = (torch.rand(size, n_items - 1, generator=generator) for size in sizes)
+        item_seq = torch.cat([order.topk(width, 1).indices + 1 for order in shuffled])
     return Sequences(item_seq * (torch.arange(item_seq.shape[1]) < lengths.unsqueeze(1)), lengths)
 
 
@@ -183,25 +188,14 @@ def _first_items(
 
 
 def _lengths(
-    model: NextItemModel,
+    max_length: int,
+    n_items: int,
     n: int,
     settings: SamplingSettings,
     generator: torch.Generator | None,
 ) -> Tensor:
-    # One item more than a model reads: the newest is only told, never read.
-    longest = model.max_length
-    if not settings.repeats:
-        longest = min(longest, model.n_items - 1)
-    return _lengths_between(min(settings.min_length, longest), longest, n, settings, generator)
-
-
-def _lengths_between(
-    shortest: int,
-    longest: int,
-    n: int,
-    settings: SamplingSettings,
-    generator: torch.Generator | None,
-) -> Tensor:
+    longest = max_length if settings.repeats else min(max_length, n_items - 1)
+    shortest = min(settings.min_length, longest)
     full = torch.full((n,), longest)
     if settings.lengths == "longest":
         return full

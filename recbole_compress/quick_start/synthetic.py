@@ -19,7 +19,6 @@ from torch import Tensor
 from recbole_compress.arguments import read_file_arguments
 from recbole_compress.data.item_counts import train_item_counts
 from recbole_compress.datafree import (
-    SamplingSettings,
     Sequences,
     epsilon_greedy,
     gumbel_top_k,
@@ -114,10 +113,8 @@ def compare_with_real_data(path: str, /, **settings: Any) -> dict[str, Any]:
 def _ways(
     reader: SequenceReader, chosen: DataFreeSettings
 ) -> dict[str, Callable[[int], Sequences]]:
-    any_start = SamplingSettings(start="uniform", lengths=chosen.sampling.lengths)
-
     def picked(pick: Callable[[Tensor], Tensor]) -> Callable[[int], Sequences]:
-        return lambda n: sample_sequences(reader, n, any_start, draw=pick)
+        return lambda n: sample_sequences(reader, n, chosen.picked_sampling, draw=pick)
 
     game = chosen.game
     return {

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from recbole_compress.datafree import (
     Choices,
-    SamplingSettings,
     Sequences,
     epsilon_greedy,
     generator_objective,
@@ -18,7 +17,7 @@ from recbole_compress.datafree import (
 )
 from recbole_compress.errors import CheckpointError
 from recbole_compress.readers import reader_like
-from recbole_compress.trainers.datafree_trainer import DataFreeTrainer
+from recbole_compress.trainers.datafree_trainer import DataFreeTrainer, without_dropout
 from recbole_compress.trainers.discrepancy_terms import output_level
 
 __all__ = ["AdversarialTrainer"]
@@ -42,7 +41,9 @@ class AdversarialTrainer(DataFreeTrainer):
 
     def __init__(self, config, student, teacher, item_map_sha256=None):
         super().__init__(config, student, teacher, item_map_sha256)
-        weights = copy.deepcopy(teacher).requires_grad_(True).eval()
+        weights = copy.deepcopy(teacher).requires_grad_(True)
+        for model in (weights, teacher):  # slopes are asked of both
+            without_dropout(model)
         self.generator_model = reader_like(self.teacher, weights)
         if self.settings.game.freeze_items:
             self.generator_model.embedding.requires_grad_(False)
@@ -65,20 +66,14 @@ class AdversarialTrainer(DataFreeTrainer):
 
     def synthesised(self, n: int) -> Sequences:
         """What the generator makes now: any first item, then its own picks."""
-        game, sampling = self.settings.game, self.settings.sampling
+        game = self.settings.game
 
         def pick(scores: Tensor) -> Tensor:
             if game.synthesis == "epsilon_greedy":
                 return epsilon_greedy(scores, game.epsilon)
             return gumbel_top_k(scores, game.gumbel_items)
 
-        settings = SamplingSettings(
-            start="uniform",
-            min_length=max(2, sampling.min_length),
-            lengths=sampling.lengths,
-            repeats=sampling.repeats,
-        )
-        return sample_sequences(self.generator_model, n, settings, draw=pick)
+        return sample_sequences(self.generator_model, n, self.settings.picked_sampling, draw=pick)
 
     # -- turns -------------------------------------------------------------------------------
 

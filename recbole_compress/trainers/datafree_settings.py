@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +92,12 @@ class DataFreeSettings:
     stopping_step: int
     discrepancy: Discrepancy
     game: Game
+
+    @property
+    def picked_sampling(self) -> SamplingSettings:
+        """Of sequences that a generator picks: after any first item, at least one of its own."""
+        at_least = max(2, self.sampling.min_length)
+        return dataclasses.replace(self.sampling, start="uniform", min_length=at_least)
 
     @classmethod
     def of(cls, config: Any) -> DataFreeSettings:

@@ -27,7 +27,13 @@ from recbole_compress.trainers.discrepancy_terms import output_level, similarity
 from recbole_compress.trainers.generated_batches import GeneratedBatches, as_sequences
 from recbole_compress.trainers.safe_trainer import SafeTrainer
 
-__all__ = ["DataFreeTrainer", "NoiseTrainer", "QATTrainer", "SelfSampleTrainer"]
+__all__ = [
+    "DataFreeTrainer",
+    "NoiseTrainer",
+    "QATTrainer",
+    "SelfSampleTrainer",
+    "without_dropout",
+]
 
 _AGREEMENT = 10
 
@@ -174,7 +180,7 @@ class DataFreeTrainer(SafeTrainer, Trainer):
         return super()._train_epoch(train_data, epoch_idx, self._step, show_progress)
 
     def _step(self, batch) -> Any:
-        _without_dropout(self.model)
+        without_dropout(self.model)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * self._rate()
         # Every tensor is put on its grid once per step.
@@ -323,9 +329,10 @@ def _best(reading: Reading, n_items: int) -> Tensor:
     return torch.cat([reading.scores(states)[:, 1:].topk(k, 1).indices for states in chunks])
 
 
-def _without_dropout(model: nn.Module) -> None:
+def without_dropout(model: nn.Module) -> None:
     """Two models are to be compared, not two dropouts, be they modules or functions."""
     model.eval()
     for module in model.modules():
         if isinstance(module, nn.RNNBase) and next(module.parameters()).is_cuda:
+            module.dropout = 0.0
             module.train()  # cuDNN has no gradients of evaluation

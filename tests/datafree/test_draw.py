@@ -41,6 +41,13 @@ def test_epsilon_greedy_is_the_best_or_any():
     torch.testing.assert_close(frequencies(drawn, 4), expected, atol=0.01, rtol=0)
 
 
+def test_epsilon_greedy_never_picks_what_is_no_item():
+    scores = torch.tensor([9.0, 1.0, -torch.inf, 2.0]).repeat(N, 1)
+    drawn = epsilon_greedy(scores, 1.0, torch.Generator().manual_seed(1))
+    expected = torch.tensor([0.0, 0.5, 0.0, 0.5])
+    torch.testing.assert_close(frequencies(drawn, 4), expected, atol=0.01, rtol=0)
+
+
 def test_gumbel_top_k_draws_among_the_best_by_their_softmax():
     scores = torch.tensor([9.0, 1.0, 0.0, 2.0, -1.0])
     drawn = gumbel_top_k(scores.repeat(N, 1), 2, torch.Generator().manual_seed(1))

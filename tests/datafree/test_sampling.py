@@ -75,6 +75,14 @@ def test_padding_lengths_and_repeats():
     assert mixed.lengths.min() == 5
 
 
+def test_noise_without_repeats():
+    settings = SamplingSettings(min_length=3, lengths="uniform", repeats=False)
+    made = noise_sequences(n_items=9, max_length=12, n=300, settings=settings, generator=chance())
+    assert set(made.lengths.tolist()) == set(range(3, 9))
+    for row, length in zip(made.item_seq, made.lengths, strict=True):
+        assert len(set(row[:length].tolist()) - {0}) == length and not row[length:].any()
+
+
 def test_without_repeats_no_sequence_is_longer_than_the_catalogue():
     model = chain(n_items=5)
     made = sample_sequences(model, 20, SamplingSettings(repeats=False, lengths="longest"), chance())
