@@ -8,12 +8,24 @@ import importlib
 import os
 import sys
 
+from recbole_compress.errors import ConfigError
+
 __all__ = ["ensure_dir", "share"]
 
 
 def ensure_dir(dir_path: str) -> None:
-    """Make the folder unless somebody has, in RecBole's own name and signature."""
-    os.makedirs(dir_path, exist_ok=True)
+    """Make the folder unless somebody has, in RecBole's own name and signature.
+
+    Raises:
+        ConfigError: It cannot be made.
+    """
+    try:
+        os.makedirs(dir_path, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{dir_path}: this folder cannot be made ({error.strerror}); choose another "
+            "--checkpoint_dir, and start where log/ can be written"
+        ) from error
 
 
 def share() -> None:

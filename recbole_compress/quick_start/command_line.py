@@ -213,6 +213,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _speaks_for_all():
             print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None:  # no file or folder that somebody named
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as interruption:
         if _speaks_for_all():
             how = {"run": "--resume=<the checkpoint named above>"}.get(command, "the same command")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from recbole_compress.arguments import read_file_arguments
 from recbole_compress.config import Config
+from recbole_compress.config.given import with_config_files
 from recbole_compress.errors import CheckpointError, ConfigError
 from recbole_compress.near_names import did_you_mean
 from recbole_compress.quick_start.final_results import final_results
@@ -147,7 +148,9 @@ def evaluate_file(
     ending = os.path.splitext(path)[1]
     if ending not in READERS:
         raise ConfigError(f"{path}: cannot be evaluated, {did_you_mean(ending, READERS)}")
-    subject = READERS[ending](path, settings)
+    # Nothing is written where its training wrote: that may have been another machine.
+    here = {"checkpoint_dir": os.path.dirname(path) or os.curdir}
+    subject = READERS[ending](path, {**here, **with_config_files(settings)})
     config = subject.config
     if config["ranks_path"]:
         refuse_ranks(config)

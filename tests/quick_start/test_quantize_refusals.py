@@ -54,6 +54,28 @@ def test_settings_that_cannot_be(alone, capsys, arguments, parts):
     refused(capsys, ["quantize", alone(), *arguments], *parts)
 
 
+def test_folders_that_cannot_be_made(alone, capsys, trained):
+    open("file", "w").close()
+    refused(capsys, ["quantize", alone(), "--recipe=ptq", "-o", "file/out.pth"], "file/out.pth")
+    data = os.path.dirname(load_checkpoint(trained("SASRec"))["config"]["data_path"])
+    told = ["--model=SASRec", "--dataset=tiny", f"--data_path={data}", "--checkpoint_dir=file/x"]
+    assert main(told) == 2
+    error = capsys.readouterr().err
+    assert "\nerror: file/x: this folder cannot be made" in error and "--checkpoint_dir" in error
+
+
+def test_evaluate_writes_nothing_where_the_training_wrote(alone, trained, capsys):
+    def move(state):
+        data = load_checkpoint(trained("SASRec"))["config"]["data_path"]
+        state["config"].external_config_dict |= {
+            "checkpoint_dir": "elsewhere",
+            "data_path": os.path.dirname(data),
+        }
+
+    assert main(["evaluate", changed(alone(), move)]) == 0, capsys.readouterr()
+    assert not os.path.exists("elsewhere") and os.path.exists("full.evaluation.card.json")
+
+
 def test_no_checkpoint_named_or_there(in_tmp, capsys):
     refused(capsys, ["quantize"], "no file named")
     refused(capsys, ["quantize", "nothing.pth"], "there is no such checkpoint")
