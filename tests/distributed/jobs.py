@@ -15,7 +15,7 @@ from recbole_compress.distributed.place import here
 from recbole_compress.errors import TrainingError
 from recbole_compress.quick_start import quick_start
 from recbole_compress.quick_start.quick_start import run_recbole_compress
-from recbole_compress.trainers import SafeTrainer
+from tests.cut_runs import cut_at
 
 SETTINGS = {
     "epochs": 2,
@@ -100,24 +100,10 @@ def interrupted(data_path: str, results: dict, weights: dict) -> None:
     settings = {**SETTINGS, **MODELS["CpRecNextItNet"], "data_path": data_path, "epochs": 3}
     settings["embedding_dropout_prob"] = 0.4
     results["whole"], weights["whole"] = run("CpRecNextItNet", settings)
-
-    class Interrupted(Exception):
-        pass
-
-    def interrupt(self, train_data, epoch, *args, **kwargs):
-        if epoch == 1:
-            raise Interrupted(self.saved_model_file)
-        return train_epoch(self, train_data, epoch, *args, **kwargs)
-
-    train_epoch, SafeTrainer._train_epoch = SafeTrainer._train_epoch, interrupt
-    try:
+    with cut_at(1) as left:
         run("CpRecNextItNet", settings)
-    except Interrupted as error:
-        path = str(error)
-        gathered(path)  # the first process has written it
-    finally:
-        SafeTrainer._train_epoch = train_epoch
-    settings["resume"] = path
+    gathered(left)  # the first process has written it
+    settings["resume"] = left[0]
     results["resumed"], weights["resumed"] = run("CpRecNextItNet", settings)
 
 

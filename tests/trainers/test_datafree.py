@@ -10,10 +10,9 @@ import torch
 from recbole_compress.errors import ConfigError
 from recbole_compress.quantization import QuantizationSpec, quantize_
 from recbole_compress.trainers.adversarial_trainer import AdversarialTrainer
-from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.datafree_trainer import QATTrainer, SelfSampleTrainer
 from recbole_compress.trainers.generated_batches import GeneratedBatches
-from recbole_compress.trainers.safe_trainer import SafeTrainer
+from tests.cut_runs import assert_same_weights, cut_at
 from tests.trainers.data_free_case import ALONE, Case
 
 
@@ -60,35 +59,19 @@ def test_a_readout_that_is_worked_through_in_chunks(path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ALONE)
-def test_an_interrupted_training_ends_where_a_whole_one_does(path, kind, monkeypatch):
+def test_an_interrupted_training_ends_where_a_whole_one_does(path, kind):
     whole = Case(path).trainer(kind)
     torch.manual_seed(7)
     whole.fit(verbose=False)
 
-    class Interrupted(Exception):
-        pass
-
-    train_epoch = SafeTrainer._train_epoch
-
-    def interrupt(self, train_data, epoch, *args, **kwargs):
-        if epoch == 2:
-            raise Interrupted
-        return train_epoch(self, train_data, epoch, *args, **kwargs)
-
     half = Case(path).trainer(kind)
     torch.manual_seed(7)
-    with monkeypatch.context() as patch:
-        patch.setattr(SafeTrainer, "_train_epoch", interrupt)
-        with pytest.raises(Interrupted):
-            half.fit(verbose=False)
-    case = Case(path, df_resume=half.saved_model_file)
-    resumed = case.trainer(kind)
+    with cut_at(2) as left:
+        half.fit(verbose=False)
+    resumed = Case(path, df_resume=left[0]).trainer(kind)
     torch.manual_seed(99)
     resumed.fit(verbose=False)
-    first = load_checkpoint(whole.saved_model_file)["state_dict"]
-    second = load_checkpoint(resumed.saved_model_file)["state_dict"]
-    for name, weight in first.items():
-        assert torch.equal(weight, second[name]), name
+    assert_same_weights(whole.saved_model_file, resumed.saved_model_file)
 
 
 @pytest.mark.parametrize("bits", [2, 4])

@@ -16,6 +16,7 @@ from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.distillation_trainer import DistillationTrainer
 from recbole_compress.trainers.safe_trainer import SafeTrainer
 from tests.conftest import write_interactions
+from tests.cut_runs import assert_same_weights, cut_at
 
 SEQUENCES = [[f"i{(u * 7 + s * s + u * s) % 37}" for s in range(4 + u % 9)] for u in range(60)]
 SETTINGS = {
@@ -74,33 +75,19 @@ def test_both_phases_in_one_run(settings, trainers, targets):
     assert not optimized & {id(p) for p in taught_by.parameters()}
 
 
-class Interrupted(Exception):
-    pass
-
-
 @pytest.mark.parametrize("phase", ["teacher", "student"])
-def test_a_run_that_ends_in_either_phase_goes_on_there(settings, trainers, monkeypatch, phase):
+def test_a_run_that_ends_in_either_phase_goes_on_there(settings, trainers, phase):
     whole = run({**settings, "checkpoint_dir": "whole"})
-    train_epoch = SafeTrainer._train_epoch
-
-    def interrupt(self, train_data, epoch, *args, **kwargs):
-        if epoch == 2 and self.needs_teacher == (phase == "student"):
-            raise Interrupted(self.saved_model_file)
-        return train_epoch(self, train_data, epoch, *args, **kwargs)
-
-    with monkeypatch.context() as patched, pytest.raises(Interrupted) as interrupted:
-        patched.setattr(SafeTrainer, "_train_epoch", interrupt)
+    with cut_at(2, lambda trainer: trainer.needs_teacher == (phase == "student")) as left:
         run({**settings, "checkpoint_dir": "parts"})
     trainers.clear()
-    resumed = run_recbole_compress(command_line=[f"--resume={interrupted.value}"])
+    resumed = run_recbole_compress(command_line=[f"--resume={left[0]}"])
 
     assert len(trainers) == (2 if phase == "teacher" else 1)  # a finished phase is not repeated
     assert Path(resumed["checkpoint"]).parent == Path("parts")
     assert resumed["best_valid_result"] == whole["best_valid_result"]
     assert resumed["test_result"] == whole["test_result"]
-    ends = [load_checkpoint(result["checkpoint"]) for result in (whole, resumed)]
-    for name, weight in ends[0]["state_dict"].items():
-        torch.testing.assert_close(ends[1]["state_dict"][name], weight, rtol=0, atol=0)
+    assert_same_weights(whole["checkpoint"], resumed["checkpoint"])
     assert len(glob.glob("parts/teacher/*.pth")) == 1
 
 

@@ -17,6 +17,7 @@ from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.quick_start.restored import restored_model
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from tests.conftest import SEQUENCES, write_interactions
+from tests.cut_runs import assert_same_weights, killing
 
 SETTINGS = {
     "epochs": 4,
@@ -32,18 +33,8 @@ MODELS = {
     "CpRecNextItNet": {"embedding_size": 8, "dilations": [1], "embedding_dropout_prob": 0.3},
     "SASRec": {"hidden_size": 8, "inner_size": 8},  # RecBole's own, through RecBole's loaders
 }
-KILL = """
-import os, signal
-from recbole_compress.config.model_names import find_model
+TRAIN = """
 from recbole_compress.quick_start import quick_start
-model = find_model({model!r})
-loss, calls = model.calculate_loss, [0]
-def calculate_loss(self, interaction):
-    calls[0] += 1
-    if calls[0] == {calls}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return loss(self, interaction)
-model.calculate_loss = calculate_loss
 quick_start.run_recbole_compress({model!r}, "tiny", config_dict={settings!r})
 """
 
@@ -60,7 +51,7 @@ def test_killed_run_ends_where_an_uninterrupted_one_does(in_tmp, model):
 
     settings["checkpoint_dir"] = "killed"
     steps = 3 if model == "SASRec" else 12
-    script = KILL.format(calls=2 * steps + 2, model=model, settings=settings)
+    script = killing(model, 2 * steps + 2, TRAIN.format(model=model, settings=settings))
     run = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
@@ -75,8 +66,7 @@ def test_killed_run_ends_where_an_uninterrupted_one_does(in_tmp, model):
     assert resumed["test_result"] == whole["test_result"]
     ends = [load_checkpoint(result["checkpoint"]) for result in (whole, resumed)]
     assert ends[0]["epoch"] == ends[1]["epoch"]
-    for name, weight in ends[0]["state_dict"].items():
-        torch.testing.assert_close(ends[1]["state_dict"][name], weight, rtol=0, atol=0)
+    assert_same_weights(whole["checkpoint"], resumed["checkpoint"])
 
 
 def test_a_finished_run_is_not_trained_again(in_tmp):

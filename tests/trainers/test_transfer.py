@@ -17,12 +17,12 @@ from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.quick_start.restored import restored_model
 from recbole_compress.trainers.checkpoint import load_checkpoint
-from recbole_compress.trainers.safe_trainer import SafeTrainer
 from recbole_compress.trainers.transfer_trainer import (
     TransferTrainer,
     sampled_binary_cross_entropy,
 )
 from tests.conftest import write_interactions
+from tests.cut_runs import assert_same_weights, cut_at
 
 ML_100K = Path(recbole.__file__).parent / "dataset_example" / "ml-100k" / "ml-100k.inter"
 USERS = 60
@@ -138,33 +138,19 @@ def test_every_model_is_pre_trained_and_fine_tuned_in_one_run(
     assert card["reference_bytes"]["tied"] is None
 
 
-class Interrupted(Exception):
-    pass
-
-
 @pytest.mark.parametrize("phase", ["pre-training", "fine-tuning"])
-def test_a_run_that_ends_in_either_phase_goes_on_there(settings, trainers, monkeypatch, phase):
+def test_a_run_that_ends_in_either_phase_goes_on_there(settings, trainers, phase):
     whole = run(settings, checkpoint_dir="whole", fine_tune="adapters")
-    train_epoch = SafeTrainer._train_epoch
-
-    def interrupt(self, train_data, epoch, *args, **kwargs):
-        if epoch == 1 and self.needs_source == (phase == "fine-tuning"):
-            raise Interrupted(self.saved_model_file)
-        return train_epoch(self, train_data, epoch, *args, **kwargs)
-
-    with monkeypatch.context() as patched, pytest.raises(Interrupted) as interrupted:
-        patched.setattr(SafeTrainer, "_train_epoch", interrupt)
+    with cut_at(1, lambda trainer: trainer.needs_source == (phase == "fine-tuning")) as left:
         run(settings, checkpoint_dir="parts", fine_tune="adapters")
     trainers.clear()
-    resumed = run_recbole_compress(command_line=[f"--resume={interrupted.value}"])
+    resumed = run_recbole_compress(command_line=[f"--resume={left[0]}"])
 
     assert len(trainers) == (2 if phase == "pre-training" else 1)
     assert Path(resumed["checkpoint"]).parent == Path("parts")
     assert resumed["test_result"] == whole["test_result"]
     assert resumed["card"]["metrics"] == whole["card"]["metrics"]
-    ends = [load_checkpoint(result["checkpoint"]) for result in (whole, resumed)]
-    for name, weight in ends[0]["state_dict"].items():
-        torch.testing.assert_close(ends[1]["state_dict"][name], weight, rtol=0, atol=0)
+    assert_same_weights(whole["checkpoint"], resumed["checkpoint"])
     assert len(glob.glob("parts/pretraining/*.pth")) == 1
 
 
