@@ -2,6 +2,8 @@
 
 - ``experiment``: which runs there are, read from yaml or from names of models.
 - ``settings``: what every run is told, checked before the first one begins.
+- ``run_files``: where the files of every run lie.
+- ``finished``: which runs need not be made again.
 - ``runs``: one process per run; what is finished is kept, what was cut off is taken up again.
 - ``rank_metrics``: RecBole's metrics of every single row, from its rank.
 - ``statistics``: mean and deviation, paired tests and bootstrap intervals.

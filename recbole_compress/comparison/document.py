@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from recbole_compress.comparison.experiment import Experiment
+from recbole_compress.comparison.finished import Finished
 from recbole_compress.comparison.latency import measured_in_turns
 from recbole_compress.comparison.popularity import GROUPS, popularity_groups
 from recbole_compress.comparison.rank_metrics import metric_per_row, told_from_ranks
-from recbole_compress.comparison.runs import RunFiles, finished_card
+from recbole_compress.comparison.run_files import RunFiles
 from recbole_compress.comparison.settings import CheckedRun
 from recbole_compress.comparison.statistics import (
     mean_and_deviation,
@@ -55,13 +56,13 @@ def build_document(
         from the reference, accuracy by popularity, cost); ``runs``, the cards; ``missing``, why a
         run is not among them; ``provenance``.
     """
+    finished = Finished(runs, folder)
     found: list[tuple[CheckedRun, RunFiles, dict[str, Any]]] = []
     missing = []
     for run in runs:
-        files = RunFiles.of(folder, run.planned)
-        card = finished_card(files, run.settings)
+        card = finished.card(run)
         if card is not None:
-            found.append((run, files, card))
+            found.append((run, RunFiles.of(folder, run.planned), card))
             continue
         dataset, entry, seed = run.planned.key
         reason = (failures or {}).get(run.planned.key, NOT_RUN)

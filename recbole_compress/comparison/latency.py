@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_compress.comparison.runs import RunFiles, child_environment, finished_card, safe_name
+from recbole_compress.comparison.finished import Finished
+from recbole_compress.comparison.run_files import safe_name
+from recbole_compress.comparison.runs import child_environment
 from recbole_compress.comparison.settings import CheckedRun
 from recbole_compress.files import replacing
 
@@ -21,15 +23,13 @@ MODULE = "recbole_compress.quick_start.latency_in_turns"
 
 def first_checkpoints(runs: Sequence[CheckedRun], folder: Path, dataset: str) -> dict[str, str]:
     """Checkpoint of every entry's first finished seed on one data set."""
+    finished = Finished(runs, folder)
     found: dict[str, str] = {}
     for run in runs:
         if run.planned.dataset != dataset or run.planned.entry in found:
             continue
-        files = RunFiles.of(folder, run.planned)
-        card = finished_card(files, run.settings) or {}
-        name = os.path.basename((card.get("files") or {}).get("checkpoint") or "")
-        if name and (files.checkpoints / name).is_file():
-            found[run.planned.entry] = str(files.checkpoints / name)
+        if path := finished.checkpoint(run.planned.key):
+            found[run.planned.entry] = str(path)
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from recbole_compress.comparison.experiment import Planned
-from recbole_compress.comparison.runs import RunFiles
+from recbole_compress.comparison.run_files import RunFiles
 from recbole_compress.errors import DataError
 from recbole_compress.files import replacing
 

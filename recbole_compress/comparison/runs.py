@@ -3,161 +3,46 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from recbole_compress.comparison.experiment import Planned
+from recbole_compress.comparison.finished import Finished
+from recbole_compress.comparison.run_files import RunFiles
 from recbole_compress.comparison.settings import CheckedRun
 from recbole_compress.errors import ConfigError
 from recbole_compress.files import replacing
 
-__all__ = ["RunFiles", "check_names", "child_environment", "finished_card", "run_missing"]
+__all__ = ["child_environment", "run_missing"]
 
 COMMAND = [sys.executable, "-m", "recbole_compress.quick_start.command_line"]
-
-
-def safe_name(name: str) -> str:
-    """``name`` as a file may be called anywhere.
-
-    Example:
-        >>> safe_name("cprec, head/tail breaks")
-        'cprec-head-tail-breaks'
-    """
-    return re.sub(r"[^\w.]+", "-", name, flags=re.ASCII).strip("-.") or "run"
-
-
-@dataclasses.dataclass(frozen=True)
-class RunFiles:
-    """Where the files of one run lie: ``FOLDER/runs/<dataset>/<entry>-<seed>.*``."""
-
-    stem: Path
-
-    @classmethod
-    def of(cls, folder: Path, run: Planned) -> RunFiles:
-        return cls.of_key(folder, run.key)
-
-    @classmethod
-    def of_key(cls, folder: Path, key: tuple[str, str, int]) -> RunFiles:
-        dataset, entry, seed = key
-        return cls(folder / "runs" / safe_name(dataset) / f"{safe_name(entry)}-{seed}")
-
-    @property
-    def folder(self) -> Path:
-        """Of the whole comparison."""
-        return self.stem.parents[2]
-
-    def _with(self, ending: str) -> Path:
-        return self.stem.parent / (self.stem.name + ending)
-
-    @property
-    def settings(self) -> Path:
-        return self._with(".settings.yaml")
-
-    @property
-    def card(self) -> Path:
-        return self._with(".card.json")
-
-    @property
-    def ranks(self) -> Path:
-        return self._with(".ranks.npz")
-
-    @property
-    def log(self) -> Path:
-        return self._with(".log")
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.stem
-
-    def checkpoint(self) -> Path | None:
-        """The newest checkpoint of the best epoch, if there is one."""
-        return _newest(self.checkpoints.glob("*.pth"))
-
-    def resumable(self) -> Path | None:
-        """The checkpoint that a run which was cut off goes on from.
-
-        Before a student has any, that is its teacher's, in the folder below: going on with it goes
-        on with both phases.
-        """
-        full_precision = _newest(
-            path for path in self.checkpoints.glob("*.pth") if not path.stem.endswith(".quantized")
-        )
-        return full_precision or _newest(self.checkpoints.glob("*/*.pth"))
-
-    def discard(self) -> None:
-        """Remove what was made with other settings."""
-        for path in (self.card, self.ranks, self.log, self.settings):
-            path.unlink(missing_ok=True)
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
-
-
-def _newest(paths: Iterable[Path]) -> Path | None:
-    best = [path for path in paths if not path.stem.endswith(".resume")]
-    return max(best, key=lambda path: path.stat().st_mtime, default=None)
-
-
-def check_names(planned: Sequence[Planned]) -> None:
-    """Two entries must not share their files.
-
-    Raises:
-        ConfigError: They would; names both.
-    """
-    owners: dict[str, Planned] = {}
-    for run in planned:
-        other = owners.setdefault(str(RunFiles.of(Path(), run).stem).lower(), run)
-        if other is not run:
-            raise ConfigError(f"{other} and {run}: their files would have one name; rename one")
-
-
-def finished_card(files: RunFiles, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """The card of a run that ended with exactly these settings; None if there is none."""
-    if _settings_in(files) != settings or not files.card.exists():
-        return None
-    try:
-        return json.loads(files.card.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _settings_in(files: RunFiles) -> Any:
-    try:
-        return yaml.safe_load(files.settings.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return None
 
 
 def run_missing(
     runs: Sequence[CheckedRun], folder: Path, jobs: int = 1, report: Callable[[str], None] = print
 ) -> dict[tuple[str, str, int], str]:
-    """Run what has no card yet, at most ``jobs`` at a time; a failure does not stop the others.
+    """Run what is not finished, at most ``jobs`` at a time; a failure does not stop the others.
 
     Args:
         runs: From :func:`~recbole_compress.comparison.settings.checked_runs`.
-        folder: Where everything goes.
+        folder: Where everything goes; it must be there.
         jobs: How many processes at once. Times are fair only with one.
         report: Told one line per run, as it ends.
 
     Returns:
         One line per failed run, under its ``Planned.key``: why, and where its log lies.
     """
-    missing = []
-    for run in runs:
-        if finished_card(RunFiles.of(folder, run.planned), run.settings) is None:
-            missing.append(run)
+    finished = Finished(runs, folder)
+    missing = [run for run in runs if finished.card(run) is None]
     if len(missing) < len(runs):
         report(f"{len(runs) - len(missing)} of {len(runs)} runs are there already")
     failures: dict[int, str] = {}
@@ -170,8 +55,10 @@ def run_missing(
         for other in run.planned.checkpoints.values():  # it stands above, so it was begun before
             if (needed := number_of.get(run.planned.key_of(other))) is not None:
                 futures[needed].result()
-        line = _run(run, RunFiles.of(folder, run.planned), children)
-        state = line or _summary(run, folder)
+        # It may be there after all, once a run is finished again that it took a checkpoint of.
+        there = finished.card(run) is not None
+        line = None if there else _run(run, RunFiles.of(folder, run.planned), finished, children)
+        state = line or _summary(run, finished)
         if line:
             failures[number] = line
         report(f"[{number + 1}/{len(missing)}] {run.planned}: {state}")
@@ -189,21 +76,16 @@ def run_missing(
     return {missing[number].planned.key: line for number, line in sorted(failures.items())}
 
 
-def _run(run: CheckedRun, files: RunFiles, children: _Children) -> str | None:
+def _run(run: CheckedRun, files: RunFiles, finished: Finished, children: _Children) -> str | None:
     """Run one to its end; None, or why it failed."""
-    if _settings_in(files) != run.settings:
-        files.discard()
-    files.card.unlink(missing_ok=True)  # unreadable, or it would have been taken
     taken: dict[str, Path] = {}
     for key, other in run.planned.checkpoints.items():
-        others = RunFiles.of_key(files.folder, run.planned.key_of(other))
-        path = others.checkpoint() if others.card.exists() else None
+        path = finished.checkpoint(run.planned.key_of(other))
         if path is None:
             return f"not run: {key} needs the checkpoint of {other!r}, which is not there; run it"
         taken[key] = path
+    _discard_unless_of(files, run.settings, {key: path.name for key, path in taken.items()})
     checkpoint = files.resumable()
-    with replacing(str(files.settings)) as file:
-        yaml.safe_dump(run.settings, file, allow_unicode=True)
     arguments = {
         "config_files": [str(files.settings)],
         "checkpoint_dir": files.checkpoints,
@@ -223,6 +105,23 @@ def _run(run: CheckedRun, files: RunFiles, children: _Children) -> str | None:
     return f"failed with exit status {status}{again}: {_last_words(files.log)}; log: {files.log}"
 
 
+def _discard_unless_of(files: RunFiles, settings: dict[str, Any], taken: dict[str, str]) -> None:
+    """Keep what a run of these settings, from these checkpoints, left when it was cut off."""
+    # A run that is to be made although it has a card took what has been made again.
+    if (
+        files.read_settings() != settings
+        or files.read_card() is not None
+        or files.read_taken() not in ({}, taken)
+    ):
+        files.discard()
+    files.card.unlink(missing_ok=True)  # unreadable
+    if taken:
+        with replacing(str(files.taken)) as file:
+            yaml.safe_dump(taken, file, allow_unicode=True)
+    with replacing(str(files.settings)) as file:
+        yaml.safe_dump(settings, file, allow_unicode=True)
+
+
 def _last_words(log: Path) -> str:
     """The line of a log that says what went wrong."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
@@ -230,8 +129,8 @@ def _last_words(log: Path) -> str:
     return (errors or lines or ["no output"])[-1][:300]
 
 
-def _summary(run: CheckedRun, folder: Path) -> str:
-    card = finished_card(RunFiles.of(folder, run.planned), run.settings) or {}
+def _summary(run: CheckedRun, finished: Finished) -> str:
+    card = finished.card(run) or {}
     metrics = card.get("metrics") or {}
     parts = [
         f"{run.valid_metric} {split} {metrics[split][run.valid_metric]:.4f}"
@@ -302,7 +201,6 @@ def _interrupt(*_) -> None:
 @contextlib.contextmanager
 def _in_use(folder: Path) -> Iterator[None]:
     """One comparison at a time in a folder: two would train into each other's files."""
-    folder.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
     except ImportError:  # not on Windows

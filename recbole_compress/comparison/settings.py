@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import yaml
 from recbole_compress.comparison.experiment import Planned
 from recbole_compress.config import Config
 from recbole_compress.config.model_names import find_model, quantized_of
-from recbole_compress.config.schema import load_schema, owners_of_key
+from recbole_compress.config.schema import Declared, load_schema, owners_of_key
 from recbole_compress.config.validation import check_keys
 from recbole_compress.errors import ConfigError, RecBoleCompressError
 from recbole_compress.near_names import did_you_mean
@@ -49,12 +49,20 @@ class CheckedRun:
     data_folder: str
 
 
-def checked_runs(planned: Sequence[Planned]) -> list[CheckedRun]:
+def checked_runs(
+    planned: Sequence[Planned],
+    check: Callable[[Config, Collection[str]], None] = lambda config, unmade: None,
+) -> list[CheckedRun]:
     """Check all runs before the first one begins.
 
     A shared setting is for those runs whose model knows its key; one that no model knows is an
     error, as is one of the command line that no run knows, anything that a run itself would refuse,
     and a data set that is not there.
+
+    Args:
+        planned: The runs.
+        check: What a run itself refuses beyond its ``Config``. Told the config and which of its
+            keys name a checkpoint that another run has yet to make.
 
     Raises:
         ConfigError: Naming the run and what is wrong with it.
@@ -63,7 +71,7 @@ def checked_runs(planned: Sequence[Planned]) -> list[CheckedRun]:
     checked = []
     for run in planned:
         try:
-            checked.append(_checked(run, known))
+            checked.append(_checked(run, known, check))
         except RecBoleCompressError as error:
             raise ConfigError(f"{run}: {error}") from error
     for run in planned:
@@ -77,7 +85,9 @@ def checked_runs(planned: Sequence[Planned]) -> list[CheckedRun]:
     return checked
 
 
-def _checked(run: Planned, known: dict[str, Any]) -> CheckedRun:
+def _checked(
+    run: Planned, known: dict[str, Any], check: Callable[[Config, Collection[str]], None]
+) -> CheckedRun:
     model = {**run.shared, **run.own, **run.common}.get("model")
     if not isinstance(model, str):
         raise ConfigError(f"model={model!r}: expected the name of a model")
@@ -98,24 +108,33 @@ def _checked(run: Planned, known: dict[str, Any]) -> CheckedRun:
             raise ConfigError(f"{key}={merged[key]!r}: given beside 'checkpoints'; keep one")
         if key not in schema:
             raise ConfigError(f"checkpoints: {key}: unknown key; {did_you_mean(key, schema)}")
+    merged |= {key: f"the checkpoint of {other}" for key, other in run.checkpoints.items()}
     config = Config(config_dict={**merged, "dataset": run.dataset, "seed": run.seed})
     if config["MODEL_TYPE"].name != "SEQUENTIAL":
         raise ConfigError(
             f"model={model!r}: not a sequential recommender; choose one of RecBole's sequential "
             "models, one of this package, or Pop"
         )
-    settings = dict(config.external_config_dict)
+    check(config, run.checkpoints.keys())
+    settings = _as_stored(config.external_config_dict, schema)
     return CheckedRun(
         planned=run,
-        settings={
-            **{key: value for key, value in settings.items() if key not in PLACES},
-            **{key: f"the checkpoint of {other}" for key, other in run.checkpoints.items()},
-        },
+        settings={key: value for key, value in settings.items() if key not in PLACES},
         places={key: settings[key] for key in PLACES if key in settings},
         valid_metric=str(config["valid_metric"]).lower(),
         ranked=config["eval_args"]["mode"]["test"] == "full",
         data_folder=config["data_path"],
     )
+
+
+def _as_stored(settings: Mapping[str, Any], schema: Mapping[str, Declared]) -> dict[str, Any]:
+    """Settings as a config file gives them back: it has no tuples."""
+    texts = {  # --gpu_id=0,1 is a tuple here, but no list is accepted there
+        key: ",".join(map(str, value))
+        for key, value in settings.items()
+        if isinstance(value, tuple) and "str" in schema[key].types
+    }
+    return yaml.safe_load(yaml.safe_dump({**settings, **texts}, allow_unicode=True))
 
 
 def _check_data_set(run: CheckedRun) -> None:

@@ -91,17 +91,21 @@ def _about_rows(dataset: Mapping[str, Any]) -> str:
             parts.insert(2, f"of {count(dataset['test_users'])} users")
         shares = _shares(dataset)
         groups = [
-            f"{group} {count(n)} ({shares[group]:.0%} of the rows)"
+            f"{group} {count(n)}{shares.get(group, '')}"
             for group, n in dataset["items_in_group"].items()
         ]
         parts.append(f"items in {', '.join(groups)}")
     return "; ".join(parts) + "."
 
 
-def _shares(dataset: Mapping[str, Any]) -> dict[str, float]:
+def _shares(dataset: Mapping[str, Any]) -> dict[str, str]:
+    """Nothing where no metric shown can be told from ranks, and so none by popularity."""
     entries = (entry["popularity"] for entry in dataset["entries"].values())
-    popularity = next(each for each in entries if each)
-    return {group: popularity[group]["share_of_rows"] for group in GROUPS}
+    popularity: Mapping[str, Any] = next((each for each in entries if each), {})
+    return {
+        group: f" ({values['share_of_rows']:.0%} of the rows)"
+        for group, values in popularity.items()
+    }
 
 
 def _accuracy(dataset: Mapping[str, Any]) -> str:

@@ -15,11 +15,13 @@ from recbole_compress.comparison.experiment import (
 )
 from recbole_compress.comparison.latency import measure_in_turns
 from recbole_compress.comparison.restore import restore_runs
-from recbole_compress.comparison.runs import check_names, run_missing
+from recbole_compress.comparison.run_files import check_names, make_folder
+from recbole_compress.comparison.runs import run_missing
 from recbole_compress.comparison.settings import checked_runs
 from recbole_compress.comparison.tables import csv_table, markdown_page
 from recbole_compress.errors import ConfigError
 from recbole_compress.files import replacing
+from recbole_compress.quick_start.checks import check_run
 
 __all__ = ["compare", "compare_experiment"]
 
@@ -78,7 +80,8 @@ def compare_experiment(
     """
     planned = experiment.planned()
     check_names(planned)
-    runs = checked_runs(planned)
+    runs = checked_runs(planned, check_run)
+    make_folder(folder)
     if restored := restore_runs(folder):
         _say(f"{restored} runs taken from {folder / 'comparison.json'}, without their rows")
     failures: dict[Any, str] = run_missing(runs, folder, jobs, _say) if run else {}

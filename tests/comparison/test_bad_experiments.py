@@ -9,6 +9,11 @@ import pytest
 from recbole_compress.quick_start.command_line import main
 from tests.comparison.experiments import RUNS, write_experiment
 
+SMALL = {"model": "CpRecGRU4Rec", "embedding_size": 8, "hidden_size": 8}
+STUDENT = {**SMALL, "recipe": "distillation", "checkpoints": {"teacher_path": "gru"}}
+TRANSFER = {**SMALL, "recipe": "transfer", "checkpoints": {"pretrained": "gru"}}
+QUANTIZED = {"model": "DFQGRU4Rec", "checkpoints": {"full_precision_path": "gru"}}
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -28,6 +33,8 @@ from tests.comparison.experiments import RUNS, write_experiment
         (["nothing.yaml"], "no such file"),
         (["exp.yaml", "--only=gruu"], "did you mean 'gru'"),
         (["exp.yaml", "--models=Pop"], "--only"),
+        (["exp.yaml", "--output=exp.yaml/out"], "--output=exp.yaml/out: nothing can be written"),
+        (["exp.yaml", "--table", "--output=exp.yaml"], "choose another folder"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_run(folder, started, capsys, arguments, message):
@@ -66,6 +73,38 @@ def test_a_broken_experiment_is_one_line(folder, started, capsys, more, message)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and message in line
     assert started == []
+
+
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [
+        ({**SMALL, "recipe": "distillation", "kd_temperature": -1}, "kd_temperature=-1"),
+        ({**STUDENT, "kd_temperature": -1}, "kd_temperature=-1"),
+        ({**STUDENT, "teacher": {"hidden_size": 9}}, "give one of them"),
+        ({**STUDENT, "recipe": "cross_entropy"}, "recipe=cross_entropy has no teacher"),
+        ({**STUDENT, "model": "GRU4Rec"}, "is for the models of this package"),
+        ({**SMALL, "recipe": "distillation", "teacher_path": "x.pth"}, "x.pth"),
+        ({**SMALL, "recipe": "transfer"}, "pre-trained on what?"),
+        ({**TRANSFER, "pretrain": False}, "pretrained=the checkpoint of gru: give one of them"),
+        ({**TRANSFER, "recipe": "cross_entropy"}, "has no source"),
+        ({**QUANTIZED, "table_bits": 17}, "table_bits=17"),
+        ({**QUANTIZED, "model": "GRU4Rec"}, "is not quantized in this run"),
+    ],
+)
+def test_what_a_later_run_would_refuse_is_refused_before_the_first(
+    folder, started, capsys, later, message
+):
+    path = write_experiment(folder, runs={"gru": RUNS["gru"], "later": later})
+    assert main(["compare", path]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: tiny, later, seed 1: ") and message in line
+    assert started == [] and not Path("runs").exists()
+
+
+@pytest.mark.parametrize("later", [STUDENT, TRANSFER, QUANTIZED])
+def test_a_checkpoint_that_is_not_there_yet_is_not_looked_for(folder, later):
+    path = write_experiment(folder, runs={"gru": RUNS["gru"], "later": later})
+    assert main(["compare", path, "--table"]) == 0
 
 
 def test_yaml_that_is_none(folder, capsys):

@@ -149,3 +149,28 @@ def test_latency_in_turns(folder, started):
     page = (folder / "runs/compare/exp/comparison.md").read_text()
     assert f"| {entries['Pop']['latency_in_turns_ms']['p50']:.3g} |" in page
     assert "taking turns" in page.replace("\n", " ")
+
+
+def test_a_setting_of_several_values_is_the_same_the_next_time(folder, started, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # RecBole writes into it
+    command = ["compare", "--models=Pop", "--datasets=tiny", f"--data_path={folder / 'data'}"]
+    for expected in (["Pop-2020"], []):
+        assert main([*command, "--gpu_id=0,1", "--use_gpu=False", "--topk=(5,10)"]) == 0
+        assert started == expected
+        started.clear()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"metrics": ["ItemCoverage"], "valid_metric": "ItemCoverage@10"}, {}),
+        ({"topk": [10]}, {"topk": [5], "valid_metric": "NDCG@5"}),
+    ],
+)
+def test_metrics_that_ranks_do_not_tell(folder, started, first, second):
+    """Not even those of the first entry can be told from the ranks that both have."""
+    entries = {"first": {"model": "Pop", **first}, "second": {"model": "Pop", **second}}
+    path = write_experiment(folder, runs=entries, reference="second", seeds=[1])
+    assert main(["compare", path]) == 0
+    page = (folder / "runs/compare/exp/comparison.md").read_text()
+    assert "items in head" in page and "of the rows" not in page.split("How to read")[0]

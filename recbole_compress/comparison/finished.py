@@ -1,0 +1,81 @@
+"""Which runs are finished: with the settings they have now, from the checkpoints there are now."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole_compress.comparison.run_files import RunFiles
+from recbole_compress.comparison.settings import CheckedRun
+
+__all__ = ["Finished"]
+
+# Under which name a card tells what a setting named; a quantized file is called after its origin.
+_IN_CARD = {
+    "teacher_path": "teacher",
+    "pretrained": "pretrained",
+    "full_precision_path": "checkpoint",
+}
+
+
+class Finished:
+    """What is finished of an experiment, as its folder says at the moment.
+
+    A checkpoint is known by the name of its file, which no other training gives to its own. So a
+    copied folder tells the same as the first, and a results file alone does too.
+
+    Args:
+        runs: All runs of the experiment.
+        folder: Where they are run.
+    """
+
+    def __init__(self, runs: Sequence[CheckedRun], folder: Path) -> None:
+        self._runs = {run.planned.key: run for run in runs}
+        self._folder = folder
+
+    def card(self, run: CheckedRun) -> dict[str, Any] | None:
+        """The card of a run that is finished, or None.
+
+        It ended with exactly these settings, and every run whose checkpoint it took is finished as
+        well and was not made again since.
+        """
+        files = RunFiles.of(self._folder, run.planned)
+        card = files.read_card() if files.read_settings() == run.settings else None
+        if card is None:
+            return None
+        taken = files.read_taken()
+        for key, entry in run.planned.checkpoints.items():
+            other = run.planned.key_of(entry)
+            its_card = self._card_of(other)
+            if its_card is None and other in self._runs:
+                return None
+            # One that is not asked for today and left no card cannot have been made again.
+            if its_card and not _is_from(taken.get(key) or _named(card, key), its_card):
+                return None
+        return card
+
+    def checkpoint(self, key: tuple[str, str, int]) -> Path | None:
+        """The checkpoint of a finished run, if it is here."""
+        files = RunFiles.of_key(self._folder, key)
+        return files.checkpoint() if self._card_of(key) is not None else None
+
+    def _card_of(self, key: tuple[str, str, int]) -> dict[str, Any] | None:
+        if key in self._runs:
+            return self.card(self._runs[key])
+        return RunFiles.of_key(self._folder, key).read_card()
+
+
+def _named(card: Mapping[str, Any], key: str) -> str | None:
+    return (card.get("files") or {}).get(_IN_CARD.get(key))
+
+
+def _is_from(path: str | None, card: Mapping[str, Any]) -> bool:
+    """Whether that run made the file, or nobody says which file it was."""
+    names = {_name(other) for other in (card.get("files") or {}).values() if other}
+    return path is None or _name(path) in names
+
+
+def _name(path: str) -> str:
+    return os.path.basename(path).replace(".quantized.", ".")

@@ -1,0 +1,50 @@
+"""What a run refuses before anything is trained, for whoever wants to ask before there is a run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection
+
+from recbole_compress.config import Config
+from recbole_compress.quick_start.data_free import check_data_free
+from recbole_compress.quick_start.host_models import trainer_class
+from recbole_compress.quick_start.pretraining import check_pretraining
+from recbole_compress.quick_start.teacher import check_teacher
+from recbole_compress.trainers.ranks import refuse_ranks
+
+__all__ = ["check_run"]
+
+
+def check_run(config: Config, unmade: Collection[str] = ()) -> None:
+    """Refuse what a run could not carry out, although every single setting is possible.
+
+    Args:
+        config: Of the run; not changed.
+        unmade: Keys whose checkpoint is not there yet: what they say is for messages.
+
+    Raises:
+        RecBoleCompressError: In one line.
+    """
+    if config["ranks_path"]:
+        refuse_ranks(config)
+    trainer = trainer_class(config)
+    # Only a checkpoint that is wanted would be opened; one that is not is refused by its name.
+    wanted = {
+        "teacher_path": trainer.needs_teacher and config["teacher"] is None,
+        "pretrained": trainer.needs_source and config["pretrain"] and config["pretraining"] is None,
+        "full_precision_path": config["data_free_quantization"],
+    }
+    awaited = {key for key in unmade if wanted.get(key)}
+    if "teacher_path" in awaited:
+        trainer.check_settings(config)
+    else:
+        check_teacher(config)
+    if "pretrained" not in awaited:
+        check_pretraining(config)
+    check_data_free(_without(config, awaited & {"full_precision_path"}))
+
+
+def _without(config: Config, keys: Collection[str]) -> Config:
+    other = copy.copy(config)
+    other.final_config_dict = {**config.final_config_dict, **dict.fromkeys(keys)}
+    return other
