@@ -332,7 +332,9 @@ def _crosses(center: tuple[float, float], box: Bbox, others: Sequence[Bbox]) -> 
     end = np.clip(center, [box.x0, box.y0], [box.x1, box.y1])
     steps = int(math.dist(center, end) // 3)
     way = np.linspace(center, end, steps + 1)[4:]  # the front begins at the marker itself
-    return any(other.padded(3).contains(x, y) for x, y in way for other in others)
+    boxes = np.array([other.padded(3).extents for other in others]).reshape(-1, 4)
+    inside = (way[:, None] >= boxes[:, :2]) & (way[:, None] <= boxes[:, 2:])
+    return bool(inside.all(2).any())
 
 
 def _outside(box: Bbox, room: Bbox) -> bool:

@@ -105,7 +105,15 @@ class RunFiles:
         full_precision = _newest(
             path for path in self.checkpoints.glob("*.pth") if not path.stem.endswith(".quantized")
         )
-        return full_precision or _newest(self.checkpoints.glob("*/*.pth"))
+        first_phases = set(self.checkpoints.glob("*/*.pth"))
+        return full_precision or _newest(first_phases - set(self._of_quantization()))
+
+    def quantizing(self) -> Path | None:
+        """What a data-free training that was cut off goes on from."""
+        return _newest(self._of_quantization())
+
+    def _of_quantization(self) -> Iterable[Path]:
+        return self.checkpoints.glob("quantization/*.pth")
 
     def read_card(self) -> dict[str, Any] | None:
         """None where there is none that can be read."""

@@ -85,23 +85,25 @@ def _run(run: CheckedRun, files: RunFiles, finished: Finished, children: _Childr
             return f"not run: {key} needs the checkpoint of {other!r}, which is not there; run it"
         taken[key] = path
     _discard_unless_of(files, run.settings, {key: path.name for key, path in taken.items()})
-    checkpoint = files.resumable()
+    checkpoint, quantizing = files.resumable(), files.quantizing()
     arguments = {
         "config_files": [str(files.settings)],
         "checkpoint_dir": files.checkpoints,
         "card_path": files.card,
         **({"ranks_path": files.ranks} if run.ranked else {}),
         **({"resume": checkpoint} if checkpoint else {}),
+        **({"df_resume": quantizing} if quantizing else {}),
         **taken,
         **run.places,
         "show_progress": False,
     }
     command = [*COMMAND, "run", *(f"--{key}={value}" for key, value in arguments.items())]
-    with open(files.log, "ab" if checkpoint else "wb") as log:
+    goes_on = checkpoint or quantizing
+    with open(files.log, "ab" if goes_on else "wb") as log:
         status = children.run(command, log)
     if status == 0 and files.card.exists():
         return None
-    again = " (after resuming; delete its checkpoints to begin anew)" if checkpoint else ""
+    again = " (after resuming; delete its checkpoints to begin anew)" if goes_on else ""
     return f"failed with exit status {status}{again}: {_last_words(files.log)}; log: {files.log}"
 
 

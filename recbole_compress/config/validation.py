@@ -153,7 +153,10 @@ def check_metrics(metrics: list[str], topk: list[int], valid_metric: str, rankin
     Raises:
         ConfigError: It is not; says what is computed.
     """
-    computed = [f"{metric}@{k}" for k in topk for metric in metrics] if ranking else list(metrics)
+    computed = list(metrics)
+    if ranking:  # of the top k, but for one of all ranks
+        cut = [metric for metric in metrics if metric.lower() != "gauc"]
+        computed = [*(f"{metric}@{k}" for k in topk for metric in cut), *(set(metrics) - set(cut))]
     if valid_metric.lower() not in {name.lower() for name in computed}:
         raise ConfigError(
             f"valid_metric={valid_metric!r}: not computed with metrics={metrics}"

@@ -19,12 +19,12 @@ from recbole_compress.distributed.launcher import launch
 from recbole_compress.distributed.place import here
 from recbole_compress.distributed.quiet import quiet_logger
 from recbole_compress.distributed.settings import starts_processes, threads_per_process
-from recbole_compress.quick_start.data_free import check_data_free, quantized_and_evaluated
+from recbole_compress.quick_start.checks import check_run
+from recbole_compress.quick_start.data_free import quantized_and_evaluated
 from recbole_compress.quick_start.final_results import final_results
 from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.quick_start.prepared_data import prepare_data
 from recbole_compress.quick_start.pretraining import (
-    check_pretraining,
     load_data,
     load_pretrained,
     pretrain,
@@ -32,14 +32,13 @@ from recbole_compress.quick_start.pretraining import (
 )
 from recbole_compress.quick_start.resumption import settings_of
 from recbole_compress.quick_start.sample_requests import sample_requests
-from recbole_compress.quick_start.teacher import check_teacher, load_teacher, train_teacher
+from recbole_compress.quick_start.teacher import load_teacher, train_teacher
 from recbole_compress.quick_start.unread_settings import warn_of_unread_settings
 from recbole_compress.reports.card import build_card, card_path_for, write_card
 from recbole_compress.reports.environment import peak_rss_bytes
 from recbole_compress.reports.latency import request_latency
 from recbole_compress.reports.table import card_table
 from recbole_compress.reports.thop_counters import register as register_thop_counters
-from recbole_compress.trainers.ranks import refuse_ranks
 
 __all__ = ["ignore_warnings_of_recbole", "run_recbole_compress"]
 
@@ -84,11 +83,7 @@ def run_recbole_compress(
         "command_line": command_line,
     }
     config = Config(**arguments)
-    if config["ranks_path"]:
-        refuse_ranks(config)
-    check_teacher(config)
-    check_pretraining(config)
-    check_data_free(config)
+    check_run(config)
     threads = torch.get_num_threads()
     try:
         if config["data_free_quantization"] and here().is_alone:

@@ -9,6 +9,7 @@ import pytest
 from recbole_compress.comparison.experiment import read_experiment
 from recbole_compress.comparison.settings import checked_runs
 from recbole_compress.config.model_names import quantized_of
+from recbole_compress.quick_start.checks import check_run
 
 SETTINGS = sorted((Path(__file__).parents[2] / "benchmarks" / "settings").glob("*.yaml"))
 
@@ -20,7 +21,7 @@ def test_every_run_is_accepted(file, tmp_path):
     for dataset in experiment.datasets:  # public data is not part of the checkout
         (tmp_path / dataset).mkdir()
     chosen = experiment.selected(common={"data_path": str(tmp_path)})
-    for run in checked_runs(chosen.planned()):
+    for run in checked_runs(chosen.planned(), check_run):
         for key, value in run.planned.own.items():
             trained = quantized_of(value) if key == "model" else None  # DFQ<Model> is a <Model>
             assert run.settings[key] == (trained or value), run.planned

@@ -3,44 +3,38 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from pathlib import Path
 
-import torch
-
 from recbole_compress.comparison import runs
 from recbole_compress.quick_start.command_line import main
-from recbole_compress.trainers.checkpoint import load_checkpoint
+from recbole_compress.trainers.datafree_trainer import SelfSampleTrainer
 from tests.comparison.experiments import RUNS, write_experiment
+from tests.cut_runs import assert_same_weights, cut_at, killing
 
-KILL = """
-import os, signal, sys
-from recbole_compress.config.model_names import find_model
+COMPARE = """
 from recbole_compress.quick_start.command_line import main
-model = find_model("GRU4Rec")
-loss, calls = model.calculate_loss, [0]
-def calculate_loss(self, interaction):
-    calls[0] += 1
-    if calls[0] == 20:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return loss(self, interaction)
-model.calculate_loss = calculate_loss
 sys.exit(main(sys.argv[1:]))
 """
 
 
+def cards_in(folder):
+    """By entry."""
+    document = json.loads(Path(folder, "comparison.json").read_text())
+    return {run["entry"]: run["card"] for run in document["runs"]}
+
+
 def end_alike(whole, cut):
     """Same metrics and same weights; where the second one's checkpoint is."""
-    ends = []
-    for folder in (whole, cut):
-        (run,) = json.loads(Path(folder, "comparison.json").read_text())["runs"]
-        path = str(Path(folder, run["card"]["files"]["checkpoint"]))
-        ends.append((run["card"]["metrics"], load_checkpoint(path)["state_dict"], path))
-    (metrics, weights, _), (cut_metrics, cut_weights, path) = ends
-    assert cut_metrics == metrics
-    torch.testing.assert_close(cut_weights, weights, rtol=0, atol=0)
-    return path
+    cards = [next(iter(cards_in(folder).values())) for folder in (whole, cut)]
+    assert cards[0]["metrics"] == cards[1]["metrics"]
+    paths = [
+        str(Path(f, c["files"]["checkpoint"])) for f, c in zip((whole, cut), cards, strict=True)
+    ]
+    assert_same_weights(*paths)
+    return paths[1]
 
 
 def test_a_killed_run_is_resumed_not_begun_anew(folder, monkeypatch):
@@ -49,8 +43,8 @@ def test_a_killed_run_is_resumed_not_begun_anew(folder, monkeypatch):
     command = ["compare", path, "--seeds=1"]
     assert main([*command, "--output=whole"]) == 0
 
-    with monkeypatch.context() as killing:
-        killing.setattr(runs, "COMMAND", [sys.executable, "-c", KILL])
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "COMMAND", [sys.executable, "-c", killing("GRU4Rec", 20, COMPARE)])
         assert main([*command, "--output=cut"]) == 1
     document = json.loads(Path("cut/comparison.json").read_text())
     assert f"status {-signal.SIGKILL}" in document["missing"][0]["reason"]
@@ -62,6 +56,28 @@ def test_a_killed_run_is_resumed_not_begun_anew(folder, monkeypatch):
     log = Path("cut/runs/tiny/gru-1.log").read_text()
     assert f"Resuming {checkpoint}" in log and log.count("Resuming") == 1
     assert Path(end_alike("whole", "cut")).name == checkpoint.name
+
+
+def test_a_quantization_that_was_cut_off_goes_on(folder, started):
+    own = {**RUNS["gru"], "model": "DFQGRU4Rec", "table_bits": 1, "df_epochs": 3}
+    own |= {"df_sequences": 40, "df_valid_sequences": 20, "stopping_step": 10}
+    given = {**own, "checkpoints": {"full_precision_path": "gru"}}
+    path = write_experiment(folder, runs={"gru": RUNS["gru"], "own": own, "given": given})
+    command = ["compare", path, "--seeds=1"]
+    assert main([*command, "--output=whole"]) == 0
+    for entry in ("own", "given"):
+        with cut_at(2, lambda trainer: isinstance(trainer, SelfSampleTrainer)) as left:
+            main([*command, "--output=cut", f"--only={entry}"])
+        assert os.path.dirname(left[0]) == f"cut/runs/tiny/{entry}-1/quantization"
+        assert main([*command, "--output=cut", f"--only={entry}"]) == 0
+        assert not os.path.exists(left[0])
+    started.clear()
+    assert main([*command, "--output=cut"]) == 0 and started == []
+    whole, cut = cards_in("whole"), cards_in("cut")
+    assert {name: card["metrics"] for name, card in cut.items()} == {
+        name: card["metrics"] for name, card in whole.items()
+    }
+    assert [cut[name]["quantization"]["passes"] for name in ("own", "given")] == [3, 3]
 
 
 def test_a_run_killed_while_its_teacher_trains_is_resumed(folder, monkeypatch):
@@ -81,9 +97,9 @@ def test_a_run_killed_while_its_teacher_trains_is_resumed(folder, monkeypatch):
     command = ["compare", path, "--seeds=1"]
     assert main([*command, "--output=whole"]) == 0
 
-    with monkeypatch.context() as killing:
-        kill = KILL.replace("GRU4Rec", "TTSASRec").replace("== 20", "== 12")
-        killing.setattr(runs, "COMMAND", [sys.executable, "-c", kill])
+    with monkeypatch.context() as patch:
+        kill = killing("TTSASRec", 12, COMPARE)
+        patch.setattr(runs, "COMMAND", [sys.executable, "-c", kill])
         assert main([*command, "--output=cut"]) == 1
     files = Path("cut/runs/tiny/student-1")
     assert not list(files.glob("*.pth")), "killed too late: the student has begun"

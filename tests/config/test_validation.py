@@ -139,6 +139,7 @@ def test_type_comments_in_all_their_forms(tmp_path):
 
 def test_early_stopping_needs_a_metric_that_is_computed():
     check_metrics(["Recall", "NDCG"], [5, 10], "ndcg@10", ranking=True)
+    check_metrics(["GAUC", "NDCG"], [5], "GAUC", ranking=True)  # of all ranks, not of the top k
     check_metrics(["AUC"], [10], "AUC", ranking=False)
     with pytest.raises(ConfigError, match=r"valid_metric='MRR@10'.*choose one of NDCG@5"):
         check_metrics(["NDCG"], [5], "MRR@10", ranking=True)
