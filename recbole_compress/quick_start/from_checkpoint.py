@@ -24,7 +24,10 @@ __all__ = ["Restored", "model_alone", "model_of", "rebuilt_config", "settings_of
 # Numbers of items and users that no other dimension of a model is likely to have.
 _PROBE_ITEMS, _PROBE_USERS = 1_009, 2_003
 # Of the run that made a checkpoint, not of what it made.
-_OF_ITS_RUN = ("resume", "part_of", "card_path", "ranks_path", "nproc")
+_OF_ITS_RUN = (
+    *("resume", "df_resume", "part_of", "nproc", "train_time_limit"),
+    *("card_path", "ranks_path"),
+)
 
 
 class Restored(NamedTuple):

@@ -195,6 +195,15 @@ def test_config_files_of_now_are_stronger_than_what_the_run_was_told(alone):
     assert (resumed["df_epochs"], resumed["df_sequences"]) == (7, 20)
 
 
+def test_the_time_that_a_training_had_is_no_limit_of_its_quantization(alone):
+    def told(state):
+        state["config"].external_config_dict |= {"train_time_limit": 0.01, "df_resume": "gone.pth"}
+
+    short = ["--df_epochs=3", "--df_sequences=20", "--df_valid_sequences=20", "--table-bits=2"]
+    assert main(["quantize", changed(alone(), told), *short, "-o", "out.pth"]) == 0
+    assert load_checkpoint("out.pth")["quantization"]["work"]["passes"] == 3
+
+
 def test_static_ranges_need_no_data_either(alone):
     static = ["--activation-bits=8", "--activation-range=static"]
     assert main(["quantize", alone(), *static, "--recipe=ptq", "-o", "out.pth"]) == 0
