@@ -14,6 +14,7 @@ from benchmarks.quantization_tables import (
     quantization_rows,
     quantization_summary,
 )
+from tests.benchmarks.markdown import table_in
 
 ALL = [quantization_rows, quantization_summary, quantization_recipes, quantization_paper]
 
@@ -51,12 +52,7 @@ def file(tmp_path):
 
 def cells(text, n_keys):
     """``{first cells: {column: cell}}`` of the table in a text."""
-    table = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in text.splitlines()
-        if line.startswith("| ") and "---" not in line
-    ]
-    header, *rows = table
+    header, rows = table_in(text)
     return {tuple(row[:n_keys]): dict(zip(header, row, strict=True)) for row in rows}
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from benchmarks.shipping_tables import artifact_latency, artifact_sizes, shipping, shipping_stack
+from tests.benchmarks.markdown import table_in
 
 MADE = {"torch": "1", "cpu": "c", "commit": "0123456789abc", "threads": 1}
 
@@ -19,9 +20,8 @@ def written(path, runs):
 
 def rows_of(text):
     """Dicts of cells, by header; headers that come twice keep their first."""
-    lines = [line for line in text.splitlines() if line.startswith("| ") and "| ---" not in line]
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    return [dict(reversed(list(zip(cells[0], row, strict=True)))) for row in cells[1:]]
+    header, rows = table_in(text)
+    return [dict(reversed(list(zip(header, row, strict=True)))) for row in rows]
 
 
 def artifact(variant, size, p50, items=1000):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from benchmarks.transfer_table import transfer
+from tests.benchmarks.markdown import table_in
 
 
 def card(parameters, seconds, sampled, full):
@@ -37,14 +38,9 @@ def test_means_ratios_and_the_run_from_scratch(tmp_path):
     }
     file = tmp_path / "comparison.json"
     file.write_text(json.dumps(document))
-    lines = [
-        line for line in transfer(file).splitlines() if line.startswith("| ") and "---" not in line
-    ]
-    cells = {
-        line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]] for line in lines
-    }
-    assert set(cells) == {"run", "big", "small"}
-    small = dict(zip(cells["run"], cells["small"], strict=True))
+    header, rows = table_in(transfer(file))
+    assert [row[0] for row in rows] == ["big", "small"]
+    small = dict(zip(header, rows[1], strict=True))
     assert small["x fewer"] == "4.00" and small["pre-training s"] == "60"
     assert small["MRR@5 of 100"] == "0.5500" and small["of the reference's"] == "110.0%"
     assert small["from scratch"] == "0.2500" and small["MRR@5 of all"] == "0.0600"

@@ -15,10 +15,9 @@ from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.distillation_trainer import DistillationTrainer
 from recbole_compress.trainers.safe_trainer import SafeTrainer
-from tests.conftest import write_interactions
+from tests.conftest import SEQUENCES, write_interactions
 from tests.cut_runs import assert_same_weights, cut_at
 
-SEQUENCES = [[f"i{(u * 7 + s * s + u * s) % 37}" for s in range(4 + u % 9)] for u in range(60)]
 SETTINGS = {
     "recipe": "distillation",
     "kd_predictive_weight": 0.001,  # all three losses
@@ -39,7 +38,7 @@ STOCK = {"model": "SASRec", "hidden_size": 8, "n_heads": 2, "epochs": 1}
 
 @pytest.fixture
 def settings(in_tmp):
-    path = write_interactions(in_tmp, "tiny", SEQUENCES)
+    path = write_interactions(in_tmp, "tiny", SEQUENCES[:60])
     return {**SETTINGS, "data_path": path}
 
 
@@ -279,7 +278,7 @@ def test_a_teacher_is_used_again_and_only_for_its_own_items(settings, trainers, 
     taught = run({**other_model, "teacher_path": path}, model="CpRecGRU4Rec")
     assert len(trainers) == 1 and taught["card"]["files"]["teacher"] == path
 
-    other = [[item + "x" for item in sequence] for sequence in SEQUENCES]
+    other = [[item + "x" for item in sequence] for sequence in SEQUENCES[:60]]
     write_interactions(in_tmp, "other", other)
     with pytest.raises(CheckpointError, match=r"knows the items of data set 'tiny', not .*'other'"):
         run({**settings, "teacher_path": path}, dataset="other")

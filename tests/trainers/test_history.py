@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.trainers.history import exclude_history_, topk_without_history
 from tests.conftest import SEQUENCES, write_interactions
+from tests.refusals import refusal
 
 
 @pytest.mark.parametrize("k", [1, 5, 12])
@@ -75,6 +75,5 @@ def test_no_item_of_the_sequence_is_recommended(in_tmp, monkeypatch, model, metr
 def test_refused_where_it_means_nothing(in_tmp, capsys, more, message):
     data = write_interactions(in_tmp / "data", "tiny", SEQUENCES)
     arguments = ["--model=CpRecGRU4Rec", "--dataset=tiny", f"--data_path={data}"]
-    assert main([*arguments, "--exclude_history=True", *more]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    line = refusal(capsys, [*arguments, "--exclude_history=True", *more])
     assert line.startswith("error: exclude_history=True") and message in line
