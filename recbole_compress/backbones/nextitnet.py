@@ -79,9 +79,10 @@ class NextItNet(Backbone):
         if residual_block not in RESIDUAL_BLOCKS:
             hint = did_you_mean(residual_block, RESIDUAL_BLOCKS)
             raise ValueError(f"residual_block={residual_block!r}: {hint}")
-        if not dilations or min(dilations) < 1:
+        whole = [isinstance(d, int) and not isinstance(d, bool) and d >= 1 for d in dilations]
+        if not whole or not all(whole):
             raise ValueError(
-                f"dilations={list(dilations)}: give one number of 1 or more per residual block, "
+                f"dilations={list(dilations)}: give one whole number from 1 on per residual block, "
                 "e.g. [1, 4, 1, 4]"
             )
         block_type = RESIDUAL_BLOCKS[residual_block]

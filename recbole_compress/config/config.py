@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
+import torch
 from recbole.config import Config as RecBoleConfig
 from recbole.evaluator import metric_types
 from recbole.utils import EvaluatorType, ModelType
@@ -15,11 +16,17 @@ from recbole_compress.arguments import read_command_line
 from recbole_compress.config.given import config_file_names, read_config_file
 from recbole_compress.config.model_names import find_model, quantized_of
 from recbole_compress.config.schema import load_schema
-from recbole_compress.config.validation import check_keys, check_metrics, check_numbers
+from recbole_compress.config.validation import (
+    check_heeded,
+    check_keys,
+    check_metrics,
+    check_numbers,
+)
 from recbole_compress.config.values import parse_value
 from recbole_compress.distributed.place import here
 from recbole_compress.distributed.settings import (
     check_processes,
+    name_gpus,
     process_settings,
     starts_processes,
 )
@@ -157,10 +164,14 @@ class Config(RecBoleConfig):
     def _set_default_parameters(self):
         settings = self.final_config_dict
         metrics = settings["metrics"]
+        for key in ("metrics", "topk"):
+            if settings[key] == []:
+                raise ConfigError(f"{key}=[]: name at least one")
         for metric in [metrics] if isinstance(metrics, str) else metrics:
             if str(metric).lower() not in metric_types:
                 raise ConfigError(f"metrics: {metric!r}: {did_you_mean(str(metric), metric_types)}")
         check_numbers(settings)
+        check_heeded(settings)
         self._order_in_time()
         with _refusals_in_one_line():
             super()._set_default_parameters()
@@ -176,11 +187,15 @@ class Config(RecBoleConfig):
 
     def _init_device(self):
         settings, given = self.final_config_dict, self.external_config_dict
+        if "gpu_id" in given:
+            name_gpus(settings)  # before anybody asks for GPUs, which is when the list is read
         check_processes(settings, given)
         if here().is_alone and not starts_processes(settings):
             # RecBole takes the presence of this key for a run of its own in several processes.
             settings.pop("local_rank", None)
             super()._init_device()
+            if not settings["use_gpu"]:  # RecBole does not look
+                settings["device"] = torch.device("cpu")
         else:
             settings.update(process_settings(settings, given))
 

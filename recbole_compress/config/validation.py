@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import numbers
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from recbole_compress.errors import ConfigError
 from recbole_compress.limits import ABOVE_ZERO, SHARE, Limit, check_limits
 from recbole_compress.near_names import did_you_mean
 
-__all__ = ["check_keys", "check_metrics", "check_numbers"]
+__all__ = ["check_heeded", "check_keys", "check_metrics", "check_numbers"]
 
 # Of RecBole's keys and of ours that every model reads; others are checked where they are read.
 _LIMITS = {
@@ -29,7 +30,13 @@ _LIMITS = {
     "embedding_size": Limit(1),
     "hidden_size": Limit(1),
     "pq_splits": Limit(1),
+    "seed": Limit(0, 2**32 - 1),
+    "initializer_range": Limit(0),
 }
+# What RecBole knows; of all else it says a word in the log and takes Adam.
+_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+_INTERVAL = re.compile(r"\s*[\[(][^,\[\]()]+,[^,\[\]()]+[\])]\s*")
+_INTERVALS = ("user_inter_num_interval", "item_inter_num_interval")
 
 # These are dicts with fixed keys; a typo inside would silently leave the default in place.
 _FIXED_INNER_KEYS = {
@@ -143,6 +150,29 @@ def check_numbers(settings: Mapping[str, Any]) -> None:
     limits = {**_LIMITS, **dropouts}
     there = [key for key in limits if isinstance(settings.get(key), numbers.Real)]
     check_limits(settings, {key: limits[key] for key in there})
+
+
+def check_heeded(settings: Mapping[str, Any]) -> None:
+    """Values of which RecBole says a word in its log, and then goes on without them.
+
+    Raises:
+        ConfigError: One of these; names it.
+
+    Example:
+        >>> check_heeded({"user_inter_num_interval": "[5,inf)", "learner": "adam"})
+        >>> check_heeded({"user_inter_num_interval": "5"})
+        Traceback (most recent call last):
+            ...
+        recbole_compress.errors.ConfigError: user_inter_num_interval='5': expected [5,inf) or such
+    """
+    for key in _INTERVALS:
+        text = settings.get(key)
+        parts = str(text).split(";") if text is not None else []
+        if not all(_INTERVAL.fullmatch(part) for part in parts):
+            raise ConfigError(f"{key}={text!r}: expected [5,inf) or such")
+    learner = settings.get("learner")
+    if isinstance(learner, str) and learner.lower() not in _LEARNERS:
+        raise ConfigError(f"learner={learner!r}: {did_you_mean(learner, _LEARNERS)}")
 
 
 def check_metrics(metrics: list[str], topk: list[int], valid_metric: str, ranking: bool) -> None:

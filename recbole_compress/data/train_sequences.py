@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_compress.errors import DataError
+
 __all__ = ["train_sequences"]
 
 
@@ -29,6 +31,11 @@ def train_sequences(split, max_length: int) -> tuple[Tensor, Tensor]:
         for end in range(len(sequence), 1, -max_length)
     ]
     pieces = [piece for piece in pieces if len(piece) > 1]
+    if not pieces:
+        raise DataError(
+            f"MAX_ITEM_LIST_LENGTH={max_length}: no train sequence of two items or more is left, so "
+            "nothing follows anything"
+        )
     lengths = torch.tensor([len(piece) for piece in pieces])
     item_seq = torch.zeros(len(pieces), int(lengths.max()), dtype=torch.long)
     for row, piece in zip(item_seq, pieces, strict=True):

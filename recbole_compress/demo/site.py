@@ -20,6 +20,7 @@ from recbole_compress.errors import ArtifactError, ExportError
 __all__ = ["demo", "write_site"]
 
 _PAGE = ("index.html", "style.css", "app.js")
+_OURS = {*_PAGE, "runtime", "model.onnx", "catalogue.json"}
 _OPTIONS = ("items", "runtime", "title")
 
 
@@ -58,7 +59,8 @@ def write_site(
     tokens = described.get("item_tokens")
     if tokens is None:
         raise ArtifactError(f"{path}: has no item tokens to show; export without --tokens=False")
-    if os.path.exists(out) and os.listdir(out) and not os.path.exists(os.path.join(out, "app.js")):
+    there = set(os.listdir(out)) if os.path.exists(out) else set()
+    if there and (there - _OURS or not {"app.js", "catalogue.json", "model.onnx"} <= there):
         raise ExportError(f"{out}: is a folder with other things in it; choose a new one")
     titles = {} if items is None else titles_in(items)
     parent = os.path.dirname(os.path.abspath(out))

@@ -103,6 +103,11 @@ def _named_gpus(settings: Mapping[str, Any]) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def name_gpus(settings: Mapping[str, Any]) -> None:
+    """Let torch see the GPUs that ``gpu_id`` names and no others; it looks once in a process."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_named_gpus(settings))
+
+
 def process_settings(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """What RecBole's ``_init_device`` would set, for a run in several processes.
 
@@ -111,7 +116,7 @@ def process_settings(settings: Mapping[str, Any], given: Mapping[str, Any]) -> d
     """
     place = here()
     if "gpu_id" in given:  # else the launcher's or the user's choice in the environment stands
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_named_gpus(settings))
+        name_gpus(settings)
     on_gpu = _gpus(settings, given) > 0
     if on_gpu and not place.is_alone:
         torch.cuda.set_device(place.local_rank)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ class TableCache(Generic[Table]):
         sources = list(sources)
         table = self.get(sources)
         if table is None:
-            table = build()
+            # What is kept must not depend on who asked first.
+            with torch.autocast(sources[0].device.type, enabled=False):
+                table = build()
             if not any(tensor.is_inference() for tensor in sources):  # no record of changes
                 self._sources, self._states, self._table = sources, _states(sources), table
         return table

@@ -58,11 +58,13 @@ def verified(path: str, source: Source, k: int, integers: bool) -> Deviation:
     tolerance = _TOLERANCE_OF_INTEGERS if integers else _TOLERANCE
     k = min(k, source.n_items - 1)
     largest, same, places, sequences = 0.0, 0, 0, 0
+    generator = torch.Generator().manual_seed(0)
     for item_seq, length in _sequences(source):
         feed = {"item_seq": item_seq.numpy(), "length": length.numpy()}
         truth = _truth(source, item_seq, length)
         seen = truth.scatter(1, item_seq, -torch.inf)
-        chosen = torch.randint(1, source.n_items, (1, _CANDIDATES)).unique().unsqueeze(0)
+        chosen = torch.randint(1, source.n_items, (1, _CANDIDATES), generator=generator)
+        chosen = chosen.unique().unsqueeze(0)
         among = torch.full_like(truth, -torch.inf).scatter(
             1, chosen.expand(len(truth), -1), truth[:, chosen[0]]
         )

@@ -143,7 +143,11 @@ class Assembly:
             return builders[name](self)
         except ConfigError:
             raise
-        except (TypeError, ValueError) as error:  # the floors below know nothing of configs
+        except (
+            TypeError,
+            ValueError,
+            OverflowError,
+        ) as error:  # the floors below know nothing of configs
             raise ConfigError(f"{axis}={name}: {error}") from error
 
 

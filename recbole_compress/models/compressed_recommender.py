@@ -105,14 +105,18 @@ class CompressedRecommender(SequentialRecommender):
         Args:
             shapes: Of the parameters and buffers, by name.
         """
+        found = {}
         tables = _rows(shapes, "item_embedding.tables.")
-        if not tables and "item_blocks.rank_of_id" not in " ".join(shapes):
-            return {}
-        if not tables:
-            n_items = next(s[0] for name, s in shapes.items() if name.endswith("rank_of_id"))
+        of_head = shapes.get("item_head.item_blocks.rank_of_id")
+        if of_head is not None:
             tails = _rows(shapes, "item_head.tail_weights.")
-            tables = [n_items - 1 - sum(tails), *tails]
-        return {"item_block_cutoffs": list(accumulate(tables))[:-1]}
+            blocks = [of_head[0] - 1 - sum(tails), *tails]
+            tables = tables or blocks
+            if tails:  # after a transfer they are of another catalogue than the tables
+                found["target_block_cutoffs"] = list(accumulate(blocks))[:-1]
+        if tables:
+            found["item_block_cutoffs"] = list(accumulate(tables))[:-1]
+        return found
 
     # -- from item ids to hidden states, plain tensors only ----------------------------------
 

@@ -20,7 +20,11 @@ class _WithHead:
         self.config, self.head = config, head
 
     def __getitem__(self, key: str) -> Any:
-        return self.head if key == "item_head" else self.config[key]
+        if key == "item_head":
+            return self.head
+        if key == "item_block_cutoffs" and self.config["target_block_cutoffs"] is not None:
+            return self.config["target_block_cutoffs"]  # as its checkpoint's shapes say
+        return self.config[key]
 
 
 def give_new_catalogue(

@@ -75,10 +75,10 @@ class Trial:
             found = attempt()
         except (RuntimeError, IndexError, TypeError, ValueError, AttributeError):
             return False
+        if found.shape != expected.shape or not found.numel():
+            return False
         scale = expected.abs().amax().clamp(min=1e-6)
-        return found.shape == expected.shape and bool(
-            ((found - expected).abs().amax() / scale) < _TOLERANCE
-        )
+        return bool(((found - expected).abs().amax() / scale) < _TOLERANCE)
 
 
 def _scores(reading: Reading) -> Tensor:

@@ -130,6 +130,8 @@ def test_type_a_shares_between_residual_blocks(scheme, n_kernels):
         ({"residual_block": "c"}, "residual_block='c': choose one of a, b"),
         ({"dilations": ()}, r"dilations=\[\]"),
         ({"dilations": (1, 0)}, r"dilations=\[1, 0\]"),
+        ({"dilations": (1.5, 2)}, r"dilations=\[1.5, 2\]: give one whole number"),
+        ({"dilations": (1, "x")}, r"dilations=\[1, 'x'\]"),
         ({"kernel_size": 0}, "kernel_size=0"),
         ({"embedding_dim": 0}, "embedding_dim=0"),
     ],

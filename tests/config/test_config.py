@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 
 import pytest
@@ -159,6 +160,13 @@ def test_the_command_line_of_the_process_is_left_alone(monkeypatch):
         ("--metrics=ndgc", "did you mean 'ndcg'"),
         ("--metrics=[NDCG, 3]", "metrics: 3"),
         ("--topk=5", "valid_metric='MRR@10'"),
+        ("--topk=[]", "topk=[]: name at least one"),
+        ("--metrics=[]", "metrics=[]: name at least one"),
+        ("--seed=-1", "seed=-1"),
+        ("--initializer_range=-1", "initializer_range=-1"),
+        ("--learner=adamm", "learner='adamm'"),
+        ("--user_inter_num_interval=5", "user_inter_num_interval='5': expected [5,inf)"),
+        ("--item_inter_num_interval=[5,inf", "item_inter_num_interval='[5,inf'"),
         ("--topk=-1", "topk must be"),
         ("--eval_args={'mode': 'best'}", "best"),
         ("--repeatable=False", "repeatable"),
@@ -172,6 +180,25 @@ def test_the_command_line_of_the_process_is_left_alone(monkeypatch):
 )
 def test_recboles_own_complaints_come_as_one_line(argument, fault):
     assert fault in refusal(argument)
+
+
+def test_use_gpu_decides_the_device(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert make("--use_gpu=False")["device"].type == "cpu"
+    assert make("--use_gpu=True")["device"].type == "cuda"
+
+
+def test_gpus_are_named_before_anybody_asks_for_them(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    seen = []
+
+    def asked():
+        seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+        return False
+
+    monkeypatch.setattr("torch.cuda.is_available", asked)
+    make("--gpu_id=1")
+    assert set(seen) == {"1"}
 
 
 def test_eval_args_without_an_order_keep_that_of_sequences():

@@ -56,9 +56,12 @@ def test_a_site_is_written_whole_or_not_at_all(exported, runtime, tmp_path) -> N
         write_site(exported, str(out), runtime=runtime)
     assert {"index.html", "app.js", "model.onnx", "catalogue.json"} <= set(os.listdir(out))
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(ExportError, match="other things"):
-        write_site(exported, str(tmp_path / "mine"), runtime=runtime)
+    for folder in ("mine", "site"):  # also in a page that somebody has put something into
+        (tmp_path / folder / "letter.txt").write_text("dear")
+        (tmp_path / folder / "app.js").touch()
+        with pytest.raises(ExportError, match="other things"):
+            write_site(exported, str(tmp_path / folder), runtime=runtime)
+        assert (tmp_path / folder / "letter.txt").read_text() == "dear"
 
 
 def test_a_file_without_tokens_has_nothing_to_show(runtime, tmp_path) -> None:

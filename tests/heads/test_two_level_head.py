@@ -195,6 +195,16 @@ def test_what_requests_keep_is_never_older_than_the_weights(make):
     assert n_changes > 6
 
 
+def test_what_a_request_under_autocast_keeps_is_exact():
+    embedding = BlockwiseEmbedding(blocks_in_id_order(4, 6, 9), 8, (4, 2, 2), head_projection=True)
+    head, hidden = TiedTwoLevelHead(embedding).eval(), torch.randn(3, 8)
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            head.topk(hidden, 5)
+        values, _ = head.topk(hidden, 5)
+        assert_close(values, head.scores(hidden).topk(5).values, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("make", [two_level, tied_two_level])
 def test_what_requests_keep_is_no_part_of_the_model(make):
     head, hidden = make().eval(), torch.randn(3, 8)

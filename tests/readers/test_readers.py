@@ -39,11 +39,11 @@ def data_path(tmp_path_factory):
     return write_interactions(tmp_path_factory.mktemp("data"), "tiny", SEQUENCES)
 
 
-def made(name, data_path):
+def made(name, data_path, longest=8):
     settings = {
         "data_path": data_path,
         "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
-        "MAX_ITEM_LIST_LENGTH": 8,
+        "MAX_ITEM_LIST_LENGTH": longest,
     }
     config = Config(name, "tiny", config_dict=settings)
     torch.manual_seed(0)
@@ -138,6 +138,20 @@ def test_scores_of_candidates_reach_what_scores_of_all_items_reach(name, cached,
         gradients = {n: p.grad for n, p in student.named_parameters() if p.grad is not None}
         reached.append({n for n, gradient in gradients.items() if (gradient.abs() > 1e-6).any()})
     assert reached[0] and reached[1] == reached[0]
+
+
+@pytest.mark.parametrize("longest", [1, 2])
+@pytest.mark.parametrize("name", ["GRU4Rec", "SASRec"])
+def test_models_that_read_next_to_nothing(name, longest, data_path):
+    model = made(name, data_path, longest)
+    reader = as_reader(model)
+    sequences = Sequences(torch.tensor([[3], [5]]), torch.tensor([1, 1]))
+    with torch.no_grad():
+        ends = reader.ends(sequences)
+        found = ends.scores(ends.states)[:, 1:]
+        padded = torch.nn.functional.pad(sequences.item_seq, (0, longest - 1))
+        expected = full_sort(model, padded, sequences.lengths)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
 
 
 def test_masks_stand_in_half_of_the_sequences(data_path):

@@ -154,6 +154,19 @@ def test_a_run_that_ends_in_either_phase_goes_on_there(settings, trainers, phase
     assert len(glob.glob("parts/pretraining/*.pth")) == 1
 
 
+def test_a_head_with_blocks_of_its_own_is_found_again(settings, trainers):
+    blocks = {"target_head": "two_level", "transfer_loss": "cross_entropy", "n_item_blocks": 3}
+    path = run(settings, epochs=1, **blocks)["checkpoint"]
+    tuned = trainers[-1].model.eval()
+    cuts = [m.item_blocks.sizes for m in (tuned.item_embedding, tuned.item_head)]
+    assert cuts[0] != cuts[1]
+    _, model, (sequences, lengths) = restored_model(path)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model.eval().score(sequences, lengths), tuned.score(sequences, lengths)
+        )
+
+
 def test_a_checkpoint_decides_the_form_and_knows_its_source(settings, trainers):
     first = run(settings, epochs=1, fine_tune="adapters")
     path = first["card"]["files"]["pretrained"]
