@@ -17,6 +17,7 @@ from recbole_compress.config.given import config_file_names, read_config_file
 from recbole_compress.config.model_names import find_model, quantized_of
 from recbole_compress.config.schema import load_schema
 from recbole_compress.config.validation import (
+    check_eval_args,
     check_heeded,
     check_keys,
     check_metrics,
@@ -173,6 +174,8 @@ class Config(RecBoleConfig):
         check_numbers(settings)
         check_heeded(settings)
         self._order_in_time()
+        if isinstance(settings["eval_args"], dict):
+            check_eval_args(settings["eval_args"])
         with _refusals_in_one_line():
             super()._set_default_parameters()
         ranking = settings["eval_type"] == EvaluatorType.RANKING

@@ -15,7 +15,7 @@ from recbole_compress.errors import ConfigError
 from recbole_compress.limits import ABOVE_ZERO, SHARE, Limit, check_limits
 from recbole_compress.near_names import did_you_mean
 
-__all__ = ["check_heeded", "check_keys", "check_metrics", "check_numbers"]
+__all__ = ["check_eval_args", "check_heeded", "check_keys", "check_metrics", "check_numbers"]
 
 # Of RecBole's keys and of ours that every model reads; others are checked where they are read.
 _LIMITS = {
@@ -35,6 +35,7 @@ _LIMITS = {
 }
 # What RecBole knows; of all else it says a word in the log and takes Adam.
 _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+_LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
 _INTERVAL = re.compile(r"\s*[\[(][^,\[\]()]+,[^,\[\]()]+[\])]\s*")
 _INTERVALS = ("user_inter_num_interval", "item_inter_num_interval")
 
@@ -173,6 +174,31 @@ def check_heeded(settings: Mapping[str, Any]) -> None:
     learner = settings.get("learner")
     if isinstance(learner, str) and learner.lower() not in _LEARNERS:
         raise ConfigError(f"learner={learner!r}: {did_you_mean(learner, _LEARNERS)}")
+
+
+def check_eval_args(eval_args: Mapping[str, Any]) -> None:
+    """How sequences are split: what RecBole would notice when the data set is there.
+
+    Raises:
+        ConfigError: None of the ways that there are; names them.
+
+    Example:
+        >>> check_eval_args({"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user"})
+    """
+    split = eval_args.get("split", {"RS": [0.8, 0.1, 0.1]})  # what RecBole fills in
+    ways = list(split.items()) if isinstance(split, dict) else []
+    way, how = ways[0] if len(ways) == 1 else ("", None)
+    shares = how if way == "RS" and isinstance(how, (list, tuple)) else []
+    divided = len(shares) == 3 and all(isinstance(s, numbers.Real) and s >= 0 for s in shares)
+    if not (way == "LS" and how in _LEFT_OUT) and not (divided and shares[0] > 0):
+        raise ConfigError(
+            f"eval_args: split={split}: choose {{'LS': one of {', '.join(_LEFT_OUT)}}} or "
+            "{'RS': [train, valid, test]}, such as {'RS': [0.8, 0.1, 0.1]}"
+        )
+    for key, choices in (("order", ("TO", "RO")), ("group_by", ("user", "none", None))):
+        if eval_args.get(key, choices[0]) not in choices:
+            found = str(eval_args[key])
+            raise ConfigError(f"eval_args: {key}={found!r}: {did_you_mean(found, choices[:2])}")
 
 
 def check_metrics(metrics: list[str], topk: list[int], valid_metric: str, ranking: bool) -> None:

@@ -33,8 +33,7 @@ def train_sequences(split, max_length: int) -> tuple[Tensor, Tensor]:
     pieces = [piece for piece in pieces if len(piece) > 1]
     if not pieces:
         raise DataError(
-            f"MAX_ITEM_LIST_LENGTH={max_length}: no train sequence of two items or more is left, so "
-            "nothing follows anything"
+            f"MAX_ITEM_LIST_LENGTH={max_length}: no train sequence of two items or more is left"
         )
     lengths = torch.tensor([len(piece) for piece in pieces])
     item_seq = torch.zeros(len(pieces), int(lengths.max()), dtype=torch.long)

@@ -23,7 +23,7 @@ class _WithHead:
         if key == "item_head":
             return self.head
         if key == "item_block_cutoffs" and self.config["target_block_cutoffs"] is not None:
-            return self.config["target_block_cutoffs"]  # as its checkpoint's shapes say
+            return self.config["target_block_cutoffs"]
         return self.config[key]
 
 
