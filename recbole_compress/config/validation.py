@@ -189,7 +189,7 @@ def check_eval_args(eval_args: Mapping[str, Any]) -> None:
     ways = list(split.items()) if isinstance(split, dict) else []
     way, how = ways[0] if len(ways) == 1 else ("", None)
     shares = how if way == "RS" and isinstance(how, (list, tuple)) else []
-    divided = len(shares) == 3 and all(isinstance(s, numbers.Real) and s >= 0 for s in shares)
+    divided = len(shares) == 3 and all(isinstance(s, (int, float)) and s >= 0 for s in shares)
     if not (way == "LS" and how in _LEFT_OUT) and not (divided and shares[0] > 0):
         raise ConfigError(
             f"eval_args: split={split}: choose {{'LS': one of {', '.join(_LEFT_OUT)}}} or "
