@@ -17,6 +17,7 @@ from recbole_compress.functional.semi_tensor_train import effective_columns, eff
 __all__ = ["TensorTrainShape", "choose_shape"]
 
 _AROUND = 8  # how far from the ideal row mode to look for a better whole number
+_TRIES = 100_000
 
 
 @dataclass(frozen=True)
@@ -213,10 +214,12 @@ def _factorisations(number: int, n: int) -> Iterator[tuple[int, ...]]:
 def _row_modes(n_rows: int, cols: Sequence[int]) -> tuple[int, ...]:
     """Row modes for at least ``n_rows`` rows that make ``sum(I_k * J_k)`` small."""
     equal_share = (n_rows * math.prod(cols)) ** (1 / len(cols))
+    # Of many cores fewer modes each are tried, or the tries would multiply.
+    reach = min(_AROUND, int((_TRIES ** (1 / (len(cols) - 1)) - 1) / 2))
     around = []
     for col in cols[:-1]:
         ideal = min(int(equal_share / col), n_rows)
-        around.append(range(max(ideal - _AROUND, 1), ideal + _AROUND + 1))
+        around.append(range(max(ideal - reach, 1), ideal + reach + 1))
     candidates = ((*first, -(-n_rows // math.prod(first))) for first in itertools.product(*around))
 
     def cost(rows: tuple[int, ...]) -> tuple[int, int]:

@@ -142,3 +142,11 @@ def test_a_size_buys_the_largest_rank_of_any_rows(n_rows, dim, ratio, t):
         full = min(i * j for i, j in zip(rows, other.cols, strict=True))
         # Where the rank is all that the rows can carry, more of it would be of no use.
         assert other.ranks <= shape.ranks or other.ranks[0] == full
+
+
+@pytest.mark.parametrize("n_cores", [6, 8, 10])
+def test_many_cores_are_found_at_once(n_cores):
+    shape = choose_shape(40_727, 1024, ranks=2, n_cores=n_cores)
+    assert len(shape.rows) == n_cores and math.prod(shape.rows) >= 40_727
+    # Little more than is needed, and no mode far from the others.
+    assert math.prod(shape.rows) < 3 * 40_727 and max(shape.rows) <= 32
