@@ -143,11 +143,8 @@ class Assembly:
             return builders[name](self)
         except ConfigError:
             raise
-        except (
-            TypeError,
-            ValueError,
-            OverflowError,
-        ) as error:  # the floors below know nothing of configs
+        # The floors below know nothing of configs.
+        except (TypeError, ValueError, OverflowError) as error:
             raise ConfigError(f"{axis}={name}: {error}") from error
 
 

@@ -93,7 +93,8 @@ def quantized_and_evaluated(config: Config, full: dict[str, Any] | None) -> dict
     try:
         done = quantize_checkpoint(path, out, **settings)
     except KeyboardInterrupt as interruption:
-        raise KeyboardInterrupt(f"--full_precision_path={path} {interruption}") from None
+        how = f"--full_precision_path={path} {interruption}".strip()
+        raise KeyboardInterrupt(how) from None
     card_path = settings.pop("card_path", None) or card_path_for(done.path)
     # Of the full-precision model; what the quantization took is a group of its own.
     training = full["card"]["training"] if full else None
