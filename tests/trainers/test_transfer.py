@@ -14,6 +14,7 @@ import torch
 from recbole_compress.errors import CheckpointError, ConfigError, DataError
 from recbole_compress.heads import LowRankHead, UntiedHead
 from recbole_compress.quick_start.command_line import main
+from recbole_compress.quick_start.evaluate import evaluate_file
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.quick_start.restored import restored_model
 from recbole_compress.trainers.checkpoint import load_checkpoint
@@ -156,7 +157,8 @@ def test_a_run_that_ends_in_either_phase_goes_on_there(settings, trainers, phase
 
 def test_a_head_with_blocks_of_its_own_is_found_again(settings, trainers):
     blocks = {"target_head": "two_level", "transfer_loss": "cross_entropy", "n_item_blocks": 3}
-    path = run(settings, epochs=1, **blocks)["checkpoint"]
+    result = run(settings, epochs=1, **blocks)
+    path, measured = result["checkpoint"], result["card"]["metrics"]
     tuned = trainers[-1].model.eval()
     cuts = [m.item_blocks.sizes for m in (tuned.item_embedding, tuned.item_head)]
     assert cuts[0] != cuts[1]
@@ -165,6 +167,8 @@ def test_a_head_with_blocks_of_its_own_is_found_again(settings, trainers):
         torch.testing.assert_close(
             model.eval().score(sequences, lengths), tuned.score(sequences, lengths)
         )
+    # Candidates of the protocol included.
+    assert evaluate_file(path)["metrics"] == measured and "test_sampled" in measured
 
 
 def test_a_checkpoint_decides_the_form_and_knows_its_source(settings, trainers):
