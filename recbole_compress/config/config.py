@@ -13,7 +13,7 @@ from recbole.evaluator import metric_types
 from recbole.utils import EvaluatorType, ModelType
 
 from recbole_compress.arguments import read_command_line
-from recbole_compress.config.given import config_file_names, read_config_file
+from recbole_compress.config.given import all_config_files, read_config_file
 from recbole_compress.config.model_names import find_model, quantized_of
 from recbole_compress.config.schema import load_schema
 from recbole_compress.config.validation import (
@@ -75,12 +75,10 @@ class Config(RecBoleConfig):
     ) -> None:
         if config_dict is not None and not isinstance(config_dict, Mapping):
             raise ConfigError(f"config_dict={config_dict!r}: expected a dict of settings")
-        if isinstance(config_file_list, (str, PathLike)):
-            config_file_list = [config_file_list]
         settings, arguments = dict(config_dict or {}), read_command_line(command_line or [])
-        files = [*(config_file_list or [])]
+        files = all_config_files(config_file_list, settings, arguments)
         for source in (settings, arguments):
-            files += config_file_names(source.pop("config_files", None))
+            source.pop("config_files", None)
         self._arguments = arguments
         self._source_of_key: dict[str, str] = {}
         self._texts: dict[str, str] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from recbole_compress.config.properties_folder import properties_folder
 from recbole_compress.config.values import PlainLoader, parse_value
 from recbole_compress.errors import ConfigError
 
-__all__ = ["config_file_names", "read_config_file", "with_config_files"]
+__all__ = ["all_config_files", "config_file_names", "read_config_file", "with_config_files"]
 
 
 def config_file_names(value: Any) -> list[str]:
@@ -26,6 +26,21 @@ def config_file_names(value: Any) -> list[str]:
     if isinstance(value, str):
         value = parse_value(value) if value.startswith("[") else value.split()
     return [os.fspath(name) for name in value or []]
+
+
+def all_config_files(
+    given: Iterable[str | os.PathLike] | str | os.PathLike | None, *sources: Mapping[str, Any]
+) -> list[str | os.PathLike]:
+    """Those of a list, or the one, and those that ``config_files`` names in sources; weakest first.
+
+    Example:
+        >>> all_config_files("a.yaml", {"config_files": "b.yaml c.yaml"}, {"epochs": 3})
+        ['a.yaml', 'b.yaml', 'c.yaml']
+    """
+    files = [given] if isinstance(given, (str, os.PathLike)) else [*(given or [])]
+    for source in sources:
+        files += config_file_names(source.get("config_files"))
+    return files
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 from recbole_compress.arguments import read_file_arguments
 from recbole_compress.config import Config
-from recbole_compress.config.given import with_config_files
 from recbole_compress.errors import CheckpointError, ConfigError
 from recbole_compress.near_names import did_you_mean
 from recbole_compress.quick_start.final_results import final_results
-from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config
+from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config, writing_beside
 from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.quick_start.prepared_data import prepare_data
 from recbole_compress.quick_start.pretraining import load_data
@@ -148,9 +147,7 @@ def evaluate_file(
     ending = os.path.splitext(path)[1]
     if ending not in READERS:
         raise ConfigError(f"{path}: cannot be evaluated, {did_you_mean(ending, READERS)}")
-    # Nothing is written where its training wrote: that may have been another machine.
-    here = {"checkpoint_dir": os.path.dirname(path) or os.curdir}
-    subject = READERS[ending](path, {**here, **with_config_files(settings)})
+    subject = READERS[ending](path, writing_beside(path, settings))
     config = subject.config
     if config["ranks_path"]:
         refuse_ranks(config)

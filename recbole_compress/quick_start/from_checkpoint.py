@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -19,7 +20,14 @@ from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.quick_start.resumption import given_to
 from recbole_compress.trainers.checkpoint import load_checkpoint
 
-__all__ = ["Restored", "model_alone", "model_of", "rebuilt_config", "settings_of_model"]
+__all__ = [
+    "Restored",
+    "model_alone",
+    "model_of",
+    "rebuilt_config",
+    "settings_of_model",
+    "writing_beside",
+]
 
 # Numbers of items and users that no other dimension of a model is likely to have.
 _PROBE_ITEMS, _PROBE_USERS = 1_009, 2_003
@@ -66,6 +74,14 @@ def rebuilt_config(state: Mapping[str, Any], path: str, /, **differing: Any) -> 
         ) from error
     settings = {**settings, **with_config_files(differing)}
     return Config(config_dict={key: v for key, v in settings.items() if v is not None})
+
+
+def writing_beside(path: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings for what is made of a checkpoint: nothing is written where its own run wrote.
+
+    That may have been another machine. What the settings say of it, or files that they name, holds.
+    """
+    return {"checkpoint_dir": os.path.dirname(path) or os.curdir, **with_config_files(settings)}
 
 
 def settings_of_model(state: Mapping[str, Any]) -> dict[str, Any]:

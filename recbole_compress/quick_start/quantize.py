@@ -14,13 +14,17 @@ from recbole.utils import init_seed
 
 from recbole_compress.arguments import read_file_arguments
 from recbole_compress.config import Config
-from recbole_compress.config.given import with_config_files
 from recbole_compress.config.properties_folder import overall_yaml
 from recbole_compress.config.schema import declared_in
 from recbole_compress.errors import CheckpointError
 from recbole_compress.quantization import QuantizationReport, QuantizationSpec, freeze_, manifest
 from recbole_compress.quantization.targets import targets
-from recbole_compress.quick_start.from_checkpoint import Restored, model_alone, rebuilt_config
+from recbole_compress.quick_start.from_checkpoint import (
+    Restored,
+    model_alone,
+    rebuilt_config,
+    writing_beside,
+)
 from recbole_compress.quick_start.prepared_data import prepare_data
 from recbole_compress.quick_start.pretraining import load_data
 from recbole_compress.reports.readable import counted
@@ -83,9 +87,7 @@ def quantize_checkpoint(path: str, out: str | None = None, /, **settings: Any) -
         raise CheckpointError(f"{out}: is the checkpoint to be quantized; choose another -o")
     if os.path.isdir(out):
         raise CheckpointError(f"{out}: is a folder; name a file, such as -o {out}/NAME.pth")
-    # Not where its own run wrote: that may have been another machine.
-    here = {"checkpoint_dir": os.path.dirname(out) or os.curdir}
-    settings = {**here, **with_config_files(settings)}
+    settings = writing_beside(out, settings)
     restored = model_alone(path, **settings)
     if "quantization" in restored.state:
         raise CheckpointError(

@@ -7,7 +7,7 @@ from os import PathLike
 from typing import Any
 
 from recbole_compress.arguments import read_command_line
-from recbole_compress.config.given import config_file_names, with_config_files
+from recbole_compress.config.given import all_config_files, with_config_files
 from recbole_compress.distributed.place import started_by_torchrun
 from recbole_compress.distributed.settings import KEYS_OF_A_LAUNCH
 from recbole_compress.trainers.checkpoint import load_checkpoint
@@ -37,10 +37,7 @@ def settings_of(
     if is_a_first_phases(config):  # what to go on with is the run that this is a phase of
         run = config["part_of"]
         given = {**_relaunched(run), "model": run["model"], "dataset": run["dataset"]}
-    one = isinstance(config_files, (str, PathLike))
-    files = [config_files] if one else [*(config_files or [])]
-    for settings in now:
-        files += config_file_names(settings.get("config_files"))
+    files = all_config_files(config_files, *now)
     return {**given, **with_config_files({"config_files": files})}
 
 
