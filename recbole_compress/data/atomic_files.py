@@ -164,21 +164,28 @@ class AtomicFiles:
         return table
 
     def _split_sequences(self, column, field):
-        """Turn ``"a b c"`` cells into arrays, cut to ``seq_len`` as RecBole does."""
+        """Turn ``"a b c"`` cells into arrays."""
+        arrays = [np.array(cell) for cell in self._cells(column, field)]
+        self.field2seqlen[field] = max(map(len, arrays), default=0)
+        return pd.Series(arrays, dtype=object)
+
+    def _cells(self, column, field):
+        """The values of one ``"a b c"`` cell after the other, cut to ``seq_len`` as RecBole does.
+
+        One list at a time: keeping millions of them is what a garbage collector is slow at.
+        """
         separator = self.config["seq_separator"]
-        kind = str if self.field2type[field] == FeatureType.TOKEN_SEQ else float
-        cells = [[kind(x) for x in cell.split(separator) if x] for cell in column.fillna("")]
-        longest = max(map(len, cells), default=0)
+        is_token = self.field2type[field] == FeatureType.TOKEN_SEQ
+        # RecBole would pad every history to the longest of the file
         newest = self.config["MAX_ITEM_LIST_LENGTH"] if self._is_history(field) else 0
-        if newest:  # RecBole would pad every history to the longest of the file
-            cells = [cell[-newest:] for cell in cells]
-            longest = min(newest, longest)
         limit = (self.config["seq_len"] or {}).get(field)
-        if limit is not None:
-            cells = [cell[:limit] for cell in cells]
-            longest = min(limit, longest)
-        self.field2seqlen[field] = longest
-        return pd.Series([np.array(cell) for cell in cells], dtype=object)
+        for cell in column.fillna(""):
+            values = cell.split(separator)
+            if "" in values:  # seldom, and building every list anew takes as long as splitting
+                values = [x for x in values if x]
+            if not is_token:
+                values = [float(x) for x in values]
+            yield values[-newest:][:limit]  # -0: all of them
 
     def _is_history(self, field):
         """Whether a field holds ready-made item histories, as split files do."""

@@ -8,7 +8,11 @@ __all__ = ["merge_prefix_rows"]
 
 
 def merge_prefix_rows(
-    sessions: np.ndarray, histories: np.ndarray, targets: np.ndarray, part_ends: np.ndarray
+    sessions: np.ndarray,
+    histories: np.ndarray,
+    lengths: np.ndarray,
+    targets: np.ndarray,
+    part_ends: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Store every session once and point each row at its target's position.
 
@@ -18,7 +22,8 @@ def merge_prefix_rows(
 
     Args:
         sessions: Session id per row, ``(rows,)``.
-        histories: Items so far per row, oldest first: ``(rows,)`` of int arrays.
+        histories: Items so far, oldest first, of all rows end to end.
+        lengths: How many of ``histories`` every row has, ``(rows,)``.
         targets: Item to predict per row, ``(rows,)``.
         part_ends: Row number after the last row of each file; sessions never merge across files.
 
@@ -27,32 +32,37 @@ def merge_prefix_rows(
         ``ends`` (position of every row's target), all int64.
 
     Example:
-        >>> history = np.array([np.array([1, 2]), np.array([1]), np.array([7])], dtype=object)
-        >>> merge_prefix_rows(np.array([5, 5, 5]), history, np.array([3, 2, 8]), np.array([3]))
+        >>> histories, lengths = np.array([1, 2, 1, 7]), np.array([2, 1, 1])
+        >>> sessions, targets = np.array([5, 5, 5]), np.array([3, 2, 8])
+        >>> merge_prefix_rows(sessions, histories, lengths, targets, np.array([3]))
         (array([1, 2, 3, 7, 8]), array([0, 3]), array([2, 1, 4]))
     """
-    lengths = np.fromiter((len(history) for history in histories), dtype=np.int64)
+    items = np.insert(histories, np.cumsum(lengths), targets).astype(np.int64, copy=False)
+    sizes = lengths + 1
+    starts = _starts(sizes)
     part = np.searchsorted(part_ends, np.arange(len(sessions)), side="right")
     # Longest row first within a session of a file.
     order = np.lexsort((-lengths, sessions, part))
-    pieces: list[np.ndarray] = []
-    starts: list[int] = []
+    is_new = np.ones(len(order), dtype=bool)
+    # Prefixes of a prefix are prefixes: it is enough to compare every row with the one before.
+    longer, row = order[:-1], order[1:]
+    same = (sessions[longer] == sessions[row]) & (part[longer] == part[row])
+    longer, row = longer[same], row[same]
+    equal = items[_spans(starts[longer], sizes[row])] == items[_spans(starts[row], sizes[row])]
+    is_new[1:][same] = ~np.logical_and.reduceat(equal, _starts(sizes[row]))
+
+    kept = order[is_new]
+    sequence_starts = _starts(sizes[kept])
     ends = np.empty(len(sessions), dtype=np.int64)
-    owner = None
-    longest = np.empty(0, dtype=np.int64)
-    position = 0
-    for row in order.tolist():
-        key, length = (part[row], sessions[row]), lengths[row]
-        if (
-            key != owner
-            or length >= len(longest)
-            or longest[length] != targets[row]
-            or not np.array_equal(longest[:length], histories[row])
-        ):
-            longest = np.append(histories[row], targets[row]).astype(np.int64)
-            pieces.append(longest)
-            starts.append(position)
-            position += len(longest)
-            owner = key
-        ends[row] = starts[-1] + length
-    return np.concatenate(pieces), np.array(starts, dtype=np.int64), ends
+    ends[order] = sequence_starts[np.cumsum(is_new) - 1] + lengths[order]
+    return items[_spans(starts[kept], sizes[kept])], sequence_starts, ends
+
+
+def _starts(sizes: np.ndarray) -> np.ndarray:
+    """Where pieces of these sizes start when they lie end to end."""
+    return np.cumsum(sizes) - sizes
+
+
+def _spans(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """``start, .., start + size - 1`` of every piece, end to end."""
+    return np.repeat(starts - _starts(sizes), sizes) + np.arange(sizes.sum())

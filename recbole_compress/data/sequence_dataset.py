@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import torch
 from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
@@ -48,6 +49,41 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
 
     def _is_history(self, field):
         return False  # histories are kept whole here and cut per batch
+
+    def _load_inter_feat(self, token, dataset_path):
+        self._history_tokens: list[str] = []
+        super()._load_inter_feat(token, dataset_path)
+        field = self._split_history_field()
+        if field in self.inter_feat:
+            self._history_lengths = self.inter_feat.pop(field).to_numpy()
+            tokens = np.array(self._history_tokens, dtype=object)
+            self._histories = pd.DataFrame({field: tokens}, copy=False)
+        del self._history_tokens
+
+    def _split_history_field(self):
+        """Column of split files whose cells are laid end to end; None without split files."""
+        split = self.benchmark_filename_list is not None
+        return self.iid_field + self.config["LIST_SUFFIX"] if split else None
+
+    def _split_sequences(self, column, field):
+        if field != self._split_history_field():
+            return super()._split_sequences(column, field)
+        # Per row only a length: RecBole would copy an array per row at every step.
+        lengths = []
+        for tokens in self._cells(column, field):
+            self._history_tokens += tokens
+            lengths.append(len(tokens))
+        self.field2seqlen[field] = max(lengths, default=0)
+        return pd.Series(lengths, dtype=np.int64)
+
+    def _get_remap_list(self, field_list):
+        """As RecBole's, with the histories as one long column of tokens in their place."""
+        return [
+            (self._histories, field, FeatureType.TOKEN)
+            if field == self._split_history_field()
+            else (feat, field, kind)
+            for feat, field, kind in super()._get_remap_list(field_list)
+        ]
 
     def _benchmark_presets(self):
         """Split files bring their histories; they are indexed in :meth:`_change_feat_format`."""
@@ -101,10 +137,12 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
         frame = self.inter_feat
         items, starts, ends = merge_prefix_rows(
             frame[self.uid_field].to_numpy(),
-            frame[self.item_id_list_field].to_numpy(),
+            self._histories[self.item_id_list_field].to_numpy(),
+            self._history_lengths,
             frame[self.iid_field].to_numpy(),
             np.cumsum(self.file_size_list),
         )
+        del self._histories, self._history_lengths
         self.items, self.sequence_starts = torch.from_numpy(items), torch.from_numpy(starts)
         rows = {
             field: torch.from_numpy(frame[field].to_numpy(dtype=np.int64))

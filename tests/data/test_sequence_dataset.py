@@ -39,7 +39,7 @@ def row_set(dataset, width):
     batch = whole(dataset)
     lists = batch["item_id_list"]
     lists = torch.nn.functional.pad(lists, (0, width - lists.shape[1]))
-    columns = [batch["user_id"], batch["item_id"], batch["item_length"]]
+    columns = [batch[dataset.uid_field], batch["item_id"], batch["item_length"]]
     return sorted(map(tuple, torch.cat([torch.stack(columns, 1), lists], 1).tolist()))
 
 
@@ -135,6 +135,20 @@ def test_split_files_keep_the_newest_items_and_each_target_once(tmp_path):
     assert sorted(name[targets[targets > 0]]) == sorted("hcdcz")
     counts = dict(zip(name, train.item_counts().tolist(), strict=True))
     assert (counts["a"], counts["b"], counts["x"], counts["h"]) == (1, 2, 1, 1)
+
+
+@pytest.mark.parametrize("more", [{}, {"seq_len": {"item_id_list": 2}}])
+def test_split_files_with_untidy_cells_are_read_as_recbole_reads_them(tmp_path, more):
+    path = write_split(tmp_path)
+    with (tmp_path / "split" / "split.valid.inter").open("a") as file:
+        file.write("5\t b  q \ta\n5\t\tb\n6\tr\ts\n")
+    more = {**SPLIT, **more, "training_targets": "last", "MAX_ITEM_LIST_LENGTH": 9}
+    config = make_config(path, "split", **more)
+    ours, theirs = SequenceDataset(config), SequentialDataset(config)
+    for field in ("session_id", "item_id", "item_id_list"):
+        assert ours.field2id_token[field].tolist() == theirs.field2id_token[field].tolist()
+    for our, their in zip(ours.build(), theirs.build(), strict=True):
+        assert row_set(our, 9) == row_set(their, 9)
 
 
 @pytest.mark.parametrize(
