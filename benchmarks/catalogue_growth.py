@@ -2,6 +2,7 @@
 
     python -m benchmarks.catalogue_growth
     python -m benchmarks.catalogue_growth --only n_items=10000
+    python -m benchmarks.catalogue_growth --device=cuda
 
 CpRecNextItNet, width 64, lists of 50, on a synthetic catalogue with Zipf frequencies; 512 targets
 per step through ``CompressTrainer``'s own loop and optimizer, one sequence per request. Heads:
@@ -40,6 +41,7 @@ from recbole_compress.trainers import CompressTrainer
 
 N_ITEMS = (10_000, 100_000, 1_000_000)
 LENGTH, TARGETS, K = 50, 512, 10
+SAMPLE_SECONDS = {"cpu": 8.0, "cuda": 2.0}
 DENSE = {"item_embedding": "dense"}
 HEADS: dict[str, dict[str, Any]] = {
     "untied_whole_logits": {**DENSE, "item_head": "untied"},
@@ -63,6 +65,7 @@ def measure(
     sample_seconds: float,
     seed: int,
     threads: int,
+    device: str = "cpu",
     exponent: float = 1.0,
     min_steps: int = 4,
     max_steps: int = 400,
@@ -77,15 +80,17 @@ def measure(
             "embedding_size": 64,
             "MAX_ITEM_LIST_LENGTH": LENGTH,
             "seed": seed,
+            "use_gpu": device == "cuda",
         },
     )
     init_seed(seed, config["reproducibility"])
     tables = 2 if config["item_head"] == "untied" else 1
     logits = 3 if head in WHOLE_LOGITS else 0
     estimated = training_bytes(n_items, config["embedding_size"], tables, logits)
-    require_memory(estimated)
+    if device == "cpu":
+        require_memory(estimated)
     catalogue = ZipfCatalogue(n_items, exponent, seed=seed)
-    model = get_model(config["model"])(config, catalogue)
+    model = get_model(config["model"])(config, catalogue).to(config["device"])
     if head in WHOLE_LOGITS:
         model.item_head.loss = partial(whole_logits_loss, model.item_head)
     trainer = CompressTrainer(config, model)
@@ -96,9 +101,14 @@ def measure(
         count_targets=lambda batch: TARGETS,
         seconds=sample_seconds,
         min_steps=min_steps,
+        device=device,
     )
     trainer._train_epoch(batches, 0)
-    trained = peak_rss_bytes()
+    memory = {
+        "estimated_bytes": estimated,
+        "rss_bytes_built": built,
+        "rss_bytes_trained": peak_rss_bytes(),
+    }
     return {
         "step_ms": statistics.median(batches.seconds) * 1e3,
         "timed_steps": len(batches.seconds),
@@ -106,10 +116,8 @@ def measure(
         "parameter_bytes": sum(p.numel() * p.element_size() for p in model.parameters()),
         "optimizer_bytes": optimizer_bytes(trainer.optimizer),
         "request_ms": latency(model, requests),
-        **check_topk(model, requests[:checked_requests]),
-        "estimated_bytes": estimated,
-        "rss_bytes_built": built,
-        "rss_bytes_trained": trained,
+        **check_topk(model, requests[:checked_requests].to(config["device"])),
+        **(memory if device == "cpu" else {}),
     }
 
 
@@ -124,7 +132,7 @@ def whole_logits_loss(head: ItemHead, hidden: Tensor, targets: Tensor) -> Tensor
 
 
 class SyntheticBatches:
-    """Windows with 512 targets, drawn anew for every step."""
+    """Windows with 512 targets, other ones in every step."""
 
     def __init__(self, catalogue: ZipfCatalogue, model: Any, steps: int) -> None:
         self.catalogue, self.model, self.steps = catalogue, model, steps
@@ -136,8 +144,8 @@ class SyntheticBatches:
 
     def __iter__(self) -> Iterator[Interaction]:
         inside = torch.arange(LENGTH) < self.lengths.unsqueeze(1)
-        for _ in range(self.steps):
-            items = self.catalogue.draw(len(self.lengths), LENGTH + 1)
+        # All at once, before a step counts: drawing from a million items would be a part of it.
+        for items in self.catalogue.draw(self.steps, len(self.lengths), LENGTH + 1):
             yield Interaction(
                 {
                     self.model.ITEM_SEQ: items[:, :-1] * inside,
@@ -170,7 +178,7 @@ def check_topk(model: Any, requests: torch.Tensor) -> dict[str, Any]:
     Two items in a different order count as the same where their scores differ by rounding only.
     """
     model.eval()
-    lengths = torch.full((1,), LENGTH)
+    lengths = torch.full((1,), LENGTH, device=requests.device)
     exact, worst, opened = True, 0.0, []
     for row in requests.split(1):
         hidden = model(row, lengths)
@@ -194,10 +202,13 @@ def check_topk(model: Any, requests: torch.Tensor) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = common_parser("catalogue_growth", __doc__.splitlines()[0])
-    parser.add_argument("--sample_seconds", type=float, default=8.0, help="counted, per entry")
+    parser = common_parser("catalogue_growth", __doc__.splitlines()[0], on_gpu=True)
+    parser.add_argument("--sample_seconds", type=float, help="counted, per entry")
     options = parser.parse_args()
-    measure_all("benchmarks.catalogue_growth", entries(options.sample_seconds), options)
+    seconds = options.sample_seconds
+    if seconds is None:
+        seconds = SAMPLE_SECONDS[options.device]
+    measure_all("benchmarks.catalogue_growth", entries(seconds), options)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ came out as one line of JSON.
 
 from __future__ import annotations
 
+import functools
+import gc
 import importlib
 import json
 import os
@@ -16,10 +18,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["measure_apart", "require_memory"]
+__all__ = ["measure_apart", "measure_on_gpu", "require_memory"]
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -74,6 +77,38 @@ def measure_apart(
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def measure_on_gpu(
+    module: str, entry: dict[str, Any], context: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The same in this process: starting CUDA takes longer than most measurements.
+
+    The result holds ``peak_gpu_bytes`` in place of this process's memory, which is that of all
+    entries so far.
+    """
+    import torch
+
+    from benchmarks.provenance import provenance
+    from recbole_compress.reports.environment import peak_gpu_bytes
+
+    gc.collect()  # the model before, whose hooks hold it in circles
+    torch.cuda.init()  # memory is not counted before
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    here = os.getcwd()
+    os.chdir(_scratch().name)
+    try:
+        result = _result(_measure(module, entry), {**entry, **(context or {})})
+    finally:
+        os.chdir(here)
+    return {"result": {**result, "peak_gpu_bytes": peak_gpu_bytes()}, "provenance": provenance()}
+
+
+@functools.cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """Kept until the process ends: RecBole's tensorboard may write there until then."""
+    return tempfile.TemporaryDirectory()
+
+
 def require_memory(n_bytes: float) -> None:
     """Give up before work begins that will not fit.
 
@@ -90,31 +125,41 @@ def require_memory(n_bytes: float) -> None:
 
 
 def _answer(job: dict[str, Any]) -> dict[str, Any]:
-    import torch
-
     from benchmarks.provenance import provenance
     from recbole_compress.reports.environment import peak_rss_bytes
 
-    entry = job["entry"]
-    torch.set_num_threads(entry.get("threads", 1))
-    measure = importlib.import_module(job["module"]).measure
+    measure = _measure(job["module"], job["entry"])
     baseline = peak_rss_bytes()
     if job["memory_limit"]:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (int(job["memory_limit"] * 1e9), hard))
-    try:
-        result = measure(**entry, **job["context"])
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        result = {"out_of_memory": str(error).splitlines()[0] if str(error) else "MemoryError"}
+    result = _result(measure, {**job["entry"], **job["context"]})
     memory = {"baseline_rss_bytes": baseline, "peak_rss_bytes": peak_rss_bytes()}
     return {"result": {**result, **memory}, "provenance": provenance()}
 
 
+def _measure(module: str, entry: dict[str, Any]) -> Callable[..., dict[str, Any]]:
+    import torch
+
+    torch.set_num_threads(entry.get("threads", 1))
+    return importlib.import_module(module).measure
+
+
+def _result(measure: Callable[..., dict[str, Any]], arguments: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return measure(**arguments)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return {"out_of_memory": str(error).splitlines()[0] if str(error) else "MemoryError"}
+
+
 def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
     # torch's allocator on the CPU raises a RuntimeError
-    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+    known = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
+    return known or "can't allocate memory" in str(error)
 
 
 if __name__ == "__main__":

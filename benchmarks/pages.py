@@ -45,7 +45,14 @@ def filled(page: str) -> str:
     Raises:
         KeyError: A name that is no table.
     """
-    return PLACE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", page)
+    return PLACE.sub(_filled, page)
+
+
+def _filled(place: re.Match[str]) -> str:
+    try:
+        return f"{place[1]}\n{TABLES[place[2]]()}\n\n{place[3]}"
+    except FileNotFoundError:  # not measured yet
+        return place[0]
 
 
 def _runs(name: str, **wanted: Any) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -59,33 +66,73 @@ def _source(name: str) -> str:
 # -- training speed --------------------------------------------------------------------------
 
 
-def epochs() -> str:
-    variants = ("as_shipped", "anomaly_off", "untied", "tied", "cprec")
-    header = ["data set", "backbone", "RecBole, as shipped", "RecBole, anomaly mode off"]
-    header += ["untied", "tied", "CpRec", "as shipped / untied", "as shipped / CpRec"]
-    found: dict[tuple[str, str], dict[str, float]] = {}
-    for entry, result in _runs("training_speed", compare="epochs"):
-        times = found.setdefault((entry["dataset"], entry["backbone"]), {})
-        times[entry["variant"]] = result.get("seconds_per_epoch")
+VARIANTS = {
+    "as_shipped": "RecBole, as shipped",
+    "anomaly_off": "RecBole, anomaly mode off",
+    "untied": "untied",
+    "tied": "tied",
+    "cprec": "CpRec",
+}
+
+
+def _by_variant(name: str, key: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """One value of every epoch's result, by data set and backbone, then by variant."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry, result in _runs(name, compare="epochs"):
+        values = found.setdefault((entry["dataset"], entry["backbone"]), {})
+        values[entry["variant"]] = result.get(key)
+    return found
+
+
+def epochs(name: str = "training_speed") -> str:
+    header = ["data set", "backbone", *VARIANTS.values()]
+    header += ["as shipped / untied", "as shipped / CpRec"]
     rows = []
-    for names, times in found.items():
-        row = [*names, *(_seconds(times.get(variant)) for variant in variants)]
+    for names, times in _by_variant(name, "seconds_per_epoch").items():
+        row = [*names, *(_seconds(times.get(variant)) for variant in VARIANTS)]
         shipped = times.get("as_shipped")
         for ours in ("untied", "cprec"):
             whole = shipped and times.get(ours)
             row.append(f"{shipped / times[ours]:.1f}x" if whole else UNKNOWN)
         rows.append(row)
-    return markdown(header, rows, left=2) + "\n\n" + _source("training_speed")
+    return markdown(header, rows, left=2) + "\n\n" + _source(name)
+
+
+def gpu_memory() -> str:
+    """The most that is held on the GPU at once."""
+    rows = [
+        [*names, *(byte_count(peaks.get(variant)) for variant in VARIANTS)]
+        for names, peaks in _by_variant("training_speed_gpu", "peak_gpu_bytes").items()
+    ]
+    return markdown(["data set", "backbone", *VARIANTS.values()], rows, left=2)
+
+
+def short_floats() -> str:
+    """Epochs of ours on a GPU as they ship, with bfloat16, and with larger batches besides."""
+    settings = {"": "float32", ", bf16": "bf16", ", bf16, 8x batch": "bf16, 8x batch"}
+    header = ["data set", "backbone", "model", *settings.values()]
+    header += [f"memory, {name}" for name in settings.values()]
+    times = _by_variant("training_speed_gpu", "seconds_per_epoch")
+    peaks = _by_variant("training_speed_gpu", "peak_gpu_bytes")
+    rows = []
+    for names, by_variant in times.items():
+        for model in ("untied", "cprec"):
+            if f"{model}, bf16" not in by_variant:
+                continue
+            row = [*names, VARIANTS[model]]
+            row += [_seconds(by_variant.get(model + more)) for more in settings]
+            rows.append([*row, *(byte_count(peaks[names].get(model + more)) for more in settings)])
+    return markdown(header, rows, left=3)
 
 
 def _seconds(value: float | None) -> str:
     return number(value, ",.0f" if value and value >= 99.5 else ".3g")
 
 
-def phases() -> str:
+def phases(name: str = "training_speed") -> str:
     rows, header = [], ["data set", "model", "step ms"]
-    for entry, result in _runs("training_speed", compare="phases"):
-        shares = {name.replace("_", " "): share for name, share in result["share"].items()}
+    for entry, result in _runs(name, compare="phases"):
+        shares = {phase.replace("_", " "): share for phase, share in result["share"].items()}
         header = [*header[:3], *shares]
         row = [entry["dataset"], entry["variant"], number(result["median_step_ms"], ".1f")]
         rows.append([*row, *(f"{share:.0%}" for share in shares.values())])
@@ -123,18 +170,23 @@ def precision() -> str:
 # -- scale -----------------------------------------------------------------------------------
 
 
-def growth() -> str:
+def growth(name: str = "catalogue_growth") -> str:
     header = ["items", "head", "parameters", "step ms", "peak memory", "request ms", "exact top 10"]
     rows = []
-    for entry, result in _runs("catalogue_growth"):
+    for entry, result in _runs(name):
         row = [count(entry["n_items"]), entry["head"]]
         if "out_of_memory" in result:
             rows.append([*row, *[UNKNOWN] * 2, "out of memory", *[UNKNOWN] * 2])
             continue
-        row += [byte_count(result["parameter_bytes"]), number(result["step_ms"], ",.0f")]
-        row += [byte_count(result["peak_rss_bytes"]), number(result["request_ms"]["p50"], ".3g")]
+        row += [byte_count(result["parameter_bytes"]), _step(result["step_ms"])]
+        peak = result.get("peak_gpu_bytes") or result["peak_rss_bytes"]
+        row += [byte_count(peak), number(result["request_ms"]["p50"], ".3g")]
         rows.append([*row, "yes" if result["topk_is_exact"] else "no"])
-    return markdown(header, rows, left=2) + "\n\n" + _source("catalogue_growth")
+    return markdown(header, rows, left=2) + "\n\n" + _source(name)
+
+
+def _step(ms: float) -> str:
+    return number(ms, ",.0f" if ms >= 10 else ".2g")
 
 
 def evaluation() -> str:
@@ -211,10 +263,15 @@ def tensor_train_steps() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "epochs": epochs,
+    "epochs_gpu": lambda: epochs("training_speed_gpu"),
+    "gpu_memory": gpu_memory,
+    "short_floats": short_floats,
     "phases": phases,
+    "phases_gpu": lambda: phases("training_speed_gpu"),
     "equal_time": equal_time,
     "precision": precision,
     "growth": growth,
+    "growth_gpu": lambda: growth("catalogue_growth_gpu"),
     "evaluation": evaluation,
     "transfer": transfer,
     "transfer_games": lambda: transfer(GAMES),

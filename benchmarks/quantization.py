@@ -63,7 +63,7 @@ def measure(
     state = load_checkpoint(str(checkpoint))
     config = rebuilt_config(state, str(checkpoint), data_path=data_path, **TRAINING)
     train, _, test = prepare_data(config, dataset_class(config)(config))
-    full = model_of(config, train._dataset, state, str(checkpoint)).eval()
+    full = model_of(config, train._dataset, state, str(checkpoint)).to(config["device"]).eval()
     if recipe == "none":
         size = sum(p.numel() * p.element_size() for p in full.parameters())
         return {**_accuracy(full, full, test), "size_bytes": size, "seconds": 0.0}
@@ -101,6 +101,7 @@ def _accuracy(model: Any, full: Any, test: Any) -> dict[str, float]:
     chance = torch.Generator().manual_seed(0)
     ranks, sampled, agreement = [], [], []
     for interaction, _, rows, targets in test:
+        interaction, rows, targets = (x.to(full.device) for x in (interaction, rows, targets))
         scores, wanted = (_scores(m, interaction) for m in (model, full))
         best, known = (s.topk(K).indices for s in (scores, wanted))
         agreement.append((best.unsqueeze(2) == known.unsqueeze(1)).any(2).float().mean(1))
@@ -108,8 +109,8 @@ def _accuracy(model: Any, full: Any, test: Any) -> dict[str, float]:
         ranks.append((scores > own).sum(1))
         # Candidates avoid the user's items, as the paper's do; the same ones for every model.
         taken = torch.cat([interaction[full.ITEM_SEQ][rows], targets.unsqueeze(1)], 1)
-        candidates = others_than(taken, scores.shape[1], NEGATIVES, chance)
-        sampled.append((scores.gather(1, candidates) > own).sum(1))
+        candidates = others_than(taken.cpu(), scores.shape[1], NEGATIVES, chance)
+        sampled.append((scores.gather(1, candidates.to(full.device)) > own).sum(1))
     result = {"agreement@10": torch.cat(agreement).mean().item()}
     for name, found in (("", torch.cat(ranks)), ("sampled_", torch.cat(sampled))):
         hit = found < K

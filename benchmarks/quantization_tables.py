@@ -224,15 +224,21 @@ def _cells(row: Row) -> list[str]:
 
 
 def _rows(file: Path) -> Iterator[Row]:
-    """In the order of the file, seeds averaged, each with its full-precision model's result."""
-    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for entry, result in runs_in(file):
+    """In the order of the file, seeds averaged, beside the full-precision models of those seeds."""
+    runs = list(runs_in(file))
+    full = {_trained(entry): result for entry, result in runs if entry["recipe"] == FULL}
+    found: dict[tuple[Any, ...], list[tuple[dict[str, Any], dict[str, Any] | None]]] = {}
+    for entry, result in runs:
         key = tuple(entry[name] for name in Row._fields[:6])
-        found.setdefault(key, []).append(result)
-    means = {key: _mean(results) for key, results in found.items()}
-    full = {key[:2]: result for key, result in means.items() if key[2] == FULL}
-    for key, result in means.items():
-        yield Row(*key, result=result, full=full.get(key[:2]))
+        found.setdefault(key, []).append((result, full.get(_trained(entry))))
+    for key, pairs in found.items():
+        results, of_full = zip(*pairs, strict=True)
+        yield Row(*key, result=_mean(results), full=_mean([each for each in of_full if each]))
+
+
+def _trained(entry: dict[str, Any]) -> tuple[Any, ...]:
+    """Which full-precision model a row is about."""
+    return entry["dataset"], entry["model"], entry.get("seed")
 
 
 def _mean(results: Sequence[dict[str, Any]]) -> dict[str, float] | None:

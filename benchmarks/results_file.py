@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
-from benchmarks.fresh_process import ROOT, measure_apart
+from benchmarks.fresh_process import ROOT, measure_apart, measure_on_gpu
 from recbole_compress.files import replacing
 from recbole_compress.reports.environment import commit
 from recbole_compress.trainers.checkpoint import load_checkpoint
@@ -28,10 +29,19 @@ __all__ = [
 Runs = list[dict[str, Any]]
 
 
-def common_parser(name: str, about: str) -> argparse.ArgumentParser:
-    """A parser with the options that every benchmark of entries has."""
+def common_parser(name: str, about: str, on_gpu: bool = False) -> argparse.ArgumentParser:
+    """A parser with the options that every benchmark of entries has.
+
+    Args:
+        name: Of the file in ``docs/results``.
+        about: What is measured.
+        on_gpu: Whether ``--device=cuda`` is there to choose; it writes to ``NAME_gpu.json``.
+    """
     parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--output", default=str(ROOT / "docs" / "results" / f"{name}.json"))
+    parser.set_defaults(device="cpu", name=name)
+    if on_gpu:
+        parser.add_argument("--device", choices=("cpu", "cuda"))
+    parser.add_argument("--output", default=None if on_gpu else str(_file_of(name)))
     parser.add_argument("--again", action="store_true", help="measure everything anew")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=2020)
@@ -69,7 +79,8 @@ def measure_all(
     Args:
         module: Where ``measure`` is, see :func:`benchmarks.fresh_process.measure_apart`.
         entries: Arguments of ``measure``; seed and threads are added here. Entries that are in
-            the file with the same arguments are left alone.
+            the file with the same arguments are left alone. On a GPU ``device`` as well, and all
+            in this process.
         options: Of :func:`common_parser`.
         context: Arguments that do not tell entries apart.
         summary: From all runs to what the file holds beside them.
@@ -77,18 +88,26 @@ def measure_all(
     Returns:
         The file's content.
     """
-    path = Path(options.output)
+    on_gpu = options.device == "cuda"
+    if on_gpu and not torch.cuda.is_available():
+        raise SystemExit("--device=cuda: torch sees no GPU here")
+    path = Path(options.output or _file_of(options.name + "_gpu" * on_gpu)).resolve()
     document: dict[str, Any] = {"runs": []}
     if path.exists() and not options.again:
         document = json.loads(path.read_text())
     measured_on = commit()  # now: writing into the checkout makes it differ from its commit
     for entry in entries:
         entry = {**entry, "seed": options.seed, "threads": options.threads}
+        if on_gpu:
+            entry["device"] = "cuda"
         if not _asked_for(entry, options.only):
             continue
         if any(run["entry"] == entry for run in document["runs"]):
             continue
-        answer = measure_apart(module, entry, context, options.memory_limit)
+        if on_gpu:
+            answer = measure_on_gpu(module, entry, context)
+        else:
+            answer = measure_apart(module, entry, context, options.memory_limit)
         if answer["provenance"]:
             answer["provenance"]["commit"] = measured_on
         document["runs"].append({"entry": entry, **answer})
@@ -116,8 +135,12 @@ def source_line(path: Path) -> str:
     threads = ", ".join(dict.fromkeys(str(each["threads"]) for each in known))
     return (
         f"Source: [`{path.name}`]({path.name}); torch {first['torch']}, threads: {threads}, "
-        f"{first['cpu']}, commit {commits}."
+        f"{first.get('gpu') or first['cpu']}, commit {commits}."
     )
+
+
+def _file_of(name: str) -> Path:
+    return ROOT / "docs" / "results" / f"{name}.json"
 
 
 def _asked_for(entry: dict[str, Any], only: list[str]) -> bool:

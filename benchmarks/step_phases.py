@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from benchmarks.timed_batches import settle
+
 __all__ = ["StepPhases"]
 
 # Each phase lasts from the mark before it to the mark that ends it.
@@ -36,9 +38,12 @@ class StepPhases:
     Args:
         model: A ``CompressedRecommender``; hooks stay on it.
         optimizer: The one that its trainer steps with.
+        device: Type of the device that the steps run on; every mark waits until it is done, so a
+            step on a GPU takes longer than without marks.
     """
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
+    def __init__(self, model: nn.Module, optimizer: Optimizer, device: str = "cpu") -> None:
+        self.device = device
         self.steps: list[dict[str, float]] = []
         self._last = 0.0
         self._follow(model)
@@ -47,6 +52,7 @@ class StepPhases:
 
     def mark(self, name: str) -> None:
         """One moment of a step; "ask" begins the next one, "end" ends the last."""
+        settle(self.device)
         now = time.perf_counter()
         if name in ("ask", "end") and self.steps:
             self.steps[-1]["rest"] = now - self._last

@@ -6,7 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["TimedBatches"]
+import torch
+
+__all__ = ["TimedBatches", "settle"]
+
+
+def settle(device: str) -> None:
+    """Wait until the device has done all that it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 class TimedBatches:
@@ -16,6 +24,10 @@ class TimedBatches:
     that the loop does counts, making the batch included. Of a shuffled loader the first batches
     are a fair sample: where an epoch is too long, only so many are handed out.
 
+    On a GPU the backward pass of a step may still run while the next batch is made, as it does
+    outside of a benchmark; it ends before the next loss is read. So only the first counted step
+    begins, and the last one ends, with nothing left to do.
+
     Args:
         loader: Batches, with a length.
         count_targets: Number of prediction targets in a batch.
@@ -23,6 +35,7 @@ class TimedBatches:
         seconds: Stop after so much counted time; None for a whole epoch.
         min_steps: Counted steps before stopping, however long they take.
         mark: Called with "ask" before and "given" after a batch is made.
+        device: Type of the device that the steps run on.
 
     Example:
         >>> batches = TimedBatches([[7, 8], [9, 7], [8]], count_targets=len, warm_up=1)
@@ -40,12 +53,14 @@ class TimedBatches:
         seconds: float | None = None,
         min_steps: int = 3,
         mark: Callable[[str], None] | None = None,
+        device: str = "cpu",
     ) -> None:
         self.loader, self.count_targets = loader, count_targets
         self.length = len(loader)
         self.warm_up = min(warm_up, self.length - 1)
         self.limit, self.min_steps = seconds, min_steps
         self.mark = mark or (lambda name: None)
+        self.device = device
         self.seconds: list[float] = []
         self.targets: list[int] = []
         self.complete = False
@@ -57,6 +72,9 @@ class TimedBatches:
         batches = iter(self.loader)
         start = time.perf_counter()
         for step in range(self.length):
+            if step == self.warm_up:
+                settle(self.device)
+                start = time.perf_counter()
             self.mark("ask")
             batch = next(batches)
             targets = self.count_targets(batch)
@@ -69,6 +87,8 @@ class TimedBatches:
             start = now
             if self._enough():
                 break
+        settle(self.device)
+        self.seconds[-1] += time.perf_counter() - start
         self.complete = step == self.length - 1
         self.mark("end")
 

@@ -3,6 +3,7 @@
     python -m benchmarks.training_speed --data_path=dataset
     python -m benchmarks.training_speed --only dataset=ml-100k backbone=NextItNet
     python -m benchmarks.training_speed --equal_time=300
+    python -m benchmarks.training_speed --device=cuda
 
 Variants: ``as_shipped`` is RecBole's model with autograd's anomaly mode on, as importing RecBole
 leaves it; ``anomaly_off`` is the same without; ``untied``, ``tied`` and ``cprec`` are ours, dense
@@ -17,6 +18,9 @@ where its augmentation takes gigabytes, by our index-based one, padded alike: th
 
 Entries of ``compare=phases`` say where a step's time goes. ``--equal_time`` trains RecBole's
 NextItNet as shipped and ours for the same number of seconds (after at least one epoch).
+
+On a GPU there are two more variants of ours: with short floats wherever torch knows how
+(``untied, bf16``), and with batches eight times as large besides.
 """
 
 from __future__ import annotations
@@ -45,7 +49,9 @@ from recbole_compress.reports.environment import peak_rss_bytes
 # Seconds of counted steps per entry; None stands for whole epochs.
 DATASETS: dict[str, float | None] = {"ml-100k": 10.0, "ml-1m": 5.0, "amazon-beauty": 5.0}
 RECBOLE_AUGMENTS = ("ml-100k",)
-WARM_UP = 2
+LARGE = ("ml-1m", "amazon-beauty")
+WARM_UP, GPU_WARM_UP = 2, 5
+GPU_SECONDS, GPU_PHASE_SECONDS = 2.0, 1.0
 
 # RecBole's models with as many layers as ours have: [1, 4] * 2 is our [1, 4, 1, 4].
 BACKBONES: dict[str, dict[str, Any]] = {
@@ -60,25 +66,38 @@ OURS: dict[str, dict[str, Any]] = {
     "tied": {**DENSE, "item_head": "tied"},
     "cprec": {},
 }
+BF16 = {"enable_amp": True, "amp_dtype": "bfloat16", "train_matmul_precision": "medium"}
+ROUNDED: dict[str, dict[str, Any]] = {
+    f"{variant}, {name}": {**OURS[variant], **BF16, **more}
+    for variant in ("untied", "cprec")
+    for name, more in {"bf16": {}, "bf16, 8x batch": {"train_batch_size": 8 * 512}}.items()
+}
 
 
-def entries(sample_seconds: float | None) -> Iterator[dict[str, Any]]:
+def entries(sample_seconds: float | None, device: str = "cpu") -> Iterator[dict[str, Any]]:
     """All that is measured by default; None leaves every data set its own sample."""
-    yield {"compare": "batches", "dataset": "ml-100k"}
+    on_gpu = device == "cuda"
+    if not on_gpu:
+        yield {"compare": "batches", "dataset": "ml-100k"}
     for dataset, seconds in DATASETS.items():
+        if on_gpu:
+            seconds = GPU_SECONDS
         sample = seconds if sample_seconds is None else sample_seconds or None
-        for backbone in BACKBONES:
-            for variant in (*STOCK, *OURS):
-                yield {
-                    "compare": "epochs",
-                    "dataset": dataset,
-                    "backbone": backbone,
-                    "variant": variant,
-                    "sample_seconds": sample,
-                }
-    for dataset in ("ml-1m", "amazon-beauty"):
+        rows = [(backbone, variant) for backbone in BACKBONES for variant in (*STOCK, *OURS)]
+        if on_gpu and dataset in LARGE:
+            rows += [("NextItNet", variant) for variant in ROUNDED]
+        for backbone, variant in rows:
+            yield {
+                "compare": "epochs",
+                "dataset": dataset,
+                "backbone": backbone,
+                "variant": variant,
+                "sample_seconds": sample,
+            }
+    length = {"seconds": GPU_PHASE_SECONDS} if on_gpu else {}
+    for dataset in LARGE:
         for variant in ("cprec", "untied"):
-            yield {"compare": "phases", "dataset": dataset, "variant": variant}
+            yield {"compare": "phases", "dataset": dataset, "variant": variant, **length}
 
 
 def equal_time_entries(seconds: float) -> Iterator[dict[str, Any]]:
@@ -93,7 +112,13 @@ def equal_time_entries(seconds: float) -> Iterator[dict[str, Any]]:
 
 
 def measure(
-    compare: str, seed: int, threads: int, data_path: str, settings: Any = None, **entry: Any
+    compare: str,
+    seed: int,
+    threads: int,
+    data_path: str,
+    settings: Any = None,
+    device: str = "cpu",
+    **entry: Any,
 ) -> dict[str, Any]:
     """One entry, in this process.
 
@@ -103,9 +128,10 @@ def measure(
         threads: What torch has been set to use.
         data_path: Folder of the data sets.
         settings: Config keys that replace those of the entry.
+        device: ``"cpu"`` or ``"cuda"``.
         entry: Arguments of that kind of measurement.
     """
-    given = {"seed": seed, "data_path": data_path, **(settings or {})}
+    given = {"seed": seed, "data_path": data_path, "use_gpu": device == "cuda", **(settings or {})}
     return MEASUREMENTS[compare](given, **entry)
 
 
@@ -125,8 +151,11 @@ def measure_epoch(
         trainer, loader = stock_training(config, recbole_augments=dataset in RECBOLE_AUGMENTS)
     else:
         trainer, loader = our_training(config)
-    prepared, memory = time.perf_counter() - start, peak_rss_bytes()
-    batches = TimedBatches(loader, targets_of(trainer.model), WARM_UP, sample_seconds)
+    before: dict[str, Any] = {}
+    if trainer.device.type == "cpu":  # else what came before in this process counts as well
+        before["preparation_seconds"] = time.perf_counter() - start
+        before["rss_bytes_before_training"] = peak_rss_bytes()
+    batches = timed(trainer, loader, sample_seconds)
     with torch.autograd.set_detect_anomaly(STOCK.get(variant, False)):
         trainer._train_epoch(batches, 0)
     total = targets_per_epoch(loader)
@@ -143,9 +172,14 @@ def measure_epoch(
         "batches_made_by": type(loader._dataset).__mro__[0].__name__,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "anomaly_mode": STOCK.get(variant, False),
-        "preparation_seconds": prepared,
-        "rss_bytes_before_training": memory,
+        **before,
     }
+
+
+def timed(trainer: Any, loader: Any, seconds: float | None, mark: Any = None) -> TimedBatches:
+    device = trainer.device.type
+    warm_up = WARM_UP if device == "cpu" else GPU_WARM_UP
+    return TimedBatches(loader, targets_of(trainer.model), warm_up, seconds, 3, mark, device)
 
 
 def make_config(given: dict[str, Any], dataset: str, backbone: str, variant: str) -> Config:
@@ -153,7 +187,7 @@ def make_config(given: dict[str, Any], dataset: str, backbone: str, variant: str
     if variant in STOCK:
         name, chosen = backbone, {**BACKBONES[backbone], "training_targets": "last"}
     else:
-        name, chosen = f"CpRec{backbone}", OURS[variant]
+        name, chosen = f"CpRec{backbone}", {**OURS, **ROUNDED}[variant]
     config = Config(name, dataset, config_dict={**chosen, **given})
     init_seed(config["seed"], config["reproducibility"])
     return config
@@ -162,21 +196,40 @@ def make_config(given: dict[str, Any], dataset: str, backbone: str, variant: str
 def stock_training(config: Config, recbole_augments: bool) -> tuple[Any, Any]:
     """RecBole's own trainer and train loader, on its own rows or on the same rows by index."""
     if recbole_augments:
-        loader = prepare_data(config, SequentialDataset(config))[0]
+        loader = prepare_data(config, built(SequentialDataset, config))[0]
     else:
-        loader = prepare_data(config, SequenceDataset(config))[0]
+        loader = prepare_data(config, built(SequenceDataset, config))[0]
         loader._dataset.row_width = config["MAX_ITEM_LIST_LENGTH"]  # RecBole pads every row so
-    model = get_model(config["model"])(config, loader._dataset)
+    model = on_its_device(config, loader._dataset)
     return get_trainer(config["MODEL_TYPE"], config["model"])(config, model), loader
 
 
 def our_training(config: Config) -> tuple[Any, Any]:
     """What ``CompressTrainer.fit`` trains with."""
-    train_data = prepare_data(config, SequenceDataset(config))[0]
+    train_data = prepare_data(config, built(SequenceDataset, config))[0]
     generator = torch.Generator().manual_seed(config["seed"])
     loader: Any = training_loader(train_data, config, generator)
-    model = get_model(config["model"])(config, loader._dataset)
+    model = on_its_device(config, loader._dataset)
     return get_trainer(config["MODEL_TYPE"], config["model"])(config, model), loader
+
+
+def on_its_device(config: Config, train_split: Any) -> Any:
+    return get_model(config["model"])(config, train_split).to(config["device"])
+
+
+_BUILT: dict[tuple[Any, ...], Any] = {}
+
+
+def built(kind: Callable[[Config], Any], config: Config) -> Any:
+    """A data set split once: on a GPU, where entries share a process, it would take the longest."""
+    names = ("data_path", "dataset", "training_targets", "MAX_ITEM_LIST_LENGTH", "seed")
+    key = (kind, *(config[name] for name in names))
+    if key not in _BUILT:
+        dataset = kind(config)
+        splits = dataset.build()
+        dataset.build = lambda: splits
+        _BUILT[key] = dataset
+    return _BUILT[key]
 
 
 def targets_of(model: Any) -> Callable[[Any], int]:
@@ -231,8 +284,8 @@ def measure_phases(
 ) -> dict[str, Any]:
     """Where one of our training steps spends its time."""
     trainer, loader = our_training(make_config(given, dataset, backbone, variant))
-    phases = StepPhases(trainer.model, trainer.optimizer)
-    batches = TimedBatches(loader, targets_of(trainer.model), WARM_UP, seconds, mark=phases.mark)
+    phases = StepPhases(trainer.model, trainer.optimizer, trainer.device.type)
+    batches = timed(trainer, loader, seconds, phases.mark)
     trainer._train_epoch(batches, 0)
     return {
         "median_step_ms": statistics.median(batches.seconds) * 1e3,
@@ -313,7 +366,7 @@ def summary(runs: Runs) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = common_parser("training_speed", __doc__.splitlines()[0])
+    parser = common_parser("training_speed", __doc__.splitlines()[0], on_gpu=True)
     parser.add_argument("--data_path", default="dataset")
     parser.add_argument(
         "--sample_seconds", type=float, help="counted seconds per entry; 0 for whole epochs"
@@ -323,7 +376,7 @@ def main() -> None:
     chosen = (
         equal_time_entries(options.equal_time)
         if options.equal_time
-        else entries(options.sample_seconds)
+        else entries(options.sample_seconds, options.device)
     )
     context = {"data_path": os.path.abspath(options.data_path)}
     measure_all("benchmarks.training_speed", chosen, options, context, summary)

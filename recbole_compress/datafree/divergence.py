@@ -88,7 +88,6 @@ def item_divergence(
         told = told - (told + weight.log()).logsumexp(1, keepdim=True)
         return (weight * wanted.exp() * (wanted - told)).sum()
 
-    total = sum_in_chunks(
-        divergence, [student.states], list(student.item_tensors), default_chunk_size(n_items)
-    )
+    chunk = default_chunk_size(n_items, student.states.device)
+    total = sum_in_chunks(divergence, [student.states], list(student.item_tensors), chunk)
     return temperature**2 * total / max(1, len(student.states))

@@ -73,7 +73,7 @@ def generator_objective(
         # Forward nothing, backward the slope: the value of the loss itself is known elsewhere.
         return ((soft - soft.detach()) * derivative).sum()
 
-    chunk = default_chunk_size(n_items)
+    chunk = default_chunk_size(n_items, generator.states.device)
     return sum_in_chunks(objective, [generator.states], list(generator.tensors), chunk)
 
 

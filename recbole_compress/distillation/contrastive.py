@@ -63,5 +63,6 @@ def info_nce(
             logits = logits.masked_fill(no_negatives, -torch.inf)
         return F.cross_entropy(logits, own[which], reduction="sum")
 
-    total = sum_in_chunks(loss, [first], [second], default_chunk_size(len(first)))
+    chunk = default_chunk_size(len(first), first.device)
+    total = sum_in_chunks(loss, [first], [second], chunk)
     return total / max(1, len(first)) if reduction == "mean" else total

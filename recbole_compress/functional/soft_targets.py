@@ -79,7 +79,7 @@ def soft_target_loss(
     n = max(1, len(hidden))
     soft, hard = weights[0] / (n if reduction == "mean" else 1), weights[1] / n
     hidden = full_precision(hidden)
-    chunk_size = chunk_size or default_chunk_size(n_items)
+    chunk_size = chunk_size or default_chunk_size(n_items, hidden.device)
     room = hidden.new_empty(3, min(chunk_size, len(hidden)), n_items)
 
     def loss(which: slice, hidden: Tensor) -> Tensor:

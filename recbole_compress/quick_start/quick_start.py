@@ -35,7 +35,7 @@ from recbole_compress.quick_start.sample_requests import sample_requests
 from recbole_compress.quick_start.teacher import load_teacher, train_teacher
 from recbole_compress.quick_start.unread_settings import warn_of_unread_settings
 from recbole_compress.reports.card import build_card, card_path_for, write_card
-from recbole_compress.reports.environment import peak_rss_bytes
+from recbole_compress.reports.environment import peak_gpu_bytes, peak_rss_bytes
 from recbole_compress.reports.latency import request_latency
 from recbole_compress.reports.table import card_table
 from recbole_compress.reports.thop_counters import register as register_thop_counters
@@ -171,6 +171,7 @@ def _train_and_report(
 
     checkpoint = trainer.saved_model_file if saved else None
     peak_bytes = sum(gathered(peak_rss_bytes()))
+    gpu_bytes = [peak for peak in gathered(peak_gpu_bytes()) if peak is not None]
 
     def measure() -> tuple[dict[str, Any], str | None]:
         card = build_card(
@@ -182,6 +183,7 @@ def _train_and_report(
                 "epochs": trainer.epochs_done,
                 "seconds_per_epoch": trainer.seconds / max(1, trainer.epochs_done),
                 "peak_rss_bytes": peak_bytes,
+                "peak_gpu_bytes": sum(gpu_bytes) if gpu_bytes else None,
                 "processes": place.world_size,
             },
             latency_ms=request_latency(network, *sample_requests(test_data._dataset)),

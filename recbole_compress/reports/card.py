@@ -48,10 +48,17 @@ FIELDS: dict[str, tuple[str, ...] | None] = {
     "macs_per_request": ("encode", "score", "reference_score"),
     "metrics": ("valid", "test"),
     "reference_metrics": None,
-    "training": ("seconds", "epochs", "seconds_per_epoch", "peak_rss_bytes", "processes"),
+    "training": (
+        "seconds",
+        "epochs",
+        "seconds_per_epoch",
+        "peak_rss_bytes",
+        "peak_gpu_bytes",
+        "processes",
+    ),
     "latency_ms": ("batch_size", "k", "p50", "p95", "runtime"),
     "files": ("checkpoint", "artifact"),
-    "environment": ("python", "torch", "recbole", "numpy", "cpu", "threads"),
+    "environment": ("python", "torch", "recbole", "numpy", "cpu", "gpu", "threads"),
     "commit": None,
 }
 
@@ -60,7 +67,7 @@ def build_card(
     model: SequentialRecommender,
     config: Any,
     metrics: Mapping[str, Mapping[str, float] | None] | None = None,
-    training: Mapping[str, float] | None = None,
+    training: Mapping[str, float | None] | None = None,
     latency_ms: Mapping[str, Any] | None = None,
     files: Mapping[str, str | None] | None = None,
     reference_metrics: Mapping[str, Any] | None = None,
@@ -78,7 +85,7 @@ def build_card(
         config: The configuration it was made from.
         metrics: Under ``valid`` and ``test``: RecBole's results.
         training: ``seconds``, ``epochs``, ``seconds_per_epoch``, ``processes``, and
-            ``peak_rss_bytes``: each process's most memory, added up.
+            ``peak_rss_bytes`` and ``peak_gpu_bytes``: each process's most memory, added up.
         latency_ms: From :func:`~recbole_compress.reports.latency.request_latency`.
         files: ``checkpoint`` and ``artifact``; of an artifact the size on disk is what is compared.
         reference_metrics: Results of the uncompressed counterpart.

@@ -14,17 +14,17 @@ import numpy
 import recbole
 import torch
 
-__all__ = ["commit", "cpu_name", "environment", "peak_rss_bytes"]
+__all__ = ["commit", "cpu_name", "environment", "peak_gpu_bytes", "peak_rss_bytes"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def environment() -> dict[str, Any]:
-    """Versions of what computes, the processor's name, and torch's threads.
+    """Versions of what computes, the processor's name, the GPU's if one was used, torch's threads.
 
     Example:
         >>> sorted(environment())
-        ['cpu', 'numpy', 'python', 'recbole', 'threads', 'torch']
+        ['cpu', 'gpu', 'numpy', 'python', 'recbole', 'threads', 'torch']
     """
     return {
         "python": platform.python_version(),
@@ -32,6 +32,7 @@ def environment() -> dict[str, Any]:
         "recbole": recbole.__version__,
         "numpy": numpy.__version__,
         "cpu": cpu_name(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_initialized() else None,
         "threads": torch.get_num_threads(),
     }
 
@@ -50,6 +51,11 @@ def peak_rss_bytes() -> int:
     """The most memory this process has held at once, since it began."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+def peak_gpu_bytes() -> int | None:
+    """The most memory this process's tensors have held on its GPU; None if it has used none."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None
 
 
 def commit(package: Path = PACKAGE) -> str | None:

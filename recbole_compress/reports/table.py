@@ -150,11 +150,13 @@ def _training(training: Mapping[str, Any]) -> list[str]:
     if training["seconds"] is None:
         return []  # not trained in this run
     several = (training.get("processes") or 1) > 1
+    on_gpu = training.get("peak_gpu_bytes")
     return [
         f"{number(training['seconds'], '.1f')} s",
         counted(training["epochs"], "epoch"),
         f"{number(training['seconds_per_epoch'], '.2f')} s per epoch",
         f"peak memory {byte_count(training['peak_rss_bytes'])}",
+        *([f"{byte_count(on_gpu)} on the GPU"] if on_gpu else []),
         *([f"{training['processes']} processes"] if several else []),
     ]
 

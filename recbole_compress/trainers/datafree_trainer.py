@@ -325,7 +325,7 @@ class _Best:
 
 def _best(reading: Reading, n_items: int) -> Tensor:
     k = min(_AGREEMENT, n_items - 1)
-    chunks = reading.states.split(default_chunk_size(n_items))
+    chunks = reading.states.split(default_chunk_size(n_items, reading.states.device))
     return torch.cat([reading.scores(states)[:, 1:].topk(k, 1).indices for states in chunks])
 
 

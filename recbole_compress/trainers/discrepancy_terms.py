@@ -84,7 +84,8 @@ def similarity_level(
 @torch.no_grad()
 def _best_items(teacher: Reading, asked: Tensor, k: int, n_items: int) -> Tensor:
     k = min(k, n_items - 1)
-    chunks = teacher.states[asked].split(default_chunk_size(n_items))
+    states = teacher.states[asked]
+    chunks = states.split(default_chunk_size(n_items, states.device))
     found = [teacher.scores(states)[:, 1:].topk(k, 1).indices + 1 for states in chunks]
     return torch.cat(found) if found else asked.new_zeros(0, k)
 

@@ -1,4 +1,4 @@
-"""How exactly training multiplies matrices of float32."""
+"""How exactly training multiplies matrices, of float32 and under autocast."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-__all__ = ["matmul_precision"]
+__all__ = ["autocast_dtype", "matmul_precision"]
 
 
 @contextlib.contextmanager
@@ -37,3 +37,29 @@ def matmul_precision(precision: str) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@contextlib.contextmanager
+def autocast_dtype(device: torch.device, dtype: str | None) -> Iterator[None]:
+    """What ``torch.autocast`` computes in where it is not told, for the length of a block.
+
+    RecBole's ``enable_amp`` opens autocast without a dtype. On GPUs that is float16, whose
+    gradients underflow without ``enable_scaler``; bfloat16 has the range of float32.
+
+    Args:
+        device: Where the training takes place.
+        dtype: ``"bfloat16"``, ``"float16"``, or None for what it is.
+
+    Example:
+        >>> with autocast_dtype(torch.device("cuda"), "bfloat16"):
+        ...     torch.get_autocast_dtype("cuda")
+        torch.bfloat16
+        >>> torch.get_autocast_dtype("cuda")
+        torch.float16
+    """
+    before = torch.get_autocast_dtype(device.type)
+    torch.set_autocast_dtype(device.type, getattr(torch, dtype) if dtype else before)
+    try:
+        yield
+    finally:
+        torch.set_autocast_dtype(device.type, before)

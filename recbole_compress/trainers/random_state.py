@@ -27,7 +27,7 @@ def capture(generator: torch.Generator | None = None) -> dict[str, Any]:
             float(gauss),
         ],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         "loader": None if generator is None else generator.get_state(),
     }
 

@@ -29,7 +29,7 @@ from recbole_compress.trainers.checkpoint import (
 )
 from recbole_compress.trainers.collector import BoundedCollector
 from recbole_compress.trainers.history import exclude_history_, refuse_exclusion
-from recbole_compress.trainers.precision import matmul_precision
+from recbole_compress.trainers.precision import autocast_dtype, matmul_precision
 
 __all__ = ["SafeTrainer", "resume_file"]
 
@@ -179,7 +179,10 @@ class SafeTrainer:
         if self._shared_loss is not None:
             loss_func = self._shared_loss.of(loss_func or self.model.calculate_loss)
         try:
-            with matmul_precision(self.config["train_matmul_precision"]):
+            with (
+                matmul_precision(self.config["train_matmul_precision"]),
+                autocast_dtype(self.device, self.config["amp_dtype"]),
+            ):
                 loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
             return mean_of_all(loss)
         finally:

@@ -53,6 +53,24 @@ def test_all_variants_train_the_same_targets(tiny, backbone):
     assert row["same_targets"] and len(row["ratios"]) == 6
 
 
+@pytest.mark.parametrize("variant", training_speed.ROUNDED)
+def test_short_floats_in_training(tiny, variant):
+    entry = {"compare": "epochs", "backbone": "NextItNet", "variant": variant}
+    result = training_speed.measure(**tiny, **entry, sample_seconds=0.0)
+    assert result["seconds_per_epoch"] > 0 and not torch.is_autocast_enabled("cpu")
+
+
+def test_entries_of_a_process_share_what_is_prepared(tiny):
+    given = {"seed": 1, "data_path": tiny["data_path"], **tiny["settings"]}
+    shared = []
+    for variant in ("as_shipped", "anomaly_off", "untied", "cprec"):
+        config = training_speed.make_config(given, "tiny", "NextItNet", variant)
+        shared.append(training_speed.built(training_speed.SequenceDataset, config))
+    theirs, theirs_again, ours, ours_again = shared
+    assert theirs is theirs_again and ours is ours_again and ours is not theirs
+    assert ours.build() is ours.build()
+
+
 @pytest.mark.parametrize("made_by", ["SequentialDataset", "SequenceDataset"])
 def test_a_stock_epoch_is_sampled(tiny, monkeypatch, made_by):
     if made_by == "SequenceDataset":

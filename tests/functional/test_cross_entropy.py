@@ -229,6 +229,7 @@ def test_evaluation_allocates_no_gradient():
 
 def test_default_chunks_bound_the_buffer():
     assert all(64 <= default_chunk_size(n) <= 256 for n in (0, 1, 3_417, 54_542, 10**7))
+    assert all(64 <= default_chunk_size(n, "cuda") <= 4096 for n in (0, 1, 3_417, 54_542, 10**7))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ def test_versions_and_threads() -> None:
     assert found["torch"] == torch.__version__ and found["numpy"] == np.__version__
     assert found["threads"] == torch.get_num_threads()
     assert found["recbole"].startswith("1.2") and found["cpu"]
+    assert found.pop("gpu") is None or torch.cuda.is_initialized()
     assert {type(value) for value in found.values()} == {str, int}
 
 

@@ -45,6 +45,20 @@ def test_products_are_rounded_in_training_and_exact_in_evaluation(path, monkeypa
     assert seen == {"calculate_loss": {wanted}, "topk": {"highest"}}
 
 
+def test_autocast_computes_in_the_short_floats_that_are_asked_for(path, monkeypatch):
+    before, seen = torch.get_autocast_dtype("cpu"), set()
+    calculate_loss = CpRecNextItNet.calculate_loss
+
+    def watched(self, interaction):
+        seen.add((torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")))
+        return calculate_loss(self, interaction)
+
+    monkeypatch.setattr(CpRecNextItNet, "calculate_loss", watched)
+    run(path, enable_amp=True, amp_dtype="float16", use_gpu=False)
+    assert seen == {(True, torch.float16)} and before == torch.bfloat16
+    assert torch.get_autocast_dtype("cpu") == before
+
+
 def test_a_failed_epoch_leaves_the_process_as_it_was(path, monkeypatch):
     def fail(self, interaction):
         raise KeyError("in the middle of an epoch")
