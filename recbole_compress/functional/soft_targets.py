@@ -12,7 +12,7 @@ from recbole_compress.functional.cross_entropy import default_chunk_size
 from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.functional.sum_in_chunks import sum_in_chunks
 
-__all__ = ["soft_target_loss"]
+__all__ = ["soft_target_loss", "weights_of_rows"]
 
 # The logit of what is no item: its probability is 0, and the product of both as well.
 _NO_ITEM = -1e30
@@ -72,12 +72,7 @@ def soft_target_loss(
     """
     if temperature <= 0:
         raise ValueError(f"temperature={temperature}: choose a number above 0")
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"reduction={reduction!r}: choose 'mean' or 'sum'")
-    if targets is None and weights[1]:
-        raise ValueError(f"weights={weights}: a cross-entropy needs targets; give them, or 0")
-    n = max(1, len(hidden))
-    soft, hard = weights[0] / (n if reduction == "mean" else 1), weights[1] / n
+    soft, hard = weights_of_rows(len(hidden), reduction, targets, weights)
     hidden = full_precision(hidden)
     chunk_size = chunk_size or default_chunk_size(n_items, hidden.device)
     room = hidden.new_empty(3, min(chunk_size, len(hidden)), n_items)
@@ -90,6 +85,22 @@ def soft_target_loss(
         return _Loss.apply(told, wanted, of_chunk, temperature, soft, hard, room[:, : len(told)])
 
     return sum_in_chunks(loss, [hidden], list(student_tensors), chunk_size)
+
+
+def weights_of_rows(
+    n: int, reduction: str, targets: Tensor | None, weights: tuple[float, float]
+) -> tuple[float, float]:
+    """What one of ``n`` rows weighs in the two parts of :func:`soft_target_loss`.
+
+    Raises:
+        ValueError: An unknown reduction, or a weight for a cross-entropy without targets.
+    """
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction={reduction!r}: choose 'mean' or 'sum'")
+    if targets is None and weights[1]:
+        raise ValueError(f"weights={weights}: a cross-entropy needs targets; give them, or 0")
+    n = max(1, n)
+    return weights[0] / (n if reduction == "mean" else 1), weights[1] / n
 
 
 class _Loss(torch.autograd.Function):

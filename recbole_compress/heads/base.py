@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from recbole_compress.functional.soft_targets import soft_target_loss
 from recbole_compress.functional.topk import row_topk
 
 __all__ = ["ItemHead"]
@@ -76,6 +77,34 @@ class ItemHead(nn.Module, abc.ABC):
             The function, and the tensors besides ``hidden`` that its gradients end in.
         """
         return self.scores, tuple(self.parameters())
+
+    def soft_target_loss(
+        self,
+        hidden: Tensor,
+        teacher_scores: Callable[[slice], Tensor],
+        temperature: float = 1.0,
+        reduction: str = "mean",
+        targets: Tensor | None = None,
+        weights: tuple[float, float] = (1.0, 0.0),
+    ) -> Tensor:
+        """Divergence from a teacher's distribution, and the cross-entropy if there are targets.
+
+        :func:`~recbole_compress.functional.soft_targets.soft_target_loss` of :meth:`scores`, whose
+        arguments these are; a head may know a shorter way to the same.
+        """
+        scores, tensors = self.scorer()
+        return soft_target_loss(
+            hidden,
+            scores,
+            tensors,
+            teacher_scores,
+            self.num_embeddings,
+            temperature,
+            reduction,
+            self.chunk_size,
+            targets,
+            weights,
+        )
 
     @abc.abstractmethod
     def forward(self, hidden: Tensor, ids: Tensor) -> Tensor:

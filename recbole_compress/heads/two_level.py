@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from recbole_compress.embeddings.item_blocks import ItemBlocks
 from recbole_compress.embeddings.table_cache import KeepsTable, TableCache
+from recbole_compress.functional.full_precision import full_precision
+from recbole_compress.functional.soft_targets import weights_of_rows
 from recbole_compress.functional.two_level import (
     two_level_cross_entropy,
     two_level_log_probs,
     two_level_log_softmax,
 )
+from recbole_compress.functional.two_level_soft_targets import two_level_soft_targets
 from recbole_compress.functional.two_level_topk import (
     ColumnTables,
     column_tables,
@@ -104,6 +107,29 @@ class TwoLevelHead(KeepsTable, ItemHead):
         self._check_targets(targets)
         return two_level_cross_entropy(
             hidden, *self._factors(), self._ranks(targets), self.chunk_size
+        )
+
+    def soft_target_loss(
+        self,
+        hidden: Tensor,
+        teacher_scores: Callable[[slice], Tensor],
+        temperature: float = 1.0,
+        reduction: str = "mean",
+        targets: Tensor | None = None,
+        weights: tuple[float, float] = (1.0, 0.0),
+    ) -> Tensor:
+        if temperature != 1:  # softened, it is no two-level softmax any more
+            return super().soft_target_loss(
+                hidden, teacher_scores, temperature, reduction, targets, weights
+            )
+        ids = self.item_blocks.id_of_rank
+        return two_level_soft_targets(
+            hidden,
+            *self._factors(),
+            lambda rows: full_precision(teacher_scores(rows)).index_select(1, ids),
+            None if targets is None else self._ranks(targets),
+            weights_of_rows(len(hidden), reduction, targets, weights),
+            self.chunk_size,
         )
 
     def scores(self, hidden: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from recbole_compress.distillation import (
     hot_items,
     info_nce,
     predictive_loss,
-    soft_target_loss,
 )
 from recbole_compress.errors import CheckpointError, ConfigError
 from recbole_compress.models.compressed_recommender import TrainingRows
@@ -120,16 +119,9 @@ class DistillationTrainer(CompressTrainer):
         return some.sort().values
 
     def _soft_targets(self, hidden: Tensor, teacher_scores: Scores, **further: Any) -> Tensor:
-        scores, tensors = self.model.item_head.scorer()
-        return soft_target_loss(
-            hidden,
-            scores,
-            tensors,
-            teacher_scores,
-            self.model.n_items,
-            self.settings.temperature,
-            self.settings.reduction,
-            **further,
+        settings = self.settings
+        return self.model.item_head.soft_target_loss(
+            hidden, teacher_scores, settings.temperature, settings.reduction, **further
         )
 
     def _self_supervised(

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
-from recbole_compress.distillation import soft_target_loss
 from recbole_compress.embeddings import (
     BlockwiseEmbedding,
     DenseEmbedding,
@@ -219,24 +218,54 @@ class TestItemHeadContract:
         assert loss == 0
         assert all(not g.any() for g in torch.autograd.grad(loss, list(head.parameters())))
 
-    def test_learning_anothers_distribution_is_learning_the_truths(self, case):
+    @pytest.mark.parametrize("temperature", [1.0, 2.0])
+    @pytest.mark.parametrize("reduction", ["mean", "sum"])
+    @pytest.mark.parametrize("with_targets", [True, False])
+    def test_learning_anothers_distribution_is_learning_the_truths(
+        self, case, temperature, reduction, with_targets
+    ):
         head, truth = case
-        hidden = hidden_states(7)
+        hidden, head.chunk_size = hidden_states(7), 3
         wanted = torch.randn(7, head.num_embeddings, dtype=torch.float64)
+        targets = torch.randint(1, head.num_embeddings, (7,))
         leaves = [hidden, *head.parameters()]
-        score, tensors = head.scorer()
-        ours = soft_target_loss(
-            hidden, score, tensors, wanted.__getitem__, head.num_embeddings, 2.0, chunk_size=3
+        ours = head.soft_target_loss(
+            hidden,
+            wanted.__getitem__,
+            temperature,
+            reduction,
+            targets if with_targets else None,
+            (0.7, 0.4) if with_targets else (0.7, 0.0),
         )
-        told = (truth(hidden)[:, 1:] / 2).log_softmax(1)
-        p = (wanted[:, 1:] / 2).softmax(1)
-        expected = 4 * (p * (p.log() - told)).sum(1).mean()
+        told, asked = (truth(hidden)[:, 1:] / temperature).log_softmax(1), wanted[:, 1:]
+        p = (asked / temperature).softmax(1)
+        divergence = temperature**2 * (p * (p.log() - told)).sum(1)
+        expected = 0.7 * getattr(divergence, reduction)()
+        if with_targets:
+            expected = expected + 0.4 * F.cross_entropy(truth(hidden)[:, 1:], targets - 1)
         assert_close(ours, expected, rtol=1e-10, atol=1e-10)
         found = torch.autograd.grad(2 * ours, leaves)
         for gradient, reference in zip(
             found, torch.autograd.grad(2 * expected, leaves), strict=True
         ):
             assert_close(gradient, reference, rtol=1e-8, atol=1e-9)
+
+    def test_a_perfect_student_of_soft_targets_has_nothing_to_learn(self, case):
+        head, truth = case
+        hidden = hidden_states(5)
+        same = truth(hidden).detach()
+        loss = head.soft_target_loss(hidden, lambda rows: same[rows])
+        assert_close(loss, torch.zeros_like(loss), rtol=0, atol=1e-10)
+        for gradient in torch.autograd.grad(loss, [hidden, *head.parameters()]):
+            assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-10)
+
+    def test_soft_targets_refuse_what_has_no_meaning(self, case):
+        head, _ = case
+        hidden, wanted = hidden_states(2), torch.randn(2, head.num_embeddings).double()
+        with pytest.raises(ValueError, match="reduction='max'"):
+            head.soft_target_loss(hidden, wanted.__getitem__, reduction="max")
+        with pytest.raises(ValueError, match="needs targets"):
+            head.soft_target_loss(hidden, wanted.__getitem__, weights=(0.5, 0.5))
 
     def test_gradients_of_scores_are_those_of_the_truth(self, case):
         head, truth = case
