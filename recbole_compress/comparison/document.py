@@ -164,11 +164,15 @@ def _dataset(
 
 
 def _entry(cards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over seeds; what does not depend on the seed is the first one's."""
-    first = cards[0]
+    """Means over seeds; what does not depend on the seed is the first one's.
 
-    def over_seeds(*path: str) -> dict[str, Any]:
-        return mean_and_deviation([_at(card, path) for card in cards])
+    Times and memory are those of the machines that are like the first one's.
+    """
+    first = cards[0]
+    alike = [card for card in cards if _machine(card) == _machine(first)]
+
+    def over_seeds(*path: str, of: Sequence[Mapping[str, Any]] = cards) -> dict[str, Any]:
+        return mean_and_deviation([_at(card, path) for card in of])
 
     return {
         "model": first["model"],
@@ -183,12 +187,16 @@ def _entry(cards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for name in ("parameters", "size_bytes", "reference_bytes", "compression_ratio")
         },
         "macs_per_request": first["macs_per_request"],
-        "training": {name: over_seeds("training", name) for name in first["training"]},
+        "training": {name: over_seeds("training", name, of=alike) for name in first["training"]},
         "latency_ms": {
             **first["latency_ms"],
-            **{name: over_seeds("latency_ms", name)["mean"] for name in ("p50", "p95")},
+            **{name: over_seeds("latency_ms", name, of=alike)["mean"] for name in ("p50", "p95")},
         },
     }
+
+
+def _machine(card: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(card["environment"].get(name) for name in ("cpu", "gpu"))
 
 
 def _at(card: Any, path: Sequence[str]) -> Any:

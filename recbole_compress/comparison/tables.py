@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbole_compress.comparison.popularity import GROUPS
-from recbole_compress.reports.readable import UNKNOWN, byte_count, count, markdown, number
+from recbole_compress.reports.readable import UNKNOWN, byte_count, count, counted, markdown, number
 from recbole_compress.reports.table import chosen
 
 __all__ = ["csv_table", "markdown_page", "median_latency", "metric_name"]
@@ -22,7 +23,9 @@ with its 95 % bootstrap interval; *p* is that of the paired t-test. *Head*, *tor
 shows them, cut so that each group holds a third of the train interactions (items of equal
 frequency stay together). *x* says how many times smaller a model is than the reference, *own
 untied* and *own tied* how many times smaller than its uncompressed counterpart of its own width
-with two item tables or one. *p50* is the median time from an item
+with two item tables or one.{latency}"""
+
+LATENCY = """ *p50* is the median time from an item
 sequence to its top items, one request at a time{turns}."""
 
 
@@ -36,23 +39,39 @@ def markdown_page(document: Mapping[str, Any]) -> str:
         parts += [f"## {name}", *_dataset_parts(document, name, dataset)]
     first = next((d for d in document["datasets"].values() if d["entries"]), None)
     if first is not None:
-        turns = any(
-            entry["latency_in_turns_ms"]
-            for dataset in document["datasets"].values()
-            for entry in dataset["entries"].values()
-        )
-        parts.append(
-            HOW_TO_READ.format(
-                metric=metric_name(first["metric"]),
-                turns=", all models taking turns in one process" if turns else "",
-            )
-        )
-    made = document["provenance"]
-    parts.append(
-        f"Made with torch {made['torch']}, RecBole {made['recbole']}, Python {made['python']} on "
-        f"{made['cpu']}, commit {_commit(made['commit'])}; every card is in `comparison.json`."
-    )
+        parts.append(_how_to_read(document, metric_name(first["metric"])))
+    parts.append(_made_with(document))
     return "\n\n".join(parts) + "\n"
+
+
+def _how_to_read(document: Mapping[str, Any], metric: str) -> str:
+    entries = [
+        entry for dataset in document["datasets"].values() for entry in dataset["entries"].values()
+    ]
+    latency = ""
+    if any(median_latency(entry) is not None for entry in entries):
+        in_turns = any(entry["latency_in_turns_ms"] for entry in entries)
+        turns = ", all models taking turns in one process" if in_turns else ""
+        latency = LATENCY.format(turns=turns)
+    return HOW_TO_READ.format(metric=metric, latency=latency)
+
+
+def _made_with(document: Mapping[str, Any]) -> str:
+    """What the runs took place on, which may be several machines, and what made the tables."""
+    made = document["provenance"]
+    places = Counter(
+        f"torch {place['torch']}, RecBole {place['recbole']}, Python {place['python']} on "
+        f"{place.get('gpu') or place['cpu']}"
+        for place in (run["card"]["environment"] for run in document["runs"])
+    )
+    known = "; ".join(
+        place if len(places) == 1 else f"{counted(n, 'run')}: {place}"
+        for place, n in places.most_common()
+    )
+    return (
+        f"Made with {known or 'nothing yet'}. Tables of commit {_commit(made['commit'])}; every "
+        "card, with its own commit, is in `comparison.json`."
+    )
 
 
 def csv_table(document: Mapping[str, Any]) -> str:
@@ -133,7 +152,7 @@ def _cost(dataset: Mapping[str, Any]) -> str:
     header = ["run", "item embedding / backbone / sharing / head", "parameters", "size"]
     header += [f"x {reference}"] if by_reference else []
     header += ["own untied", "own tied"]
-    header += ["epochs", "training s", "s/epoch", "peak memory", "p50 ms"]
+    header += ["epochs", "training s", "s/epoch", "peak memory", "on the GPU", "p50 ms"]
     rows = []
     for name, entry in dataset["entries"].items():
         ratio, training = entry["compression_ratio"], entry["training"]
@@ -150,10 +169,23 @@ def _cost(dataset: Mapping[str, Any]) -> str:
                 number(training["seconds"]["mean"], ",.0f"),
                 number(training["seconds_per_epoch"]["mean"], ".3g"),
                 byte_count(training["peak_rss_bytes"]["mean"]),
+                byte_count((training.get("peak_gpu_bytes") or {}).get("mean")),
                 number(median_latency(entry), ".3g"),
             ]
         )
-    return markdown(header, rows, left=2)
+    return markdown(*_without_unknown(header, rows, ("on the GPU", "p50 ms")), left=2)
+
+
+def _without_unknown(
+    header: list[str], rows: list[list[str]], optional: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Without those of the optional columns that hold nothing."""
+    kept = [
+        i
+        for i, name in enumerate(header)
+        if name not in optional or any(row[i] != UNKNOWN for row in rows)
+    ]
+    return [header[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def _bytes(entry: Mapping[str, Any]) -> int | None:
