@@ -167,6 +167,18 @@ def precision() -> str:
     return markdown(header, rows, left=2) + "\n\n" + _source("training_precision")
 
 
+def soft_targets() -> str:
+    """Learning a teacher's distribution, block by block and by the scores of all items."""
+    header = ["tails narrower by", "by scores, ms", "by blocks, ms", "faster", "cross-entropy, ms"]
+    rows = []
+    for entry, result in _runs("soft_targets"):
+        ms = [result[f"{way}_cpu_ms"] for way in ("by_scores", "by_blocks", "cross_entropy")]
+        faster = f"{ms[0] / ms[1]:.1f}x"
+        rows.append([entry["narrowing"], *(number(m, ".0f") for m in ms[:2]), faster])
+        rows[-1].append(number(ms[2], ".0f"))
+    return markdown(header, rows) + "\n\n" + _source("soft_targets")
+
+
 # -- scale -----------------------------------------------------------------------------------
 
 
@@ -270,6 +282,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "phases_gpu": lambda: phases("training_speed_gpu"),
     "equal_time": equal_time,
     "precision": precision,
+    "soft_targets": soft_targets,
     "growth": growth,
     "growth_gpu": lambda: growth("catalogue_growth_gpu"),
     "evaluation": evaluation,

@@ -12,6 +12,7 @@ from benchmarks import (
     evaluation_model,
     generated_items,
     quantization,
+    soft_targets,
     tensor_train,
     training_precision,
     training_speed,
@@ -242,3 +243,10 @@ def test_a_step_at_every_precision(in_tmp, table):
         result = training_precision.measure(table, precision, 0.0, **COMMON, n_items=300)
         assert result["timed_steps"] == 4
         assert result["step_ms"] > 0 and result["step_cpu_ms"] > 0
+
+
+@pytest.mark.parametrize("narrowing", soft_targets.TAILS)
+def test_soft_targets(narrowing):
+    result = soft_targets.measure(narrowing, **COMMON, repeats=1, sizes=(20, 30, 50))
+    assert result["loss_difference"] < 1e-5
+    assert all(result[f"{way}_cpu_ms"] > 0 for way in ("by_scores", "by_blocks", "cross_entropy"))

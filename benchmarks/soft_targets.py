@@ -1,0 +1,81 @@
+"""Processor time of learning soft targets: a two-level head block by block, and by its scores.
+
+    python -m benchmarks.soft_targets
+
+Forward and backward of the loss of a distillation step, 256 targets, width 64, item blocks as in
+amazon-beauty, a dense teacher: ``by_blocks`` as ``TwoLevelHead`` does it, ``by_scores`` as any
+head does, from the scores of all items, and ``cross_entropy`` alone. All three take turns.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.results_file import common_parser, measure_all
+from recbole_compress.embeddings import ItemBlocks
+from recbole_compress.heads import ItemHead, TwoLevelHead, UntiedHead
+
+N_TARGETS, DIM = 256, 64
+SIZES = (1_542, 7_269, 45_731)
+# Widths of the tails: the paper's quarter from block to block, and half.
+TAILS = {"a quarter": (16, 4), "half": (32, 16)}
+WEIGHTS = (0.4, 0.6)
+
+
+def entries() -> Iterator[dict[str, Any]]:
+    for narrowing in TAILS:
+        yield {"narrowing": narrowing}
+
+
+def measure(
+    narrowing: str, seed: int, threads: int, repeats: int = 9, sizes: tuple[int, ...] = SIZES
+) -> dict[str, Any]:
+    """Median processor milliseconds of each way, in this process."""
+    torch.manual_seed(seed)
+    n_items = sum(sizes)
+    order = torch.cat([torch.tensor([-1]), torch.randperm(n_items)]).int()
+    head = TwoLevelHead(ItemBlocks(sizes, order), DIM, TAILS[narrowing])
+    teacher = UntiedHead(n_items + 1, DIM).requires_grad_(False)
+    hidden = torch.randn(N_TARGETS, DIM, requires_grad=True)
+    known, targets = torch.randn(N_TARGETS, DIM), torch.randint(1, n_items + 1, (N_TARGETS,))
+
+    def taught(loss: Callable[..., Tensor]) -> Tensor:
+        answers = (lambda rows: teacher.scores(known[rows]), 1.0, "mean", targets, WEIGHTS)
+        return loss(head, hidden, *answers)
+
+    ways: dict[str, Callable[[], Tensor]] = {
+        "by_scores": lambda: taught(ItemHead.soft_target_loss),
+        "by_blocks": lambda: taught(TwoLevelHead.soft_target_loss),
+        "cross_entropy": lambda: head.loss(hidden, targets),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    values: dict[str, float] = {}
+    for turn in range(repeats + 1):
+        for name, way in ways.items():
+            hidden.grad = None
+            head.zero_grad()
+            start = time.process_time()
+            loss = way()
+            loss.backward()
+            if turn:  # the first one allocates
+                times[name].append(time.process_time() - start)
+            values[name] = loss.item()
+    return {
+        **{f"{name}_cpu_ms": statistics.median(each) * 1e3 for name, each in times.items()},
+        "loss_difference": abs(values["by_scores"] - values["by_blocks"]),
+    }
+
+
+def main() -> None:
+    options = common_parser("soft_targets", (__doc__ or "").splitlines()[0]).parse_args()
+    measure_all("benchmarks.soft_targets", entries(), options)
+
+
+if __name__ == "__main__":
+    main()
