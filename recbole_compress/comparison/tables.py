@@ -95,9 +95,19 @@ def _dataset_parts(document: Mapping[str, Any], name: str, dataset: Mapping[str,
     if dataset["entries"]:
         parts += [_about_rows(dataset), _accuracy(dataset), _cost(dataset)]
     if missing:
-        lines = [f"- {each['entry']}, seed {each['seed']}: {each['reason']}" for each in missing]
-        parts.append("Missing:\n\n" + "\n".join(lines))
+        parts.append("Missing:\n\n" + "\n".join(_missing(missing)))
     return parts
+
+
+def _missing(missing: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for every entry and reason, with the seeds that it holds for."""
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for each in missing:
+        seeds.setdefault((each["entry"], each["reason"]), []).append(str(each["seed"]))
+    return [
+        f"- {entry}, seed{'s' if len(its) > 1 else ''} {', '.join(its)}: {reason}"
+        for (entry, reason), its in seeds.items()
+    ]
 
 
 def _about_rows(dataset: Mapping[str, Any]) -> str:
