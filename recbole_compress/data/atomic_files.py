@@ -33,6 +33,10 @@ def open_text(path: str, encoding: str | None = "utf-8"):
     return open(path, encoding=encoding)
 
 
+# Of an evaluation batch on a CPU.
+_SCORE_BYTES = 2**24
+
+
 class AtomicFiles:
     """Mixin for RecBole datasets: file access only, the same features come out.
 
@@ -199,6 +203,8 @@ class AtomicFiles:
     def _bound_evaluation(self):
         """Shrink ``eval_batch_size`` so that one batch's scores fit ``eval_score_bytes``."""
         budget = self.config["eval_score_bytes"]
+        if budget is None:  # on a CPU what is near its cache, on a GPU what keeps it busy
+            budget = _SCORE_BYTES if self.config["device"].type == "cpu" else 16 * _SCORE_BYTES
         if budget and self.config["eval_batch_size"]:
             rows = max(1, int(budget) // (4 * self.item_num))
             if rows < self.config["eval_batch_size"]:

@@ -203,6 +203,15 @@ def test_evaluation_batch_is_bounded_by_its_score_matrix(tmp_path):
     assert config["eval_batch_size"] == 3
 
 
+@pytest.mark.parametrize("device, rows", [("cpu", 2**24 // (4 * 9)), ("cuda", 2**28 // (4 * 9))])
+def test_evaluation_batch_is_larger_on_a_gpu(tmp_path, device, rows):
+    path = write_interactions(tmp_path, "tiny", SEQUENCES)
+    config = make_config(path, eval_batch_size=2**30, use_gpu=False)
+    config.final_config_dict["device"] = torch.device(device)
+    SequenceDataset(config).build()
+    assert config["eval_batch_size"] == rows
+
+
 def test_sampler_covers_all_once_in_even_batches():
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(1, 50, (1000,), generator=generator)
