@@ -234,7 +234,10 @@ def _round_latencies(slowest: float) -> list[float]:
 
 
 def _place_labels(axis, points: Sequence[_Point]) -> None:
-    """Every label at the nearest spot where it covers nothing; far ones get a thin line."""
+    """Every label at the nearest spot where it covers nothing; far ones get a thin line.
+
+    Markers that lie on each other have one label, a line for each of them from the top down.
+    """
     figure = axis.figure
     renderer = figure.canvas.get_renderer()
     scale = figure.dpi / 72
@@ -254,16 +257,20 @@ def _place_labels(axis, points: Sequence[_Point]) -> None:
             low, high = (axis.transData.transform((point.bytes, end))[1] for end in ends)
             taken.append(Bbox.from_extents(x - 1, low, x + 1, high))
     room = axis.get_window_extent(renderer)
+    groups = _touching(centers, radii)
     # The unbeaten ones first: theirs are the labels that matter.
-    for number in sorted(range(len(points)), key=lambda i: (not points[i].best, centers[i][0])):
-        point, (x, y) = points[number], centers[number]
+    for group in sorted(
+        groups, key=lambda group: (not any(points[i].best for i in group), centers[group[0]][0])
+    ):
+        (x, y), radius = np.mean([centers[i] for i in group], axis=0), radii[group[0]]
+        best = any(points[i].best for i in group)
         text = axis.annotate(
-            point.name,
-            (point.bytes, point.value),
+            "\n".join(points[i].name for i in group),
+            axis.transData.inverted().transform((x, y)),
             xytext=(0, 0),
             textcoords="offset points",
             fontsize=8.5,
-            color=INK if point.best else "0.25",
+            color=INK if best else "0.25",
             ha="center",
             va="center",
             zorder=4,
@@ -281,7 +288,7 @@ def _place_labels(axis, points: Sequence[_Point]) -> None:
                     dy,
                     box,
                 )
-                for distance, dx, dy in _spots(radii[number], width, height)
+                for distance, dx, dy in _spots(radius, width, height)
                 for box in [_around(x + dx, y + dy, width, height)]
             ),
             key=lambda option: option[0],
@@ -289,9 +296,28 @@ def _place_labels(axis, points: Sequence[_Point]) -> None:
         text.set_position((dx / scale, dy / scale))  # points: whatever it is saved at
         taken.append(box)
         in_the_way.append(box)
-        away = max(abs(dx) - width / 2, abs(dy) - height / 2) - radii[number]
+        away = max(abs(dx) - width / 2, abs(dy) - height / 2) - radius
         if away > 9 * scale:
             _leader(axis, (x, y), box)
+
+
+def _touching(centers: Sequence[np.ndarray], radii: Sequence[float]) -> list[list[int]]:
+    """Markers that lie on each other share a label: their numbers, from the top down.
+
+    Example:
+        >>> _touching([np.array([0, 0]), np.array([9, 0]), np.array([0, 3])], [2, 2, 2])
+        [[1], [2, 0]]
+    """
+    groups: list[list[int]] = []
+    for number, center in enumerate(centers):
+        near = [
+            group
+            for group in groups
+            if any(math.dist(center, centers[i]) < radii[number] + radii[i] for i in group)
+        ]
+        groups = [group for group in groups if group not in near]
+        groups.append([*itertools.chain(*near), number])
+    return [sorted(group, key=lambda i: -centers[i][1]) for group in groups]
 
 
 def _spots(radius: float, width: float, height: float) -> Iterator[tuple[float, float, float]]:

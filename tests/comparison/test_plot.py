@@ -70,7 +70,10 @@ def test_labels_do_not_overlap():
     first, second = (axis for axis in figure.axes if axis.get_visible())
     figure.draw_without_rendering()
     texts = {text.get_text(): text.get_window_extent() for text in first.texts}
-    assert set(texts) == {*ENTRIES} - {"Pop"} | {"below: Pop (218 kB, 0.0035)"}
+    # The two that lie on each other have one label, the better one above.
+    touching = {"cprec, head/tail breaks", "cprec, equal mass"}
+    alone = {*ENTRIES} - {"Pop"} - touching | {"below: Pop (218 kB, 0.0035)"}
+    assert set(texts) == alone | {"cprec, head/tail breaks\ncprec, equal mass"}
     for one, other in itertools.combinations(texts.values(), 2):
         assert not one.overlaps(other)
     assert [text.get_text() for text in second.texts] == ["alone"]
