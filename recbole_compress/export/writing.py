@@ -21,6 +21,9 @@ from recbole_compress.export.verification import Deviation, verified
 
 __all__ = ["Exported", "export_model"]
 
+# Protocol buffers end at 2 GiB, of which the graph and the item tokens take a little.
+LARGEST = 2**31 - 2**26
+
 
 class Exported(NamedTuple):
     """A file that was written and compared with its model.
@@ -72,6 +75,18 @@ def export_model(
         for parameter in source.tables:
             parameter.data = parameter.data.half().float()
     integers = {} if quantized is None else integers_of(quantized, model)
+    size = sum(
+        integers[p].codes.size * integers[p].bits // 8
+        if p in integers
+        else p.numel() * (2 if half and any(p is table for table in source.tables) else 4)
+        for p in model.parameters()
+    )
+    if size > LARGEST:
+        raise ExportError(
+            f"{path}: the model takes {size / 1e9:.1f} GB, and an ONNX file holds at most "
+            f"{LARGEST / 1e9:.1f} GB; store integers (--table-bits=4 --weight-bits=8) or compress "
+            "its table"
+        )
     onnx_model = recommender_graph(source, integers, k, half, all_scores)
     operators = sorted({node.op_type for node in onnx_model.graph.node if node.domain == MICROSOFT})
     _describe(

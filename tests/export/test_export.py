@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from recbole_compress.artifact.session import Session, open_session
 from recbole_compress.errors import ExportError
+from recbole_compress.export import writing
 from recbole_compress.export.encoder import Encoder, splice_encoder
 from recbole_compress.export.graph import Graph
 from recbole_compress.export.integers import integers_of, quantized_copy, read_numbers_of
@@ -183,12 +184,22 @@ def test_half_precision_is_smaller(tmp_path) -> None:
     assert sizes[0] - sizes[1] > 0.9 * N_ITEMS * 64 * 2
 
 
+def test_what_no_onnx_file_can_hold_is_refused(tmp_path, monkeypatch) -> None:
+    _, model = made("SASRec")
+    n_bytes = 4 * sum(p.numel() for p in model.parameters())
+    monkeypatch.setattr(writing, "LARGEST", n_bytes - 1)
+    with pytest.raises(ExportError, match=r"file holds at most .*--table-bits=4"):
+        export_model(model.eval(), str(tmp_path / "model.onnx"))
+    assert list(tmp_path.iterdir()) == []
+    quantized = quantized_copy(model, 4, 8)
+    read_numbers_of(quantized, model)
+    export_model(model, str(tmp_path / "model.onnx"), quantized=quantized)
+
+
 def test_a_file_that_differs_is_not_left(tmp_path, monkeypatch) -> None:
     _, model = made("TTSASRec")
     path = tmp_path / "m.onnx"
     path.write_text("what was there before")
-    import recbole_compress.export.writing as writing
-
     real = writing.recommender_graph
 
     def wrong(*arguments):
