@@ -5,6 +5,7 @@
 
 Each model is trained once and kept in ``runs/quantization/<dataset>/<model>.pth``; put a checkpoint
 there to use it instead. Rows that ``docs/results/quantization.json`` holds are not measured again.
+Where torch finds a GPU it is used: ``--jobs=16 --memory_limit=0`` lets 16 rows share it.
 """
 
 from __future__ import annotations
@@ -161,10 +162,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--set", nargs="+", default=[], help="KEY=VALUE of the training")
     parser.add_argument("--quantize", nargs="+", default=[], help="KEY=VALUE of the recipes")
     options = parser.parse_args(arguments)
-    entries = []
+    full, quantized = [], []
     for model in options.models:
         plain = {"dataset": options.dataset, "model": model}
-        entries.append(
+        full.append(
             {**plain, "recipe": "none", "bits": 32, "activation_bits": 32, "start": "teacher"}
         )
         for recipe in options.recipes:
@@ -172,14 +173,16 @@ def main(arguments: list[str]) -> None:
                 for activation_bits in options.activation_bits:
                     for start in options.starts if recipe != "ptq" else ["teacher"]:
                         row = {"bits": bits, "activation_bits": activation_bits, "start": start}
-                        entries.append({**plain, "recipe": recipe, **row})
+                        quantized.append({**plain, "recipe": recipe, **row})
     context = {
         "data_path": os.path.abspath(options.data_path),
         "kept": str(ROOT / "runs" / "quantization"),
         "training": key_values(options.set),
         "quantization": key_values(options.quantize),
     }
-    measure_all("benchmarks.quantization", entries, options, context)
+    for entries in (full, quantized):  # a model is trained before it is quantized
+        measure_all("benchmarks.quantization", entries, options, context)
+        options.again = False
 
 
 if __name__ == "__main__":

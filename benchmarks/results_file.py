@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def common_parser(name: str, about: str, on_gpu: bool = False) -> argparse.Argum
     parser.add_argument("--again", action="store_true", help="measure everything anew")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=2020)
+    parser.add_argument("--jobs", type=int, default=1, help="at a time; not for what is timed")
     parser.add_argument("--memory_limit", type=float, default=20.0, help="GB per measurement")
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="KEY=VALUE", help="entries with these values"
@@ -74,7 +76,7 @@ def measure_all(
     context: dict[str, Any] | None = None,
     summary: Callable[[Runs], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Measure every entry that the file does not hold yet, one after the other.
+    """Measure every entry that the file does not hold yet, ``options.jobs`` at a time.
 
     Args:
         module: Where ``measure`` is, see :func:`benchmarks.fresh_process.measure_apart`.
@@ -96,18 +98,21 @@ def measure_all(
     if path.exists() and not options.again:
         document = json.loads(path.read_text())
     measured_on = commit()  # now: writing into the checkout makes it differ from its commit
+    missing = []
     for entry in entries:
         entry = {**entry, "seed": options.seed, "threads": options.threads}
         if on_gpu:
             entry["device"] = "cuda"
-        if not _asked_for(entry, options.only):
-            continue
-        if any(run["entry"] == entry for run in document["runs"]):
-            continue
+        there = any(run["entry"] == entry for run in document["runs"])
+        if _asked_for(entry, options.only) and not there:
+            missing.append(entry)
+
+    def measured(entry: dict[str, Any]) -> dict[str, Any]:
         if on_gpu:
-            answer = measure_on_gpu(module, entry, context)
-        else:
-            answer = measure_apart(module, entry, context, options.memory_limit)
+            return measure_on_gpu(module, entry, context)
+        return measure_apart(module, entry, context, options.memory_limit)
+
+    for entry, answer in _as_they_end(measured, missing, 1 if on_gpu else options.jobs):
         if answer["provenance"]:
             answer["provenance"]["commit"] = measured_on
         document["runs"].append({"entry": entry, **answer})
@@ -117,6 +122,21 @@ def measure_all(
             file.write(json.dumps(document, indent=1) + "\n")
         print(_line(entry, answer["result"]), flush=True)
     return document
+
+
+def _as_they_end(
+    measured: Callable[[dict[str, Any]], dict[str, Any]],
+    entries: Sequence[dict[str, Any]],
+    jobs: int,
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Every entry with its answer."""
+    if jobs == 1:
+        yield from ((entry, measured(entry)) for entry in entries)
+        return
+    with ThreadPoolExecutor(jobs) as pool:  # of processes that are waited for
+        waiting = {pool.submit(measured, entry): entry for entry in entries}
+        for done in as_completed(waiting):
+            yield waiting[done], done.result()
 
 
 def runs_in(path: Path, **wanted: Any) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

@@ -53,6 +53,19 @@ def test_a_file_grows_entry_by_entry_and_an_interrupted_benchmark_goes_on(tmp_pa
     ]
 
 
+def test_several_entries_at_a_time_are_the_same_entries(tmp_path):
+    output = tmp_path / "growth.json"
+    options = common_parser("growth", "about").parse_args([f"--output={output}", "--jobs=2"])
+    document = measure_all(MODULE, [entry(300), entry(400)], options)
+    assert json.loads(output.read_text()) == document
+    assert {
+        run["entry"]["n_items"]: run["result"]["topk_is_exact"] for run in document["runs"]
+    } == {
+        300: True,
+        400: True,
+    }
+
+
 def test_what_torch_says_when_memory_ends_is_known():
     with pytest.raises(RuntimeError) as told:
         torch.empty(2**50)
