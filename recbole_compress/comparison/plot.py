@@ -74,7 +74,8 @@ def draw_pareto(document: Mapping[str, Any]) -> Figure | None:
         return None
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
+    wide, high = _panel_size(max(len(_points(dataset)) for _, dataset in panels))
+    figure = Figure(figsize=(wide * columns, high * rows), layout="constrained")
     FigureCanvasAgg(figure)  # to measure text with
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in list(axes.flat)[len(panels) :]:
@@ -89,6 +90,19 @@ def draw_pareto(document: Mapping[str, Any]) -> Figure | None:
     for axis, _, points in drawn:
         _place_labels(axis, points)
     return figure
+
+
+def _panel_size(n_points: int) -> tuple[float, float]:
+    """Inches; more models need more room for their names.
+
+    Example:
+        >>> _panel_size(8) == PANEL
+        True
+        >>> [round(side / of, 2) for side, of in zip(_panel_size(25), PANEL)]
+        [1.45, 1.45]
+    """
+    larger = 1 + 0.03 * min(max(0, n_points - 10), 20)
+    return PANEL[0] * larger, PANEL[1] * larger
 
 
 class _Point:
@@ -116,7 +130,9 @@ def _points(dataset: Mapping[str, Any]) -> list[_Point]:
 def _panel(axis, name: str, dataset: Mapping[str, Any]) -> list[_Point]:
     points = _points(dataset)
     front = pareto_front([p.bytes for p in points], [p.value for p in points])
-    slowest = max((p.latency or 0.0 for p in points), default=0.0)
+    framed = _framed(points)
+    # Sizes of markers tell something only where all that are shown have been timed.
+    slowest = max(p.latency or 0.0 for p in points) if all(p.latency for p in framed) else 0.0
     for number, point in enumerate(points):
         point.best = number in front
         if slowest and point.latency:
@@ -139,7 +155,6 @@ def _panel(axis, name: str, dataset: Mapping[str, Any]) -> list[_Point]:
             zorder=3,
         )
     axis.set_xscale("log")
-    framed = _framed(points)
     _ticks(axis, framed)
     _note_below(axis, [point for point in points if point not in framed])
     axis.set_title(name, loc="left", fontweight="bold", fontsize=10)
@@ -236,7 +251,8 @@ def _round_latencies(slowest: float) -> list[float]:
 def _place_labels(axis, points: Sequence[_Point]) -> None:
     """Every label at the nearest spot where it covers nothing; far ones get a thin line.
 
-    Markers that lie on each other have one label, a line for each of them from the top down.
+    Markers that lie on each other have one label, a line for each of them from the top down. Where
+    there is no room, a model that others beat goes without: the table has its name.
     """
     figure = axis.figure
     renderer = figure.canvas.get_renderer()
@@ -293,6 +309,9 @@ def _place_labels(axis, points: Sequence[_Point]) -> None:
             ),
             key=lambda option: option[0],
         )
+        if _overlap(box, taken) and not best:
+            text.remove()
+            continue
         text.set_position((dx / scale, dy / scale))  # points: whatever it is saved at
         taken.append(box)
         in_the_way.append(box)
