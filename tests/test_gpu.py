@@ -9,23 +9,13 @@ import torch
 
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from tests.conftest import SEQUENCES, write_interactions
+from tests.distributed.jobs import SETTINGS
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(torch.cuda.device_count() == 0, reason="needs a CUDA device"),
 ]
 
-SETTINGS = {
-    "epochs": 2,
-    "MAX_ITEM_LIST_LENGTH": 6,
-    "train_batch_size": 64,
-    "eval_score_bytes": 4 * 38 * 16,
-    "metric_decimal_place": 16,
-    "state": "ERROR",
-    "threads": 1,
-    "show_progress": False,
-    "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
-}
 OURS = {"embedding_size": 8, "dilations": [1]}
 SELF_ATTENTION = {"embedding_size": 8, "inner_size": 8}
 TENSOR_TRAIN = {**SELF_ATTENTION, "tt_ranks": 4}
