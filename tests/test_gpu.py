@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from recbole_compress.comparison.runs import child_environment
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from tests.conftest import SEQUENCES, write_interactions
 from tests.distributed.jobs import SETTINGS
@@ -76,3 +82,40 @@ def test_a_model_is_quantized(in_tmp, model, recipe):
         df_student_steps=1,
     )
     assert done["test_result"] and done["card"]["choices"]["table_bits"] == 4
+
+
+def test_two_processes_share_a_training_through_nccl(in_tmp):
+    """As on two machines with a GPU each: where there is one GPU, nccl must not know that."""
+    path = write_interactions(in_tmp, "tiny", SEQUENCES)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    settings = {
+        **{key: value for key, value in SETTINGS.items() if not isinstance(value, dict)},
+        **OURS,
+        "embedding_dropout_prob": 0.0,
+        "data_path": path,
+    }
+    command = [sys.executable, "-m", "recbole_compress.quick_start.command_line"]
+    command += ["--model=CpRecNextItNet", "--dataset=tiny"]
+    command += [f"--{key}={value}" for key, value in settings.items()]
+    shared = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    shared |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "NCCL_SOCKET_IFNAME": "lo"}
+    processes = [
+        subprocess.Popen(
+            [*command, f"--card_path=card{rank}.json"],
+            env={**child_environment(), **shared, "RANK": str(rank), "NCCL_HOSTID": str(rank)},
+        )
+        for rank in (0, 1)
+    ]
+    assert [process.wait(300) for process in processes] == [0, 0]
+    card = json.loads(Path("card0.json").read_text())
+    assert card["training"]["processes"] == 2 and card["environment"]["gpu"]
+
+    alone = run("CpRecNextItNet", path, **OURS, embedding_dropout_prob=0.0)
+    again = run("CpRecNextItNet", path, resume=card["files"]["checkpoint"])
+    for split, metrics in card["metrics"].items():
+        for metric, value in metrics.items():
+            for other in (alone, again):
+                found = other["card"]["metrics"][split][metric]
+                assert math.isclose(found, value, abs_tol=0.05), (split, metric)

@@ -65,8 +65,8 @@ class Assembly:
         self.item_counts = item_counts
         self.item_vectors = item_vectors
         self.n_items = len(item_counts)
-        self.dim: int = config["embedding_size"]
-        self.init_std: float = config["initializer_range"]
+        self.dim: int = self.config["embedding_size"]
+        self.init_std: float = self.config["initializer_range"]
 
     @property
     def keys_read(self) -> frozenset[str]:

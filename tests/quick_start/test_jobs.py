@@ -61,10 +61,11 @@ def test_more_recommendations_than_items_are_refused_before_training(arguments, 
 
 def test_a_setting_of_a_choice_that_was_not_taken(arguments, capsys):
     command = ["--model=CpRecNextItNet", *arguments, "--n_item_blocks=2"]
-    assert main([*command, "--tt_ratio=30"]) == 0
+    assert main([*command, "--tt_ratio=30", "--embedding_size=8"]) == 0
     said = capsys.readouterr().err
     assert "tt_ratio=30 is not read by these choices: item_embedding=blockwise" in said
     assert "n_item_blocks=2 is not read" not in said
+    assert "embedding_size=8 is not read" not in said
     assert main([*command, "--item_embedding=tensor_train", "--item_head=tied"]) == 0
     assert "n_item_blocks=2 is not read" in capsys.readouterr().err
 
