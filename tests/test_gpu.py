@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import socket
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_compress.comparison.runs import child_environment
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from tests.conftest import SEQUENCES, write_interactions
 from tests.distributed.jobs import SETTINGS
@@ -101,10 +101,11 @@ def test_two_processes_share_a_training_through_nccl(in_tmp):
     command += [f"--{key}={value}" for key, value in settings.items()]
     shared = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     shared |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "NCCL_SOCKET_IFNAME": "lo"}
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
     processes = [
         subprocess.Popen(
             [*command, f"--card_path=card{rank}.json"],
-            env={**child_environment(), **shared, "RANK": str(rank), "NCCL_HOSTID": str(rank)},
+            env={**os.environ, **shared, "PYTHONPATH": paths, "RANK": str(rank), "NCCL_HOSTID": str(rank)},
         )
         for rank in (0, 1)
     ]
