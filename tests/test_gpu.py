@@ -105,7 +105,13 @@ def test_two_processes_share_a_training_through_nccl(in_tmp):
     processes = [
         subprocess.Popen(
             [*command, f"--card_path=card{rank}.json"],
-            env={**os.environ, **shared, "PYTHONPATH": paths, "RANK": str(rank), "NCCL_HOSTID": str(rank)},
+            env={
+                **os.environ,
+                **shared,
+                "PYTHONPATH": paths,
+                "RANK": str(rank),
+                "NCCL_HOSTID": str(rank),
+            },
         )
         for rank in (0, 1)
     ]

@@ -31,7 +31,10 @@ __all__ = ["TensorTrainEmbedding"]
 
 
 class TensorTrainEmbedding(KeepsTable, ItemEmbedding):
-    """The vector of item ``i`` is ``G_1[i_1] @ ... @ G_d[i_d]``, with ``i`` in mixed radix.
+    """The vector of row ``i`` is ``G_1[i_1] @ ... @ G_d[i_d]``, with ``i`` in mixed radix.
+
+    Neighbouring rows share a slice of the first core and learn from each other, so it matters which
+    items are neighbours: item ``id`` has the row ``(id - 1) * factor % (num_embeddings - 1)``.
 
     Stores ``sum(R_{k-1} * J_k * I_k * R_k)`` numbers. The padding id is no row of the table, and
     rows beyond the catalogue are no items: nobody reads, ranks or trains them. A *semi*-tensor
@@ -46,6 +49,8 @@ class TensorTrainEmbedding(KeepsTable, ItemEmbedding):
         num_embeddings: Catalogue size including the padding id 0.
         shape: From :func:`~recbole_compress.functional.tensor_train_shapes.choose_shape`.
         init_std: Root mean square of the table's entries at the start, met exactly.
+        factor: 1 for rows in the order of ids, or
+            :func:`~recbole_compress.functional.scattered_rows.scattering_factor`.
 
     Attributes:
         cores: ``(R_{k-1}, J_k, I_k, R_k)`` each.
@@ -66,8 +71,14 @@ class TensorTrainEmbedding(KeepsTable, ItemEmbedding):
         own cores for inputs and outputs alike, and any ``t`` is possible.
     """
 
+    row_of_item: Tensor
+
     def __init__(
-        self, num_embeddings: int, shape: TensorTrainShape, init_std: float = 0.02
+        self,
+        num_embeddings: int,
+        shape: TensorTrainShape,
+        init_std: float = 0.02,
+        factor: int = 1,
     ) -> None:
         super().__init__(num_embeddings, shape.dim)
         if shape.n_rows < num_embeddings - 1:
@@ -76,16 +87,23 @@ class TensorTrainEmbedding(KeepsTable, ItemEmbedding):
                 f"{num_embeddings - 1} items; choose modes whose product is at least that"
             )
         self.shape = shape
+        self.factor = factor
+        if factor != 1:  # follows from the factor, so it is never stored
+            rows = torch.arange(num_embeddings - 1) * factor % (num_embeddings - 1)
+            self.register_buffer("row_of_item", rows.int(), persistent=False)
         self.cores = nn.ParameterList(normal_cores(shape, init_std))
         self._cache: TableCache[Tensor] = TableCache()
 
     @classmethod
-    def from_dense(cls, table: Tensor, shape: TensorTrainShape) -> TensorTrainEmbedding:
+    def from_dense(
+        cls, table: Tensor, shape: TensorTrainShape, factor: int = 1
+    ) -> TensorTrainEmbedding:
         """The tensor train of this shape closest to a dense table, by TT-SVD.
 
         Args:
             table: ``(num_embeddings, dim)``; row 0 is padding and does not count.
             shape: Plain or semi, as for the constructor.
+            factor: As for the constructor.
 
         Raises:
             ValueError: A table that does not fit the shape.
@@ -97,8 +115,10 @@ class TensorTrainEmbedding(KeepsTable, ItemEmbedding):
             >>> torch.allclose(embedding.dense_weight()[1:], dense[1:], atol=1e-5)
             True
         """
-        cores = tensor_train_svd(table.detach()[1:], shape)
-        embedding = cls(len(table), shape).to(cores[0])
+        n_items = len(table) - 1
+        items = torch.arange(n_items, device=table.device) * pow(factor, -1, n_items) % n_items
+        cores = tensor_train_svd(table.detach()[1:][items], shape)
+        embedding = cls(len(table), shape, factor=factor).to(cores[0])
         with torch.no_grad():
             for parameter, core in zip(embedding.cores, cores, strict=True):
                 parameter.copy_(core)
@@ -106,31 +126,35 @@ class TensorTrainEmbedding(KeepsTable, ItemEmbedding):
 
     def forward(self, ids: Tensor) -> Tensor:
         distinct, place = torch.unique(ids, return_inverse=True)
-        rows = (distinct - 1).clamp(min=0)  # padding reads any row and is masked below
         # By shapes alone: what one request costs must not depend on what was evaluated before.
-        if reads_whole_table(self.shape, len(rows)):
-            vectors = F.embedding(rows, self._table())
+        if not reads_whole_table(self.shape, len(distinct)):
+            vectors = tensor_train_rows(list(self.cores), self._rows_of(distinct))
+        elif self._may_keep():
+            vectors = F.embedding((distinct - 1).clamp(min=0), self._items())
         else:
-            vectors = tensor_train_rows(list(self.cores), rows)
+            vectors = F.embedding(self._rows_of(distinct), self._build())
         return F.embedding(place, vectors * (distinct != 0).unsqueeze(-1))
 
     def dense_weight(self) -> Tensor:
         padding = self.cores[0].new_zeros(1, self.embedding_dim)
-        return torch.cat([padding, self._item_rows()])
+        return torch.cat([padding, self._items()])
 
     def scores(self, hidden: Tensor) -> Tensor:
-        plan = scoring_plan(self.shape, len(hidden), table_ready=self._kept_table() is not None)
+        plan = scoring_plan(self.shape, len(hidden), table_ready=self._kept_items() is not None)
         if len(plan) == 1:
-            logits = hidden @ self._item_rows().T
+            logits = hidden @ self._items().T
         else:
             cores = iter(self.cores)
             merged = [merge_cores(list(itertools.islice(cores, size))) for size in plan]
-            logits = tensor_train_scores(merged, hidden)[:, : self.num_embeddings - 1]
+            logits = self._of_items(tensor_train_scores(merged, hidden), dim=1)
         return F.pad(logits, (1, 0))
 
     def scorer(self) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, ...]]:
+        if self.factor != 1 or self._may_keep():
+            items = self._items()
+            return (lambda hidden: F.pad(hidden @ items.T, (1, 0))), (items,)
         # The whole table, as in cross_entropy below: what is no item is cut from the scores.
-        table = self._table()
+        table = self._build()
         ends = (1, self.num_embeddings - 1 - len(table))
         return (lambda hidden: F.pad(hidden @ table.T, ends)), (table,)
 
@@ -142,26 +166,37 @@ class TensorTrainEmbedding(KeepsTable, ItemEmbedding):
     ) -> Tensor:
         # Not the items' rows alone: a slice would copy the gradient of the whole table.
         n_items = self.num_embeddings - 1
+        rows = self._rows_of(targets)
         return linear_cross_entropy(
-            hidden, self._table(), targets - 1, n_classes=n_items, chunk_size=chunk_size
+            hidden, self._build(), rows, n_classes=n_items, chunk_size=chunk_size
         )
 
-    def _item_rows(self) -> Tensor:
-        """The items' rows of the table, ``(num_embeddings - 1, dim)``."""
-        return self._table()[: self.num_embeddings - 1]
+    def _rows_of(self, ids: Tensor) -> Tensor:
+        """The rows of items; padding reads any row, and whoever asks masks it."""
+        if self.factor == 1:
+            return (ids - 1).clamp(min=0)
+        return (ids - 1) * self.factor % (self.num_embeddings - 1)
 
-    def _table(self) -> Tensor:
+    def _of_items(self, by_row: Tensor, dim: int = 0) -> Tensor:
+        """What stands in the order of rows, in the order of ids, without rows that are no item."""
+        if self.factor == 1:
+            return by_row.narrow(dim, 0, self.num_embeddings - 1)
+        return by_row.index_select(dim, self.row_of_item)
+
+    def _items(self) -> Tensor:
+        """The items' vectors in the order of ids, ``(num_embeddings - 1, dim)``."""
         if self._may_keep():
-            return self._cache.get_or_build(self.cores, self._build)
-        return self._build()
+            return self._cache.get_or_build(self.cores, lambda: self._of_items(self._build()))
+        return self._of_items(self._build())
 
-    def _kept_table(self) -> Tensor | None:
+    def _kept_items(self) -> Tensor | None:
         return self._cache.get(self.cores) if self._may_keep() else None
 
     def _may_keep(self) -> bool:
         return not self.training and not torch.is_grad_enabled()
 
     def _build(self) -> Tensor:
+        """The table row by row, ``(n_rows, dim)``."""
         cores = list(self.cores)
         with torch.autocast(cores[0].device.type, enabled=False):  # the loss is exact, so is this
             return tensor_train_table(cores)

@@ -11,7 +11,7 @@ from recbole_compress.embeddings import ItemBlocks
 from recbole_compress.export.graph import INT64, Graph
 from recbole_compress.export.storage import as_array
 
-__all__ = ["Columns", "by_id", "by_rank", "one_behind"]
+__all__ = ["Columns", "by_id", "by_rank", "one_behind", "scattered"]
 
 
 class Columns(NamedTuple):
@@ -46,6 +46,26 @@ def one_behind(n_items: int) -> Columns:
         return graph.clip(column, 0, n_items - 2)
 
     return Columns(n_items, n_items - 1, to_ids, of_ids)
+
+
+def scattered(n_items: int, factor: int) -> Columns:
+    """Item ``i`` has column ``(i - 1) * factor % (n_items - 1)``: nothing is stored."""
+    if factor == 1:
+        return one_behind(n_items)
+    n = n_items - 1
+
+    def multiplied(graph: Graph, x: str, by: int) -> str:
+        product = graph.op("Mul", x, graph.constant(by, np.int64))
+        return graph.op("Mod", product, graph.constant(n, np.int64))
+
+    def to_ids(graph: Graph, columns: str) -> str:
+        row = multiplied(graph, columns, pow(factor, -1, n))
+        return graph.op("Add", row, graph.constant(1, np.int64))
+
+    def of_ids(graph: Graph, ids: str) -> str:
+        return multiplied(graph, graph.op("Sub", ids, graph.constant(1, np.int64)), factor)
+
+    return Columns(n_items, n, to_ids, of_ids)
 
 
 def by_rank(graph: Graph, blocks: ItemBlocks) -> Columns:

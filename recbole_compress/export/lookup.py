@@ -22,7 +22,7 @@ from recbole_compress.embeddings import (
     TensorTrainEmbedding,
 )
 from recbole_compress.errors import ExportError
-from recbole_compress.export.columns import Columns, by_id, by_rank, one_behind
+from recbole_compress.export.columns import Columns, by_id, by_rank, one_behind, scattered
 from recbole_compress.export.graph import FLOAT, INT64, MICROSOFT, Graph
 from recbole_compress.export.storage import (
     Integers,
@@ -107,12 +107,11 @@ class StoredItems:
         raise NotImplementedError
 
 
-def _place(graph: Graph, ids: str, last: int) -> tuple[str, str]:
+def _place(graph: Graph, ids: str, columns: Columns) -> tuple[str, str]:
     """Row of an id in a table without padding, and where there is an item, one axis more."""
     there = graph.op("Greater", ids, graph.constant(0, np.int64))
     there = graph.op("Unsqueeze", there, graph.integers(-1))
-    row = graph.op("Sub", ids, graph.constant(1, np.int64))
-    return graph.clip(row, 0, last), there
+    return columns.of_ids(graph, ids), there
 
 
 def _or_zero(graph: Graph, there: str, rows: str) -> str:
@@ -152,7 +151,7 @@ class LowRankItems(StoredItems):
         self.bias = "" if bias is None else store.graph.stored(as_array(bias), "bias")
 
     def rows(self, graph: Graph, ids: str) -> str:
-        row, there = _place(graph, ids, self.matrix.n_rows - 1)
+        row, there = _place(graph, ids, self.columns)
         narrow = _or_zero(graph, there, self.matrix.rows(graph, row))
         return graph.op("MatMul", narrow, self.projection)
 
@@ -205,11 +204,11 @@ class TensorTrainItems(StoredItems):
     def __init__(self, store: Store, embedding: TensorTrainEmbedding) -> None:
         self.shapes = [tuple(core.shape) for core in embedding.cores]
         self.cores = [store.value(core, *core.shape) for core in embedding.cores]
-        self.columns = one_behind(embedding.num_embeddings)
+        self.columns = scattered(embedding.num_embeddings, embedding.factor)
         self.last = IntegerCore.of(store, embedding.cores[-1])
 
     def rows(self, graph: Graph, ids: str) -> str:
-        row, there = _place(graph, ids, self.columns.n_items - 2)
+        row, there = _place(graph, ids, self.columns)
         flat = graph.reshape(row, -1)
         indices: list[str] = []
         for _, _, size, _ in reversed(self.shapes):
@@ -306,7 +305,7 @@ class CodedItems(StoredItems):
         self.columns = one_behind(codes.shape[1] + 1)
 
     def rows(self, graph: Graph, ids: str) -> str:
-        row, there = _place(graph, ids, self.columns.n_items - 2)
+        row, there = _place(graph, ids, self.columns)
         codes = graph.cast(graph.op("Gather", self.codes, row, axis=1), INT64)
         parts = []
         for split in range(self.m):

@@ -23,8 +23,9 @@ def quantile_codes(vectors: Tensor, n_codes: int = MAX_CODES) -> Tensor:
     """Codes under which items with similar vectors share centroids.
 
     Every column is sorted and cut into ``n_codes`` parts of equal size; an item's code is its part.
-    So every centroid serves as many items as any other. Equal numbers fall into parts in the order
-    of rows.
+    So every centroid serves as many items as any other. Equal numbers, such as the zeros of items
+    that the train split never shows, fall into parts by chance: the order of rows would tell what
+    comes together in the file, test targets included.
 
     Args:
         vectors: ``(n, m)``, floating.
@@ -44,7 +45,9 @@ def quantile_codes(vectors: Tensor, n_codes: int = MAX_CODES) -> Tensor:
     """
     if not 1 <= n_codes <= MAX_CODES:
         raise ValueError(f"pq_codes={n_codes}: choose 1 .. {MAX_CODES}, so that a code is a byte")
-    place = vectors.argsort(dim=0, stable=True).argsort(dim=0)
+    by_chance = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(0))
+    place = torch.empty_like(by_chance[:, None].expand(vectors.shape))
+    place[by_chance] = vectors[by_chance].argsort(dim=0, stable=True).argsort(dim=0)
     return (place * n_codes // max(len(vectors), 1)).to(torch.uint8).T.contiguous()
 
 

@@ -27,6 +27,7 @@ from recbole_compress.embeddings import (
 from recbole_compress.errors import ConfigError
 from recbole_compress.functional.item_blocks import attenuated_dims, block_sizes, rank_by_frequency
 from recbole_compress.functional.product_codes import quantile_codes
+from recbole_compress.functional.scattered_rows import scattering_factor
 from recbole_compress.functional.tensor_train_shapes import choose_shape
 from recbole_compress.heads import (
     ItemHead,
@@ -110,7 +111,11 @@ class Assembly:
             n_cores=self.config["tt_cores"],
             stp_factor=stp_factor,
         )
-        return TensorTrainEmbedding(self.n_items, shape, self.init_std)
+        name = self.config["tt_item_order"]
+        if name not in ITEM_ORDERS:
+            raise ConfigError(f"tt_item_order={name!r}: {did_you_mean(str(name), ITEM_ORDERS)}")
+        factor = ITEM_ORDERS[name](self.n_items - 1)
+        return TensorTrainEmbedding(self.n_items, shape, self.init_std, factor)
 
     def product_quantized(self) -> ProductQuantizedEmbedding:
         """The table whose codes the train split gives."""
@@ -188,6 +193,12 @@ ITEM_HEADS: dict[str, Callable[[Assembly], ItemHead]] = {
     ),
     "tied_two_level": lambda a: TiedTwoLevelHead(a.item_embedding, init_std=a.init_std),
     "tied_codes": lambda a: TiedCodesHead(a.item_embedding, init_std=a.init_std),
+}
+
+# From the number of items to the factor that makes a tensor train's rows of their ids.
+ITEM_ORDERS: dict[str, Callable[[int], int]] = {
+    "scattered": scattering_factor,
+    "by_id": lambda n_items: 1,
 }
 
 BACKBONES: dict[str, Callable[[Assembly], Backbone]] = {

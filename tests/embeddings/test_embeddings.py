@@ -17,6 +17,7 @@ from recbole_compress.embeddings import (
     TensorTrainEmbedding,
 )
 from recbole_compress.functional.item_blocks import rank_by_frequency
+from recbole_compress.functional.scattered_rows import scattering_factor
 from recbole_compress.functional.tensor_train_shapes import choose_shape
 
 N, DIM = 53, 8  # a prime number of ids, padding included
@@ -27,8 +28,8 @@ def item_blocks(sizes=(7, 15, 30)):
     return ItemBlocks(sizes, rank_by_frequency(counts))
 
 
-def tensor_train(**how):
-    return TensorTrainEmbedding(N, choose_shape(N - 1, DIM, **how))
+def tensor_train(factor=1, **how):
+    return TensorTrainEmbedding(N, choose_shape(N - 1, DIM, **how), factor=factor)
 
 
 def codes(m):
@@ -47,6 +48,8 @@ TABLES = {
     "tensor_train_from_its_table": lambda: tensor_train(ranks=6),
     "tensor_train_3": lambda: tensor_train(ranks=2, n_cores=3),
     "semi_tensor_train": lambda: tensor_train(ranks=2, stp_factor=2),
+    "scattered": lambda: tensor_train(scattering_factor(N - 1), ranks=1, n_cores=4),
+    "scattered_from_its_table": lambda: tensor_train(scattering_factor(N - 1), ranks=6),
     "product_quantized": lambda: ProductQuantizedEmbedding(codes(4), 5, DIM),
     "one_code": lambda: ProductQuantizedEmbedding(codes(1) * 0, 1, DIM),
     "semi_tensor_train_3": lambda: tensor_train(ranks=[2, 4], stp_factor=2),

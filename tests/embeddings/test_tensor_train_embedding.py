@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from recbole_compress.embeddings import TensorTrainEmbedding
+from recbole_compress.functional.scattered_rows import scattering_factor
 from recbole_compress.functional.tensor_train_shapes import TensorTrainShape, choose_shape
 from recbole_compress.heads import TiedHead
 from tests.largest_allocation import LargestAllocation
@@ -18,10 +19,10 @@ SHAPE = TensorTrainShape((30, 40), (4, 3), (6,))
 N, TABLE = 1_200, 1_200 * 12
 
 
-@pytest.fixture
-def table() -> TensorTrainEmbedding:
+@pytest.fixture(params=[1, scattering_factor(N - 1)], ids=["by_id", "scattered"])
+def table(request) -> TensorTrainEmbedding:
     torch.manual_seed(1)
-    return TensorTrainEmbedding(N, SHAPE)
+    return TensorTrainEmbedding(N, SHAPE, factor=request.param)
 
 
 def largest_tensor(run) -> int:
@@ -65,11 +66,11 @@ def test_evaluation_builds_the_table_once_until_the_cores_change(table):
     table.eval()
     with torch.no_grad():
         torch.testing.assert_close(table.scores(hidden)[:, 1:], expected())
-        kept = table._kept_table()
+        kept = table._kept_items()
         table.scores(hidden)
-        assert kept is not None and table._kept_table() is kept
+        assert kept is not None and table._kept_items() is kept
         table.cores[0].mul_(2.0)
-        assert table._kept_table() is None
+        assert table._kept_items() is None
         torch.testing.assert_close(table.scores(hidden)[:, 1:], expected())
         table.load_state_dict({key: v * 3 for key, v in table.state_dict().items()})
         torch.testing.assert_close(table.scores(hidden)[:, 1:], expected())
@@ -80,7 +81,7 @@ def test_evaluation_builds_the_table_once_until_the_cores_change(table):
     assert table.scores(hidden.double()).requires_grad  # with gradients nothing is kept
     table.train().eval()
     with torch.no_grad():
-        assert table._kept_table() is None
+        assert table._kept_items() is None
 
 
 def test_a_kept_table_is_no_part_of_the_state(table):
@@ -88,9 +89,9 @@ def test_a_kept_table_is_no_part_of_the_state(table):
     table.eval()
     with torch.no_grad():
         table.scores(torch.randn(100, 12))
-        assert table._kept_table() is not None
-        assert set(table.state_dict()) == cores and not list(table.buffers())
-        assert copy.deepcopy(table)._kept_table() is None
+        assert table._kept_items() is not None
+        assert set(table.state_dict()) == cores
+        assert copy.deepcopy(table)._kept_items() is None
         file = io.BytesIO()
         torch.save(table, file)
     assert file.tell() < 4 * TABLE
@@ -111,7 +112,7 @@ def test_autocast_builds_the_table_in_full_precision(table):
     with torch.no_grad():
         with torch.autocast("cpu", dtype=torch.bfloat16):
             table.scores(torch.randn(100, 12))
-        assert table._kept_table().dtype == torch.float32
+        assert table._kept_items().dtype == torch.float32
 
 
 def test_rows_beyond_the_catalogue_are_never_ranked():
@@ -123,14 +124,16 @@ def test_rows_beyond_the_catalogue_are_never_ranked():
 
 
 @pytest.mark.parametrize("n_cores", [2, 3])
-def test_from_dense_at_full_ranks_is_the_dense_table(n_cores):
+@pytest.mark.parametrize("factor", [1, 14])
+def test_from_dense_at_full_ranks_is_the_dense_table(n_cores, factor):
     dense = torch.randn(24, 8)
     for t in (1, 2):
         shape = choose_shape(23, 8, ranks=10_000, n_cores=n_cores, stp_factor=t)
-        table = TensorTrainEmbedding.from_dense(dense, shape)
+        table = TensorTrainEmbedding.from_dense(dense, shape, factor)
         torch.testing.assert_close(table.dense_weight()[1:], dense[1:], rtol=1e-4, atol=1e-5)
         assert all(isinstance(core, torch.nn.Parameter) for core in table.cores)
-    assert TensorTrainEmbedding.from_dense(dense.double(), shape).cores[0].dtype == torch.float64
+    doubled = TensorTrainEmbedding.from_dense(dense.double(), shape)
+    assert doubled.cores[0].dtype == torch.float64
 
 
 def test_every_core_learns(table):
@@ -144,3 +147,33 @@ def test_every_core_learns(table):
 def test_a_shape_that_is_too_small_is_refused():
     with pytest.raises(ValueError, match=r"tt_row_shape=\[30, 40\]: 1200 rows for 1201 items"):
         TensorTrainEmbedding(1_202, SHAPE)
+
+
+@pytest.mark.parametrize("n_items", [1, 2, 3, 10, 3416, 36_967, 40_727, 54_542, 1_000_000])
+def test_scattered_rows_are_a_permutation_that_parts_neighbours(n_items):
+    factor = scattering_factor(n_items)
+    rows = torch.arange(n_items) * factor % n_items
+    assert rows.sort().values.equal(torch.arange(n_items))
+    assert (rows * pow(factor, -1, n_items) % n_items).equal(torch.arange(n_items))
+    if n_items > 1000:
+        slice_size = choose_shape(n_items, 64, ranks=32).n_rows // 20  # of cores wider than most
+        for distance in range(1, 8):
+            assert (rows[distance:] // slice_size != rows[:-distance] // slice_size).all()
+
+
+def test_what_a_row_learns_does_not_reach_the_items_of_neighbouring_ids():
+    """By id an item that nobody saw is moved towards its neighbour's users; scattered it is not."""
+    shape = choose_shape(3000, 16, ranks=8)
+    moved = {}
+    for factor in (1, scattering_factor(3000)):
+        torch.manual_seed(1)
+        table = TensorTrainEmbedding(3001, shape, factor=factor)
+        optimizer = torch.optim.SGD(table.parameters(), lr=1.0)
+        hidden, seen, next_id = torch.randn(1, 16), torch.tensor([1510]), 1511
+        before = table.scores(hidden)[0].detach()
+        (-table.scores(hidden)[0, seen].sum()).backward()
+        optimizer.step()
+        change = (table.scores(hidden)[0] - before).detach()
+        moved[factor] = change[next_id] / change[seen]
+    by_id, scattered = moved.values()
+    assert by_id > 0.05 and scattered.abs() < 1e-6

@@ -26,6 +26,7 @@ QUICK = {
     "tied_two_level": ("CpRecNextItNet", VARIANTS["tied_two_level"]),
     "low_rank": ("CpRecGRU4Rec", VARIANTS["low_rank"]),
     "tensor_train": ("TTSASRec", {}),
+    "tensor_train_by_id": ("TTSASRec", {"tt_item_order": "by_id"}),
     "codes": ("CpRecSASRec", VARIANTS["codes"]),
     "stock_bidirectional": ("BERT4Rec", {}),
 }
@@ -158,7 +159,7 @@ def test_a_tensor_train_table_is_never_built(tmp_path) -> None:
 
 @pytest.mark.parametrize("bits", [8, 4])
 def test_a_quantized_tensor_train_is_scored_with_its_last_cores_integers(tmp_path, bits):
-    _, model = made("TTSASRec", tt_ranks=32, embedding_size=64)
+    _, model = made("TTSASRec", tt_ranks=32, embedding_size=64, tt_item_order="by_id")
     quantized = quantized_copy(model, bits, bits)
     read_numbers_of(quantized, model)
     done = export_model(model, str(tmp_path / "m.onnx"), quantized=quantized, all_scores=True)

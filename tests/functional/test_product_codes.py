@@ -28,9 +28,11 @@ def test_few_items_have_codes_of_their_own(n):
     assert all(len(code.unique()) == n for code in codes)
 
 
-def test_equal_vectors_are_told_apart_by_their_place():
-    codes = quantile_codes(torch.zeros(8, 1), 4)
-    assert codes.tolist() == [[0, 0, 1, 1, 2, 2, 3, 3]]
+def test_equal_vectors_are_told_apart_by_chance_and_not_by_their_place():
+    code = quantile_codes(torch.zeros(1000, 1), 250)[0].long()
+    assert torch.bincount(code).tolist() == [4] * 250
+    assert (code[1:] == code[:-1]).float().mean() < 0.05  # by place it would be 0.75
+    assert code.equal(quantile_codes(torch.zeros(1000, 1), 250)[0].long())
 
 
 @pytest.mark.parametrize("n_codes", [0, 257])

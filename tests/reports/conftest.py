@@ -62,6 +62,7 @@ OURS = {
     "low_rank_dim": 2,
     "tt_ranks": 2,
     "tt_cores": 2,
+    "tt_item_order": "scattered",
     "stp_factor": 2,
     "pq_splits": 4,
     "pq_codes": 5,
