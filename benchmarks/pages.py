@@ -292,6 +292,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "quantization_paper": quantization_paper,
     "quantization_recipes": quantization_recipes,
     "quantization_rows": quantization_rows,
+    "quantization_summary_gpu": lambda: quantization_summary(RESULTS / "quantization_gpu.json"),
+    "quantization_rows_gpu": lambda: quantization_rows(RESULTS / "quantization_gpu.json"),
     "generated_items": generated_items,
     "tensor_train_scoring": tensor_train_scoring,
     "tensor_train_lookup": tensor_train_lookup,
