@@ -8,6 +8,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
+from recbole_compress.functional.topk import row_topk
 
 __all__ = ["ItemEmbedding"]
 
@@ -56,6 +57,11 @@ class ItemEmbedding(nn.Module, abc.ABC):
         nothing. A fresh contiguous tensor that the caller may write into.
         """
         return hidden @ self.dense_weight().T
+
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The ``k`` best items by :meth:`scores`, best first: values and ids, ``(B, k)``."""
+        values, places = row_topk(self.scores(hidden)[:, 1:], k)
+        return values, places + 1
 
     def scorer(self) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, ...]]:
         """:meth:`scores` for several calls in one training step, and what they are functions of.

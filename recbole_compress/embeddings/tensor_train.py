@@ -26,6 +26,7 @@ from recbole_compress.functional.tensor_train_costs import (
 )
 from recbole_compress.functional.tensor_train_shapes import TensorTrainShape
 from recbole_compress.functional.tensor_train_svd import tensor_train_svd
+from recbole_compress.functional.topk import row_topk
 
 __all__ = ["TensorTrainEmbedding"]
 
@@ -140,14 +141,27 @@ class TensorTrainEmbedding(KeepsTable, ItemEmbedding):
         return torch.cat([padding, self._items()])
 
     def scores(self, hidden: Tensor) -> Tensor:
+        by_row = self._scores_by_row(hidden)
+        logits = hidden @ self._items().T if by_row is None else self._of_items(by_row, dim=1)
+        return F.pad(logits, (1, 0))
+
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        by_row = self._scores_by_row(hidden)
+        if by_row is None:
+            return super().topk(hidden, k)
+        # A few ids are brought back to their order, and not the scores of all.
+        n_items = self.num_embeddings - 1
+        values, rows = row_topk(by_row[:, :n_items], k)
+        return values, rows * pow(self.factor, -1, n_items) % n_items + 1
+
+    def _scores_by_row(self, hidden: Tensor) -> Tensor | None:
+        """Products with every row, core by core; None where the table is less work."""
         plan = scoring_plan(self.shape, len(hidden), table_ready=self._kept_items() is not None)
         if len(plan) == 1:
-            logits = hidden @ self._items().T
-        else:
-            cores = iter(self.cores)
-            merged = [merge_cores(list(itertools.islice(cores, size))) for size in plan]
-            logits = self._of_items(tensor_train_scores(merged, hidden), dim=1)
-        return F.pad(logits, (1, 0))
+            return None
+        cores = iter(self.cores)
+        merged = [merge_cores(list(itertools.islice(cores, size))) for size in plan]
+        return tensor_train_scores(merged, hidden)
 
     def scorer(self) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, ...]]:
         if self.factor != 1 or self._may_keep():

@@ -53,6 +53,10 @@ class TiedHead(ItemHead):
         logits[:, self.padding_idx] = -torch.inf
         return logits
 
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        self._check_k(k)
+        return self.embedding.topk(hidden, k)
+
     def scorer(self) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, ...]]:
         return self.embedding.scorer()
 

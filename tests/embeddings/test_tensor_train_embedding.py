@@ -46,6 +46,15 @@ def test_one_request_never_builds_the_table(table, training):
         assert largest_tensor(lambda: head.scores(torch.randn(100, 12))) >= TABLE  # it would show
 
 
+@pytest.mark.parametrize("batch", [1, 100])  # from the cores, from the table
+def test_the_best_items_are_those_of_the_scores(table, batch):
+    hidden = torch.randn(batch, 12)
+    values, ids = TiedHead(table).topk(hidden, 7)
+    expected = table.scores(hidden)[:, 1:].topk(7)
+    torch.testing.assert_close(values, expected.values)
+    assert ids.equal(expected.indices + 1)
+
+
 def test_a_repeated_id_is_looked_up_once(table):
     ids = torch.tensor([3, 900]).repeat(500)
     assert largest_tensor(lambda: table(ids)) == 1000 * 12
