@@ -1,4 +1,8 @@
-"""Items by how often the train split shows them, in thirds of the train interactions."""
+"""Items by how often the train split shows them: in thirds of its interactions, and not at all.
+
+A model that knows items by their ids alone can only guess at unseen ones. Where it does better, the
+ids have told it something.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,12 @@ import numpy as np
 
 __all__ = ["GROUPS", "popularity_groups"]
 
-GROUPS = ("head", "torso", "tail")
+_THIRDS = ("head", "torso", "tail")
+GROUPS = (*_THIRDS, "unseen")
 
 
 def popularity_groups(item_counts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Which third of the train interactions an item belongs to: 0 head, 1 torso, 2 tail.
+    """Which third of the train interactions an item belongs to: 0 head, 1 torso, 2 tail; 3 none.
 
     Items stand in line by frequency, the most frequent first, each as wide as it is frequent; the
     third that the middle of an item falls into is its own. Items of one frequency are told apart by
@@ -26,12 +31,13 @@ def popularity_groups(item_counts: np.ndarray, counts: np.ndarray) -> np.ndarray
     Example:
         >>> item_counts = np.array([6, 3, 3, 2, 2, 1, 1, 0])  # 18 interactions
         >>> popularity_groups(item_counts, np.array([6, 3, 2, 1, 0])).tolist()
-        [0, 1, 2, 2, 2]
+        [0, 1, 2, 2, 3]
     """
     frequencies, n_items = np.unique(item_counts, return_counts=True)
     frequencies, n_items = frequencies[::-1], n_items[::-1]  # the most frequent first
     mass = frequencies * n_items
     middle = np.cumsum(mass) - mass / 2
-    group = np.minimum(middle * len(GROUPS) // max(1, mass.sum()), len(GROUPS) - 1).astype(np.int64)
-    group[frequencies == 0] = len(GROUPS) - 1
+    n = len(_THIRDS)
+    group = np.minimum(middle * n // max(1, mass.sum()), n - 1).astype(np.int64)
+    group[frequencies == 0] = GROUPS.index("unseen")
     return group[len(frequencies) - 1 - np.searchsorted(frequencies[::-1], counts)]

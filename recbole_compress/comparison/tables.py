@@ -21,7 +21,8 @@ standard deviation where there are several seeds. *Difference* is the relative d
 with its 95 % bootstrap interval; *p* is that of the paired t-test. *Head*, *torso* and *tail* are
 {metric} of the rows whose target is such an item: items ordered by how often the train split
 shows them, cut so that each group holds a third of the train interactions (items of equal
-frequency stay together). *x* says how many times smaller a model is than the reference, *own
+frequency stay together); *unseen* ones it never shows, so what is found there is chance or a leak.
+*x* says how many times smaller a model is than the reference, *own
 untied* and *own tied* how many times smaller than its uncompressed counterpart of its own width
 with two item tables or one.{latency}"""
 
@@ -122,6 +123,7 @@ def _about_rows(dataset: Mapping[str, Any]) -> str:
         groups = [
             f"{group} {count(n)}{shares.get(group, '')}"
             for group, n in dataset["items_in_group"].items()
+            if group in _groups(dataset)
         ]
         parts.append(f"items in {', '.join(groups)}")
     return "; ".join(parts) + "."
@@ -134,7 +136,17 @@ def _shares(dataset: Mapping[str, Any]) -> dict[str, str]:
     return {
         group: f" ({values['share_of_rows']:.0%} of the rows)"
         for group, values in popularity.items()
+        if group in _groups(dataset)
     }
+
+
+def _groups(dataset: Mapping[str, Any]) -> list[str]:
+    """The popularity groups that are shown: of unseen items only where there are such rows."""
+    shares = [
+        (entry["popularity"] or {}).get("unseen", {}).get("share_of_rows", 0)
+        for entry in dataset["entries"].values()
+    ]
+    return [group for group in GROUPS if group != "unseen" or any(shares)]
 
 
 def _accuracy(dataset: Mapping[str, Any]) -> str:
@@ -143,7 +155,7 @@ def _accuracy(dataset: Mapping[str, Any]) -> str:
     header = ["run", f"{metric_name(metric)} valid", *map(metric_name, shown)]
     if reference is not None:
         header += [f"difference from {reference}", "p"]
-    header += list(GROUPS)
+    header += _groups(dataset)
     rows = []
     for name, entry in dataset["entries"].items():
         row = [name, _spread((entry["metrics"]["valid"] or {}).get(metric))]
@@ -151,7 +163,7 @@ def _accuracy(dataset: Mapping[str, Any]) -> str:
         if reference is not None:
             row += _difference((entry["against_reference"] or {}).get(metric), name == reference)
         groups = entry["popularity"] or {}
-        row += [number((groups.get(group) or {}).get(metric), ".4f") for group in GROUPS]
+        row += [number((groups.get(group) or {}).get(metric), ".4f") for group in _groups(dataset)]
         rows.append(row)
     return markdown(header, rows)
 

@@ -54,7 +54,7 @@ def naive_groups(item_counts):
     for frequency in sorted(set(item_counts), reverse=True):
         mass = frequency * list(item_counts).count(frequency)
         middle = before + mass / 2
-        third = 2 if frequency == 0 else sum(middle >= total * part / 3 for part in (1, 2))
+        third = 3 if frequency == 0 else sum(middle >= total * part / 3 for part in (1, 2))
         found[frequency] = third
         before += mass
     return found
@@ -72,7 +72,7 @@ def test_popularity_thirds_are_thirds_where_they_can_be():
     group = popularity_groups(counts, counts)
     for third in range(3):
         assert counts[group == third].sum() == pytest.approx(counts.sum() / 3, rel=2e-3)
-    assert group[0] == 2  # never trained on
+    assert group[0] == 3  # never shown
 
 
 def test_paired_t_test_is_scipys():
