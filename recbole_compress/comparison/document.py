@@ -15,7 +15,7 @@ import numpy as np
 from recbole_compress.comparison.experiment import Experiment
 from recbole_compress.comparison.finished import Finished
 from recbole_compress.comparison.latency import measured_in_turns
-from recbole_compress.comparison.popularity import GROUPS, popularity_groups
+from recbole_compress.comparison.popularity import GROUPS, NOVELTY, popularity_groups
 from recbole_compress.comparison.rank_metrics import metric_per_row, told_from_ranks
 from recbole_compress.comparison.run_files import RunFiles
 from recbole_compress.comparison.settings import CheckedRun
@@ -149,6 +149,7 @@ def _dataset(
     }
     for entry, records in ranks.items():
         entries[entry]["popularity"] = _by_popularity(records, tested)
+        entries[entry]["novelty"] = _by_novelty(records, tested)
         entries[entry]["against_reference"] = _against(
             per_user.get(entry), per_user.get(reference or ""), tested
         )
@@ -247,26 +248,45 @@ def _against(
 
 def _by_popularity(records: Sequence[RankRecords], metrics: Sequence[str]) -> dict[str, Any] | None:
     """Metrics per popularity group of the target, mean over seeds."""
+    groups = [popularity_groups(record.item_counts, record.counts) for record in records]
+    inside = {name: [each == n for each in groups] for n, name in enumerate(GROUPS)}
+    return _by_group(records, metrics, inside)
+
+
+def _by_novelty(records: Sequence[RankRecords], metrics: Sequence[str]) -> dict[str, Any] | None:
+    """The same for targets that the sequence holds already, and for new ones."""
+    again = [record.repeated for record in records if record.repeated is not None]
+    if len(again) < len(records):
+        return None
+    return _by_group(
+        records, metrics, dict(zip(NOVELTY, (again, [~a for a in again]), strict=True))
+    )
+
+
+def _by_group(
+    records: Sequence[RankRecords],
+    metrics: Sequence[str],
+    inside: Mapping[str, Sequence[np.ndarray]],
+) -> dict[str, Any] | None:
+    """Metrics per group of rows; the groups of every seed's rows are given as masks."""
     if not records or not metrics:
         return None
-    groups = [popularity_groups(record.item_counts, record.counts) for record in records]
-    result: dict[str, Any] = {}
-    for number, group in enumerate(GROUPS):
-        inside = [each == number for each in groups]
-        result[group] = {
-            "share_of_rows": float(np.mean([each.mean() for each in inside])),
+    return {
+        group: {
+            "share_of_rows": float(np.mean([each.mean() for each in masks])),
             **{
                 name: mean_and_deviation(
                     [
                         float(metric_per_row(name, record.ranks[each]).mean())
-                        for record, each in zip(records, inside, strict=True)
+                        for record, each in zip(records, masks, strict=True)
                         if each.any()
                     ]
                 )["mean"]
                 for name in metrics
             },
         }
-    return result
+        for group, masks in inside.items()
+    }
 
 
 def _rows(ranks: Mapping[str, Sequence[RankRecords]]) -> dict[str, Any]:

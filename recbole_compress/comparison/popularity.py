@@ -1,17 +1,18 @@
 """Items by how often the train split shows them: in thirds of its interactions, and not at all.
 
-A model that knows items by their ids alone can only guess at unseen ones. Where it does better, the
-ids have told it something.
+What a model finds of unseen items, a sequence has told it that holds them already, or their ids.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["GROUPS", "popularity_groups"]
+__all__ = ["GROUPS", "NOVELTY", "popularity_groups"]
 
 _THIRDS = ("head", "torso", "tail")
 GROUPS = (*_THIRDS, "unseen")
+# Whether the sequence holds the target already.
+NOVELTY = ("again", "new")
 
 
 def popularity_groups(item_counts: np.ndarray, counts: np.ndarray) -> np.ndarray:

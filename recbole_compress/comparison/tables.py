@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recbole_compress.comparison.popularity import GROUPS
+from recbole_compress.comparison.popularity import GROUPS, NOVELTY
 from recbole_compress.reports.readable import UNKNOWN, byte_count, count, counted, markdown, number
 from recbole_compress.reports.table import chosen
 
@@ -21,10 +21,10 @@ standard deviation where there are several seeds. *Difference* is the relative d
 with its 95 % bootstrap interval; *p* is that of the paired t-test. *Head*, *torso* and *tail* are
 {metric} of the rows whose target is such an item: items ordered by how often the train split
 shows them, cut so that each group holds a third of the train interactions (items of equal
-frequency stay together); *unseen* ones it never shows, so what is found there is chance or a leak.
-*x* says how many times smaller a model is than the reference, *own
-untied* and *own tied* how many times smaller than its uncompressed counterpart of its own width
-with two item tables or one.{latency}"""
+frequency stay together); *unseen* ones it never shows. *Again* are the rows whose target the
+sequence holds already, *new* the others. *x* says how many times smaller a model is than the
+reference, *own untied* and *own tied* how many times smaller than its uncompressed counterpart of
+its own width with two item tables or one.{latency}"""
 
 LATENCY = """ *p50* is the median time from an item
 sequence to its top items, one request at a time{turns}."""
@@ -126,6 +126,8 @@ def _about_rows(dataset: Mapping[str, Any]) -> str:
             if group in _groups(dataset)
         ]
         parts.append(f"items in {', '.join(groups)}")
+        if again := _share(dataset, "novelty", "again"):
+            parts.append(f"{again:.0%} of the targets are in the sequence already")
     return "; ".join(parts) + "."
 
 
@@ -141,12 +143,18 @@ def _shares(dataset: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _groups(dataset: Mapping[str, Any]) -> list[str]:
-    """The popularity groups that are shown: of unseen items only where there are such rows."""
+    """The groups of rows that are shown: some only where there are such rows."""
+    shown = [name for name in GROUPS if name != "unseen" or _share(dataset, "popularity", name)]
+    return shown + (list(NOVELTY) if _share(dataset, "novelty", "again") else [])
+
+
+def _share(dataset: Mapping[str, Any], kind: str, group: str) -> float:
+    """Of the rows; 0 where no entry says so."""
     shares = [
-        (entry["popularity"] or {}).get("unseen", {}).get("share_of_rows", 0)
+        (entry.get(kind) or {}).get(group, {}).get("share_of_rows", 0.0)
         for entry in dataset["entries"].values()
     ]
-    return [group for group in GROUPS if group != "unseen" or any(shares)]
+    return max(shares, default=0.0)
 
 
 def _accuracy(dataset: Mapping[str, Any]) -> str:
@@ -162,7 +170,7 @@ def _accuracy(dataset: Mapping[str, Any]) -> str:
         row += [_spread((entry["metrics"]["test"] or {}).get(each)) for each in shown]
         if reference is not None:
             row += _difference((entry["against_reference"] or {}).get(metric), name == reference)
-        groups = entry["popularity"] or {}
+        groups = {**(entry["popularity"] or {}), **(entry.get("novelty") or {})}
         row += [number((groups.get(group) or {}).get(metric), ".4f") for group in _groups(dataset)]
         rows.append(row)
     return markdown(header, rows)
@@ -271,7 +279,8 @@ def _flat(
     for name, difference in (values["against_reference"] or {}).items():
         for part in ("relative", "low", "high", "p_value"):
             line[f"{name}_difference_{part}"] = difference[part]
-    for group, metrics in (values["popularity"] or {}).items():
+    groups = {**(values["popularity"] or {}), **(values.get("novelty") or {})}
+    for group, metrics in groups.items():
         line |= {f"{group}_{name}": value for name, value in metrics.items()}
     line |= {f"parameters_{part}": n for part, n in values["parameters"].items()}
     line |= {f"bytes_{part}": n for part, n in values["size_bytes"].items()}

@@ -29,7 +29,10 @@ def final_results(
         show_progress: Draw a bar.
     """
     path, split = trainer.config["ranks_path"], train_data._dataset
-    recorder = RankRecorder(split.uid_field) if path else None
+    # After a transfer, sequences hold other items than those that are recommended.
+    one_catalogue = getattr(trainer.model, "one_catalogue", True)
+    sequences = trainer.item_seq_field if one_catalogue else None
+    recorder = RankRecorder(split.uid_field, sequences) if path else None
     trainer.eval_collector.recorder = recorder
     result = trainer.evaluate(
         test_data, load_best_model=load_best_model, show_progress=show_progress

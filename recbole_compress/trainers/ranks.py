@@ -36,6 +36,8 @@ class RankRecords(NamedTuple):
         item_counts: The same of every item of the catalogue, most frequent first, int64
             ``(n_items,)``; padding is no item.
         depth: ``max(topk)``.
+        repeated: Whether the sequence that the row is predicted from holds its target, bool
+            ``(rows,)``; None where sequences hold other items, and in older files.
     """
 
     users: np.ndarray
@@ -44,6 +46,7 @@ class RankRecords(NamedTuple):
     counts: np.ndarray
     item_counts: np.ndarray
     depth: int
+    repeated: np.ndarray | None = None
 
 
 def target_ranks(topk: Tensor, targets: Tensor) -> Tensor:
@@ -79,12 +82,15 @@ class RankRecorder:
 
     Args:
         user_field: Name of the field that holds the user ids.
+        sequence_field: Name of the field that holds the sequences of item ids; None where those
+            are of another catalogue.
     """
 
-    def __init__(self, user_field: str) -> None:
-        self.user_field = user_field
+    def __init__(self, user_field: str, sequence_field: str | None = None) -> None:
+        self.user_field, self.sequence_field = user_field, sequence_field
         self.depth = 0
         self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._repeated: list[Tensor] = []
 
     def collect(self, topk: Tensor, interaction, positive_u: Tensor, positive_i: Tensor) -> None:
         """Take in one batch of full-ranking evaluation.
@@ -102,6 +108,9 @@ class RankRecorder:
         self.depth = topk.shape[1]
         targets = positive_i.cpu()
         self._batches.append((users, targets, target_ranks(topk.cpu(), targets)))
+        if self.sequence_field is not None:
+            sequences = interaction[self.sequence_field].cpu()
+            self._repeated.append((sequences == targets.unsqueeze(1)).any(1))
 
     def records(self, train_split, evaluated_split) -> RankRecords:
         """Everything collected, by all processes of a run, with tokens in place of ids.
@@ -112,6 +121,7 @@ class RankRecorder:
         """
         batches = [batch for part in gathered(self._batches) for batch in part]
         users, items, ranks = (torch.cat(column).numpy() for column in zip(*batches, strict=True))
+        repeated = [batch for part in gathered(self._repeated) for batch in part]
         counts = train_item_counts(train_split).numpy()
         tokens = evaluated_split.field2id_token
         return RankRecords(
@@ -121,6 +131,7 @@ class RankRecorder:
             counts=counts[items].astype(np.int64),
             item_counts=np.sort(counts[1:])[::-1].astype(np.int64),
             depth=max(gathered(self.depth)),
+            repeated=torch.cat(repeated).numpy() if repeated else None,
         )
 
 
@@ -130,7 +141,7 @@ def write_ranks(records: RankRecords, path: str) -> None:
     Raises:
         DataError: The file cannot be written; what was there before still is.
     """
-    arrays = records._asdict()
+    arrays = {name: value for name, value in records._asdict().items() if value is not None}
     for name in ("users", "items"):
         arrays[name] = np.char.encode(arrays[name], "utf-8")
     try:
@@ -149,7 +160,12 @@ def read_ranks(path: str) -> RankRecords:
     try:
         # Opened here, because numpy leaves a damaged file open.
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in RankRecords._fields}
+            optional = RankRecords._field_defaults
+            arrays = {
+                name: file[name]
+                for name in RankRecords._fields
+                if name in file or name not in optional
+            }
     except Exception as error:  # a missing file, a damaged zip, a truncated or pickled array …
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: not a file of ranks ({reason}); run it again") from error

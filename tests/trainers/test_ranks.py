@@ -67,6 +67,9 @@ def test_rows_say_whose_they_are(in_tmp, model):
     targets = dict(zip(records.users.tolist(), records.items.tolist(), strict=True))
     assert targets == {f"u{u}": items[-1] for u, items in enumerate(SEQUENCES)}
     trained = [item for items in SEQUENCES for item in items[:-2]]  # leave-one-out
+    read = {f"u{u}": items[-7:-1] for u, items in enumerate(SEQUENCES)}  # of 6 items at most
+    again = [i in read[u] for u, i in zip(records.users, records.items, strict=True)]
+    assert records.repeated.tolist() == again and 0 < sum(again) < len(again)
     expected = [trained.count(item) for item in records.items]
     assert records.counts.tolist() == expected
     catalogue = {item for items in SEQUENCES for item in items}
@@ -92,7 +95,7 @@ def test_sampled_evaluation_is_refused_before_training(in_tmp):
 
 
 def test_several_targets_in_a_row_are_refused():
-    recorder = RankRecorder("user_id")
+    recorder = RankRecorder("user_id", "item_id_list")
     topk = torch.tensor([[1, 2], [3, 4]])
     users = {"user_id": torch.tensor([1, 2])}
     with pytest.raises(DataError, match="several targets"):
