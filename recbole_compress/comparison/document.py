@@ -15,8 +15,8 @@ import numpy as np
 from recbole_compress.comparison.experiment import Experiment
 from recbole_compress.comparison.finished import Finished
 from recbole_compress.comparison.latency import measured_in_turns
-from recbole_compress.comparison.popularity import GROUPS, NOVELTY, popularity_groups
 from recbole_compress.comparison.rank_metrics import metric_per_row, told_from_ranks
+from recbole_compress.comparison.row_groups import NOVELTY, POPULARITY, popularity_groups
 from recbole_compress.comparison.run_files import RunFiles
 from recbole_compress.comparison.settings import CheckedRun
 from recbole_compress.comparison.statistics import (
@@ -249,7 +249,7 @@ def _against(
 def _by_popularity(records: Sequence[RankRecords], metrics: Sequence[str]) -> dict[str, Any] | None:
     """Metrics per popularity group of the target, mean over seeds."""
     groups = [popularity_groups(record.item_counts, record.counts) for record in records]
-    inside = {name: [each == n for each in groups] for n, name in enumerate(GROUPS)}
+    inside = {name: [each == n for each in groups] for n, name in enumerate(POPULARITY)}
     return _by_group(records, metrics, inside)
 
 
@@ -299,7 +299,7 @@ def _rows(ranks: Mapping[str, Sequence[RankRecords]]) -> dict[str, Any]:
         "test_rows": len(records.ranks),
         "test_users": len(np.unique(records.users)),
         "items_in_group": {
-            group: int((of_items == number).sum()) for number, group in enumerate(GROUPS)
+            group: int((of_items == number).sum()) for number, group in enumerate(POPULARITY)
         },
     }
 

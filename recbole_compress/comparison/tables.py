@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recbole_compress.comparison.popularity import GROUPS, NOVELTY
+from recbole_compress.comparison.row_groups import NOVELTY, POPULARITY
 from recbole_compress.reports.readable import UNKNOWN, byte_count, count, counted, markdown, number
 from recbole_compress.reports.table import chosen
 
@@ -144,7 +144,7 @@ def _shares(dataset: Mapping[str, Any]) -> dict[str, str]:
 
 def _groups(dataset: Mapping[str, Any]) -> list[str]:
     """The groups of rows that are shown: some only where there are such rows."""
-    shown = [name for name in GROUPS if name != "unseen" or _share(dataset, "popularity", name)]
+    shown = [name for name in POPULARITY if name != "unseen" or _share(dataset, "popularity", name)]
     return shown + (list(NOVELTY) if _share(dataset, "novelty", "again") else [])
 
 

@@ -12,8 +12,8 @@ from recbole.config import Config
 from recbole.evaluator.metrics import MAP, MRR, NDCG, Hit, Precision, Recall
 from scipy import stats
 
-from recbole_compress.comparison.popularity import popularity_groups
 from recbole_compress.comparison.rank_metrics import metric_per_row
+from recbole_compress.comparison.row_groups import popularity_groups
 from recbole_compress.comparison.statistics import (
     mean_and_deviation,
     mean_per_user,

@@ -1,16 +1,17 @@
-"""Items by how often the train split shows them: in thirds of its interactions, and not at all.
+"""Groups of test rows: how often the train split shows the target, and whether it comes again.
 
-What a model finds of unseen items, a sequence has told it that holds them already, or their ids.
+Items stand in thirds of the train interactions, those that training never shows on their own. What
+a model finds of unseen items, it has from a sequence that holds them already, or from their ids.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["GROUPS", "NOVELTY", "popularity_groups"]
+__all__ = ["NOVELTY", "POPULARITY", "popularity_groups"]
 
 _THIRDS = ("head", "torso", "tail")
-GROUPS = (*_THIRDS, "unseen")
+POPULARITY = (*_THIRDS, "unseen")
 # Whether the sequence holds the target already.
 NOVELTY = ("again", "new")
 
@@ -40,5 +41,5 @@ def popularity_groups(item_counts: np.ndarray, counts: np.ndarray) -> np.ndarray
     middle = np.cumsum(mass) - mass / 2
     n = len(_THIRDS)
     group = np.minimum(middle * n // max(1, mass.sum()), n - 1).astype(np.int64)
-    group[frequencies == 0] = GROUPS.index("unseen")
+    group[frequencies == 0] = POPULARITY.index("unseen")
     return group[len(frequencies) - 1 - np.searchsorted(frequencies[::-1], counts)]
