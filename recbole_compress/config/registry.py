@@ -20,6 +20,7 @@ from recbole_compress.config.internal_defaults import internal_defaults
 from recbole_compress.config.model_names import REGISTERED, STAND_INS
 from recbole_compress.data import SequenceDataset
 from recbole_compress.models.popularity import Pop
+from recbole_compress.models.recency import Recency
 from recbole_compress.trainers import CompressTrainer
 from recbole_compress.trainers.checkpoint import allow_in_recbole
 
@@ -56,6 +57,7 @@ def install() -> None:
     for name in models.__all__:
         if name != "CompressedRecommender":
             register(getattr(models, name))
+    register(Recency, recbole.trainer.Trainer)
     STAND_INS[Pop.__name__] = Pop
     allow_in_recbole()
     load = RecBoleConfig._load_internal_config_dict

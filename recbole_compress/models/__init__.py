@@ -4,7 +4,7 @@
 - ``compressed_recommender``: the recommender they are put together in.
 - ``cprecnextitnet``, ``cprecgru4rec``, ``cprecsasrec``, ``ttsasrec``: the presets.
 - ``transfer``: going on with another catalogue to recommend from.
-- ``popularity``: the baseline that needs no training, under RecBole's name for it.
+- ``popularity``, ``recency``: the baselines that need no training; the first under RecBole's name.
 """
 
 from recbole_compress.models.compressed_recommender import CompressedRecommender

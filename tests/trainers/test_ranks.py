@@ -47,7 +47,7 @@ def worth(metric, rank, k):
     }.get(metric, 1.0)
 
 
-@pytest.mark.parametrize("model", ["CpRecNextItNet", "SASRec", "Pop"])
+@pytest.mark.parametrize("model", ["CpRecNextItNet", "SASRec", "Pop", "Recency"])
 def test_metrics_from_ranks_are_recboles(in_tmp, model):
     result = run(model, in_tmp)
     records = read_ranks("ranks.npz")
