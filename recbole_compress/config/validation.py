@@ -32,6 +32,7 @@ _LIMITS = {
     "pq_splits": Limit(1),
     "seed": Limit(0, 2**32 - 1),
     "initializer_range": Limit(0),
+    "calibration_sequences": Limit(1),
 }
 # What RecBole knows; of all else it says a word in the log and takes Adam.
 _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")

@@ -23,8 +23,15 @@ ACTIVATION_RANGES = ("dynamic", "static")
 
 
 def _choice(name: str, value: Any, known: Any) -> None:
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise QuantizationError(f"{name}={value!r}: {did_you_mean(str(value), known)}")
+
+
+def _differing(settings: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with an override's in their place; a size of groups goes with the groups."""
+    if given.get("granularity", "group") != "group":
+        settings = {**settings, "group_size": None}
+    return {**settings, **given}
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,11 @@ class TensorFormat:
                 raise QuantizationError(
                     f"group_size={size}: choose how many numbers share a scale, such as 32"
                 )
+        elif self.group_size is not None:
+            raise QuantizationError(
+                f"group_size={self.group_size}: granularity is {self.granularity}, so there are "
+                "no groups; add granularity=group, or leave it out"
+            )
 
     @property
     def torch_scale_dtype(self) -> torch.dtype:
@@ -130,6 +142,9 @@ class QuantizationSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keep", tuple(self.keep))
+        for pattern in self.keep:
+            if not isinstance(pattern, str):
+                raise QuantizationError(f"keep: {pattern!r} is no name pattern such as '*bias*'")
         for pattern, settings in self.overrides.items():
             if not isinstance(settings, Mapping):
                 raise QuantizationError(
@@ -150,7 +165,7 @@ class QuantizationSpec:
         _choice("activation_range", self.activation_range, ACTIVATION_RANGES)
         self._format(self._settings(8))
         for pattern, settings in self.overrides.items():
-            self._format({**self._settings(8), **self._checked(pattern, settings)})
+            self._format(_differing(self._settings(8), self._checked(pattern, settings)))
 
     def format_of(self, name: str, is_table: bool) -> TensorFormat | None:
         """The format of one parameter, or None if it stays fp32."""
@@ -160,7 +175,7 @@ class QuantizationSpec:
             settings["bits"] = FULL_PRECISION
         for pattern, differing in self.overrides.items():
             if self.meets(name, pattern):
-                settings |= differing
+                settings = _differing(settings, differing)
         return self._format(settings)
 
     def as_dict(self) -> dict[str, Any]:

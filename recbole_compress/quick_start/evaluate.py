@@ -17,6 +17,7 @@ from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.quick_start.prepared_data import prepare_data
 from recbole_compress.quick_start.pretraining import load_data
 from recbole_compress.quick_start.sample_requests import sample_requests
+from recbole_compress.quick_start.threads import given_threads
 from recbole_compress.reports.card import build_card, card_path_for, write_card
 from recbole_compress.reports.latency import request_latency
 from recbole_compress.reports.table import card_table
@@ -148,9 +149,20 @@ def evaluate_file(
     if ending not in READERS:
         raise ConfigError(f"{path}: cannot be evaluated, {did_you_mean(ending, READERS)}")
     subject = READERS[ending](path, writing_beside(path, settings))
+    if subject.config["ranks_path"]:
+        refuse_ranks(subject.config)
+    with given_threads(subject.config, settings):
+        return _evaluated(subject, path, card_path, training, reference_metrics)
+
+
+def _evaluated(
+    subject: Subject,
+    path: str,
+    card_path: str | None,
+    training: Mapping[str, Any] | None,
+    reference_metrics: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     config = subject.config
-    if config["ranks_path"]:
-        refuse_ranks(config)
     train_data, valid_data, test_data = prepare_data(config, load_data(config))
     split = train_data._dataset
     known = subject.item_map_sha256

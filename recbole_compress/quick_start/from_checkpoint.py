@@ -22,6 +22,7 @@ from recbole_compress.trainers.checkpoint import load_checkpoint
 
 __all__ = [
     "Restored",
+    "made_anew",
     "model_alone",
     "model_of",
     "rebuilt_config",
@@ -118,6 +119,17 @@ def model_of(config: Config, dataset: Any, state: Mapping[str, Any], path: str) 
         ) from error
     model.load_other_parameter(state.get("other_parameter"))
     return model
+
+
+def made_anew(config: Config, catalogue: Mapping[str, int]) -> Any:
+    """A model of these settings, its weights drawn as its class draws them.
+
+    Args:
+        config: Of a :class:`Restored` model.
+        catalogue: Its, too.
+    """
+    with _without_log(), state_will_be_loaded():
+        return trainer_class(config).build_model(config, Catalogue(config, **catalogue))
 
 
 def model_alone(path: str, /, **differing: Any) -> Restored:

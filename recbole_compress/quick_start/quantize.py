@@ -21,14 +21,21 @@ from recbole_compress.quantization import QuantizationReport, QuantizationSpec, 
 from recbole_compress.quantization.targets import targets
 from recbole_compress.quick_start.from_checkpoint import (
     Restored,
+    made_anew,
     model_alone,
     rebuilt_config,
     writing_beside,
 )
 from recbole_compress.quick_start.prepared_data import prepare_data
 from recbole_compress.quick_start.pretraining import load_data
+from recbole_compress.quick_start.threads import given_threads
 from recbole_compress.reports.readable import counted
-from recbole_compress.trainers.checkpoint import load_checkpoint, plain_config, save_checkpoint
+from recbole_compress.trainers.checkpoint import (
+    item_map_fingerprint,
+    load_checkpoint,
+    plain_config,
+    save_checkpoint,
+)
 from recbole_compress.trainers.quantization_recipes import QuantizationJob, recipe_named
 from recbole_compress.trainers.quantization_settings import spec_of
 
@@ -98,9 +105,17 @@ def quantize_checkpoint(path: str, out: str | None = None, /, **settings: Any) -
     if not any(target.is_table for target in targets(model, spec)):
         raise CheckpointError(f"{path}: {config['model']} has no item table to quantize")
     init_seed(config["seed"], config["reproducibility"])
-    loader = (lambda: _train_loader(path, settings)) if recipe.needs_data else None
+    job = QuantizationJob(
+        model,
+        spec,
+        config,
+        (lambda: _train_loader(path, settings, restored)) if recipe.needs_data else None,
+        lambda: _drawn_again(restored),
+        restored.state.get("item_map_sha256"),
+    )
     start = time.perf_counter()
-    done = recipe.quantize(QuantizationJob(model, spec, config, loader))
+    with given_threads(config, settings):
+        done = recipe.quantize(job)
     work = {
         "passes": done.passes,
         "sequences": done.sequences,
@@ -141,10 +156,32 @@ def _state(restored: Restored, spec: QuantizationSpec, work: dict[str, float]) -
     }
 
 
-def _train_loader(path: str, settings: dict[str, Any]) -> Any:
-    """The train split of the checkpoint's own data set."""
+def _drawn_again(restored: Restored) -> Any:
+    """The model with other random weights than those that its own training began with."""
+    config = restored.config
+    init_seed((config["seed"] + 1) % 2**32, config["reproducibility"])
+    model = made_anew(config, restored.catalogue)
+    init_seed(config["seed"], config["reproducibility"])
+    return model
+
+
+def _train_loader(path: str, settings: dict[str, Any], restored: Restored) -> Any:
+    """The train split of the checkpoint's own data set.
+
+    Raises:
+        CheckpointError: A data set of other items than the model knows.
+    """
     config = rebuilt_config(load_checkpoint(path), path, **settings)
-    return prepare_data(config, load_data(config))[0]
+    train_data = prepare_data(config, load_data(config))[0]
+    split, noted = train_data._dataset, restored.state.get("item_map_sha256")
+    same = item_map_fingerprint(split) == noted
+    if not (same if noted else split.item_num == restored.catalogue["n_items"]):
+        raise CheckpointError(
+            f"{path}: knows other items than data set {config['dataset']!r} as loaded here; "
+            f"quantization_recipe={config['quantization_recipe']} needs the data it was trained "
+            "on, with the same filters"
+        )
+    return train_data
 
 
 def _read(arguments: list[str]) -> tuple[str, str | None, dict[str, str]]:

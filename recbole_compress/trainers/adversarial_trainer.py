@@ -144,11 +144,13 @@ class AdversarialTrainer(DataFreeTrainer):
 
     def _more_state(self):
         return {
+            **super()._more_state(),
             "generator": self.generator_model.model.state_dict(),
             "generator_optimizer": self.generator_optimizer.state_dict(),
         }
 
     def _load_more_state(self, state, path):
+        super()._load_more_state(state, path)
         try:
             self.generator_model.model.load_state_dict(state["generator"])
             self.generator_optimizer.load_state_dict(state["generator_optimizer"])

@@ -18,6 +18,7 @@ import torch
 import yaml
 from recbole.config.configurator import Config as RecBoleConfig
 from recbole.utils import EvaluatorType, InputType, ModelType
+from torch import nn
 
 from recbole_compress.errors import CheckpointError
 from recbole_compress.files import replacing
@@ -29,6 +30,7 @@ __all__ = [
     "load_checkpoint",
     "plain_config",
     "save_checkpoint",
+    "weights_fingerprint",
 ]
 
 # All that a checkpoint may name besides tensors and plain Python values: none of them runs code
@@ -75,6 +77,21 @@ def item_map_fingerprint(dataset) -> str:
     """Hash of the item tokens in id order: two data sets with one hash share their item ids."""
     tokens = dataset.field2id_token[dataset.iid_field]
     return hashlib.sha256("\n".join(map(str, tokens)).encode()).hexdigest()
+
+
+def weights_fingerprint(model: nn.Module) -> str:
+    """Hash of everything that a model stores: two models with one hash give the same answers.
+
+    Example:
+        >>> first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+        >>> weights_fingerprint(first) == weights_fingerprint(second)
+        False
+    """
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def save_checkpoint(state: dict[str, Any], path: str) -> None:

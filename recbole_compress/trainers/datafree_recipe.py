@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from recbole_compress.data.train_sequences import train_sequences
 from recbole_compress.datafree import Sequences, sample_sequences
 from recbole_compress.distributed.settings import world_size_of
 from recbole_compress.errors import CheckpointError, ConfigError
-from recbole_compress.quantization import calibrating, quantize_
+from recbole_compress.quantization import ActivationQuantizer, calibrating, quantize_
 from recbole_compress.readers import as_reader, reader_like
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
@@ -49,27 +50,39 @@ def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[Any], QuantizationWo
             )
         if config["df_resume"]:
             check_same_quantization(config)
-        arguments: dict[str, Any] = {}
+        arguments: dict[str, Any] = {"item_map_sha256": job.item_map_sha256}
         if trainer.reads_data:
             split = job.train_data()._dataset
             arguments["real"] = Sequences(*train_sequences(split, student.max_seq_length))
         teacher = copy.deepcopy(student)
         if config["df_start"] == "random":
-            start_again_(student)
-        report = quantize_(student, dataclasses.replace(job.spec, learn_steps=True))
+            start_again_(student, job.drawn_again())
+        spec = dataclasses.replace(job.spec, learn_steps=True)
+        report = quantize_(student, spec)
         n_shown = 0
         if job.spec.activation_range == "static":
             n_shown = config["calibration_sequences"]
+            # Where weights are random, what is to come of them shows the ranges.
+            trained = student if config["df_start"] == "teacher" else copy.deepcopy(teacher)
+            if trained is not student:
+                quantize_(trained, spec)
             reader = as_reader(teacher)
             sampled = sample_sequences(reader, n_shown, settings.sampling)
-            with torch.no_grad(), calibrating(student):
-                asked = reader_like(reader, student).ends(sampled)
+            with torch.no_grad(), calibrating(trained):
+                asked = reader_like(reader, trained).ends(sampled)
                 asked.scores(asked.states)
+            _take_ranges_(student, trained)
         done = trainer(config, student, teacher, **arguments)
         try:
             done.fit(verbose=True, saved=True)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"--df_resume={done.saved_model_file}") from None
+            begun = os.path.exists(done.saved_model_file)  # there is nothing before the first save
+            how = f"--df_resume={done.saved_model_file}" if begun else ""
+            raise KeyboardInterrupt(how) from None
+        except ConfigError:  # what cannot be carried out leaves nothing behind
+            if not config["df_resume"] and os.path.exists(done.saved_model_file):
+                os.unlink(done.saved_model_file)
+            raise
         n_shown += done.epochs_done * settings.n_sequences
         return QuantizationWork(
             report, done.epochs_done, n_shown, done.seconds_before, done.saved_model_file
@@ -100,22 +113,22 @@ def check_same_quantization(config: Any) -> None:
             )
 
 
-def start_again_(model: nn.Module) -> None:
-    """Random weights in place, drawn as the model's own class draws them.
+@torch.no_grad()
+def start_again_(model: nn.Module, drawn: nn.Module) -> None:
+    """Random weights in place, as the model's own class draws them.
 
     Args:
-        model: RecBole's classes have ``_init_weights`` or leave it to torch's modules.
+        model: Loses every number that was trained. Buffers stay: which row an item has, for
+            instance, is no weight.
+        drawn: The same model, newly made.
     """
-    with torch.no_grad():
-        for module in model.modules():
-            reset = getattr(module, "reset_parameters", None) or getattr(
-                module, "_reset_parameters", None
-            )
-            if callable(reset):
-                reset()
-        own = getattr(model, "_init_weights", None)
-        if callable(own):
-            model.apply(own)
-        table = getattr(model, "item_embedding", None)
-        if isinstance(table, nn.Embedding):
-            table.weight[0] = 0.0
+    fresh = dict(drawn.named_parameters())
+    for name, parameter in model.named_parameters():
+        parameter.copy_(fresh[name])
+
+
+def _take_ranges_(model: nn.Module, calibrated: nn.Module) -> None:
+    """Static ranges of the same model, quantized alike."""
+    for own, other in zip(model.modules(), calibrated.modules(), strict=True):
+        if isinstance(own, ActivationQuantizer):
+            own.load_state_dict(other.state_dict())

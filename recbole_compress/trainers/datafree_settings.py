@@ -107,9 +107,11 @@ class DataFreeSettings:
             ConfigError: A number outside its range.
         """
         check_limits(config, _LIMITS)
-        betas = tuple(config["df_betas"])
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        betas, milestones = tuple(config["df_betas"]), tuple(config["df_milestones"])
+        if len(betas) != 2 or not all(_is_number(beta) and 0 <= beta < 1 for beta in betas):
             raise ConfigError(f"df_betas={list(betas)}: choose two numbers from 0 to below 1")
+        if not all(_is_number(milestone) for milestone in milestones):
+            raise ConfigError(f"df_milestones={list(milestones)}: choose numbers of passes")
         return cls(
             objective=config["df_objective"],
             kl_temperature=config["df_kl_temperature"],
@@ -132,7 +134,7 @@ class DataFreeSettings:
             grid_rate=config["df_grid_rate"] if config["df_start"] == "teacher" else 0.0,
             betas=(betas[0], betas[1]),
             schedule=config["df_schedule"],
-            milestones=tuple(config["df_milestones"]),
+            milestones=milestones,
             stopping_step=config["df_stopping_step"],
             discrepancy=Discrepancy(
                 negative=config["df_negative_weight"],
@@ -154,3 +156,7 @@ class DataFreeSettings:
                 freeze_items=config["df_freeze_generator_items"],
             ),
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

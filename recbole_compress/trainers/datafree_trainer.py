@@ -19,9 +19,11 @@ from recbole_compress.datafree import (
     sample_sequences,
     stationary_prior,
 )
+from recbole_compress.errors import CheckpointError
 from recbole_compress.functional.cross_entropy import default_chunk_size
 from recbole_compress.quantization import grid_steps
 from recbole_compress.readers import SequenceReader, as_reader, reader_like
+from recbole_compress.trainers.checkpoint import weights_fingerprint
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
 from recbole_compress.trainers.discrepancy_terms import output_level, similarity_level
 from recbole_compress.trainers.generated_batches import GeneratedBatches, as_sequences
@@ -79,6 +81,7 @@ class DataFreeTrainer(SafeTrainer, Trainer):
         # Readers are no modules: nothing of the teacher is saved, counted or trained.
         self.teacher: SequenceReader = as_reader(teacher.to(self.device).eval())
         teacher.requires_grad_(False)
+        self._of_teacher = weights_fingerprint(teacher)
         self.student = reader_like(self.teacher, student)
         self._pool: tuple[int, Sequences] | None = None
         self._prior: Tensor | None = None
@@ -223,6 +226,19 @@ class DataFreeTrainer(SafeTrainer, Trainer):
         if weights.similarity:
             parts.append(similarity_level(self.student, self.teacher, weights))
         return tuple(parts)
+
+    # -- checkpoints -------------------------------------------------------------------------
+
+    def _more_state(self):
+        return {"full_precision_sha256": self._of_teacher}
+
+    def _load_more_state(self, state, path):
+        # Files from before it was noted say nothing.
+        if state.get("full_precision_sha256", self._of_teacher) != self._of_teacher:
+            raise CheckpointError(
+                f"{path}: was begun with another full-precision model; give the checkpoint that "
+                "it was begun with"
+            )
 
     # -- validation --------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from recbole.data.interaction import Interaction
 
+from recbole_compress.errors import ConfigError
 from recbole_compress.models.compressed_recommender import n_readable_items
 from recbole_compress.quantization import calibrating, quantize_
 from recbole_compress.trainers.quantization_work import QuantizationWork
@@ -24,6 +25,11 @@ def ptq(job: Any) -> QuantizationWork:
     :class:`~recbole_compress.trainers.quantization_recipes.QuantizationRecipe`.
     """
     model, spec = job.model, job.spec
+    if job.config["df_resume"]:
+        raise ConfigError(
+            f"df_resume={job.config['df_resume']}: ptq trains nothing that could be gone on with; "
+            "leave it out, or name the recipe of the interrupted training"
+        )
     report = quantize_(model, spec)
     n_shown = 0
     if spec.activation_range == "static":

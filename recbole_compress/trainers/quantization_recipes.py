@@ -31,12 +31,16 @@ class QuantizationJob:
         spec: How its numbers are to be stored.
         config: All settings, the recipe's own among them.
         train_data: Makes the loader of the train split; None on the data-free path.
+        drawn_again: Makes the model anew, its weights drawn as its class draws them.
+        item_map_sha256: Which items it knows, where its checkpoint says.
     """
 
     model: Any
     spec: QuantizationSpec
     config: Any
     train_data: Callable[[], Any] | None = None
+    drawn_again: Callable[[], Any] | None = None
+    item_map_sha256: str | None = None
 
 
 @dataclass(frozen=True)

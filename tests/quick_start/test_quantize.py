@@ -12,6 +12,7 @@ import torch
 from recbole_compress.errors import CheckpointError
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.from_checkpoint import model_alone, rebuilt_config
+from recbole_compress.quick_start.quantize import quantize_checkpoint
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.quick_start.resumption import settings_of
 from recbole_compress.trainers.checkpoint import load_checkpoint, save_checkpoint
@@ -110,6 +111,50 @@ def test_settings_reach_the_integers(alone):
     }
     assert "position_embedding.weight" in entries
     assert {e["format"]["bits"] for n, e in entries.items() if "dense_1" in n} == {6}
+
+
+@pytest.mark.parametrize("model", ["CpRecNextItNet", "TTSASRec"])
+def test_a_random_start_is_no_copy_of_what_was_trained(alone, capsys, model):
+    settings = [
+        "--df_epochs=1",
+        "--df_sequences=20",
+        "--df_valid_sequences=20",
+        "--df_start=random",
+    ]
+    path = alone(model)
+    assert main(["quantize", path, "--recipe=noise", *settings, "-o", "random.pth"]) == 0
+    trained, random = (model_alone(p).model.item_embedding for p in (path, "random.pth"))
+    tables = [table.dense_weight()[1:].flatten() for table in (trained, random)]
+    assert abs(torch.corrcoef(torch.stack(tables))[0, 1]) < 0.2
+
+
+def test_an_interrupted_training_of_another_model_is_refused(alone, capsys, monkeypatch):
+    settings = ["--df_epochs=2", "--df_sequences=20", "--df_valid_sequences=20"]
+    command = ["quantize", alone(), *settings, "--table-bits=2", "--checkpoint_dir=saved"]
+
+    def interrupt(self, *args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SelfSampleTrainer, "_train_epoch", interrupt)
+        assert main([*command, "-o", "first.pth"]) == 130
+    (left,) = os.listdir("saved")
+    other = load_checkpoint(command[1])
+    for name, weight in other["state_dict"].items():
+        other["state_dict"][name] = weight.flip(0)
+    save_checkpoint(other, "other.pth")
+    command[1] = "other.pth"
+    capsys.readouterr()
+    assert main([*command, f"--df_resume=saved/{left}", "-o", "second.pth"]) == 2
+    assert "begun with another full-precision model" in capsys.readouterr().err
+    assert not os.path.exists("second.pth")
+
+
+def test_threads_are_for_the_command(alone, monkeypatch):
+    before, asked = torch.get_num_threads(), []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    quantize_checkpoint(alone(), "a.pth", quantization_recipe="ptq", threads=7)
+    assert asked == [7, before]
 
 
 def test_an_interrupted_quantization_goes_on(alone, capsys, monkeypatch):

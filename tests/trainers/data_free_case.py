@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import torch
 
@@ -13,6 +14,7 @@ from recbole_compress.quantization import QuantizationSpec, quantize_
 from recbole_compress.quick_start.host_models import dataset_class
 from recbole_compress.trainers.adversarial_trainer import AdversarialTrainer
 from recbole_compress.trainers.datafree_trainer import NoiseTrainer, QATTrainer, SelfSampleTrainer
+from recbole_compress.trainers.quantization_recipes import QuantizationJob
 
 __all__ = ["ALONE", "Case"]
 
@@ -57,3 +59,10 @@ class Case:
         if kind is QATTrainer:
             arguments["real"] = Sequences(*train_sequences(self.split, 8))
         return kind(self.config, self.student, self.teacher, **arguments)
+
+    def drawn_again(self):
+        return self.config.model_class(self.config, self.split)
+
+    def job(self, model, spec):
+        loader = SimpleNamespace(_dataset=self.split)
+        return QuantizationJob(model, spec, self.config, lambda: loader, self.drawn_again)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import copy
 import inspect
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from recbole_compress import datafree
 from recbole_compress.data.train_sequences import train_sequences
-from recbole_compress.quantization import QuantizationSpec
+from recbole_compress.quantization import ActivationQuantizer, QuantizationSpec
 from recbole_compress.trainers.datafree_recipe import start_again_
-from recbole_compress.trainers.quantization_recipes import QuantizationJob, recipe_named
+from recbole_compress.trainers.quantization_recipes import recipe_named
 from tests.conftest import SEQUENCES
 from tests.trainers.data_free_case import ALONE, Case
 
@@ -55,11 +54,10 @@ def test_real_sequences_show_the_train_split_once(path, model):
 def test_recipes_quantize_the_model_that_they_are_given(path, name, start):
     case = Case(path, df_epochs=1, df_start=start, activation_range="static")
     model = copy.deepcopy(case.teacher)
-    loader = SimpleNamespace(_dataset=case.split)
     spec = QuantizationSpec(4, 2, activation_bits=8, activation_range="static")
     recipe = recipe_named(name)
     assert recipe.needs_data == (name == "qat")
-    work = recipe.quantize(QuantizationJob(model, spec, case.config, lambda: loader))
+    work = recipe.quantize(case.job(model, spec))
     assert work.passes == 1 and work.sequences == case.config["calibration_sequences"] + 60
     assert {row.bits for row in work.report.rows} == {4, 2, 32}
     assert max(len(row.unique()) for row in model.item_embedding.weight) <= 4
@@ -68,11 +66,41 @@ def test_recipes_quantize_the_model_that_they_are_given(path, name, start):
     assert (near[1:].mean() > 0.9) == (start == "teacher")  # not copied: the released code's way
 
 
-def test_a_random_start_forgets_everything(path):
-    for name in ("SASRec", "GRU4Rec", "BERT4Rec", "NARM"):
-        teacher = Case(path, name).teacher
-        student = copy.deepcopy(teacher)
-        start_again_(student)
-        for key, weight in student.named_parameters():
-            if weight.dim() > 1:
-                assert not torch.allclose(weight, dict(teacher.named_parameters())[key]), key
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SASRec",
+        "GRU4Rec",
+        "BERT4Rec",
+        "NARM",
+        "STAMP",
+        "CpRecNextItNet",
+        "CpRecGRU4Rec",
+        "TTSASRec",
+    ],
+)
+def test_a_random_start_forgets_everything(path, name):
+    case = Case(path, name)
+    student = copy.deepcopy(case.teacher)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.fill_(7.0)
+    buffers = {key: buffer.clone() for key, buffer in student.named_buffers()}
+    start_again_(student, case.drawn_again())
+    for key, weight in student.named_parameters():
+        assert not weight.eq(7.0).any(), key
+    assert all(buffer.equal(buffers[key]) for key, buffer in student.named_buffers())
+
+
+def test_static_ranges_of_a_random_start_are_those_of_the_trained_weights(path):
+    case = Case(path, df_epochs=1, activation_range="static")
+    spec = QuantizationSpec(8, 8, activation_bits=8, activation_range="static")
+    scales = []
+    for start in ("teacher", "random"):
+        case.config["df_start"] = start
+        model = copy.deepcopy(case.teacher)
+        torch.manual_seed(3)
+        recipe_named("noise").quantize(case.job(model, spec))
+        quantizers = [m for m in model.modules() if isinstance(m, ActivationQuantizer)]
+        scales.append(torch.cat([quantizer.scale for quantizer in quantizers]))
+    torch.testing.assert_close(scales[0], scales[1], rtol=0.1, atol=0.0)
