@@ -28,7 +28,12 @@ from recbole_compress.quick_start.from_checkpoint import (
 from recbole_compress.quick_start.prepared_data import prepare_data
 from recbole_compress.quick_start.pretraining import load_data
 from recbole_compress.reports.readable import counted
-from recbole_compress.trainers.checkpoint import load_checkpoint, plain_config, save_checkpoint
+from recbole_compress.trainers.checkpoint import (
+    load_checkpoint,
+    other_parameter_data,
+    plain_config,
+    save_checkpoint,
+)
 from recbole_compress.trainers.quantization_recipes import QuantizationJob, recipe_named
 from recbole_compress.trainers.quantization_settings import spec_of
 
@@ -129,7 +134,7 @@ def _state(restored: Restored, spec: QuantizationSpec, work: dict[str, float]) -
     return {
         "config": plain_config(config),
         "state_dict": model.state_dict(),
-        "other_parameter": model.other_parameter(),
+        "other_parameter": other_parameter_data(model),
         "item_map_sha256": restored.state.get("item_map_sha256"),
         "catalogue": restored.catalogue,
         "quantization": {
