@@ -1,8 +1,8 @@
 """Integers of a few bits for the weights, tables and activations of any model.
 
 - ``specs``: how a model is to be quantized, as values.
-- ``swap``: :func:`quantize_`, in place; ``targets`` says which parameters, ``report`` what became
-  of them.
+- ``swap``: :func:`quantize_`, in place, and what it refuses; ``targets`` says which parameters,
+  ``report`` what became of them.
 - ``fake_quantizer``: a parameter that reads as its nearest grid points while it is trained.
 - ``activations``, ``rounded_inputs``, ``scoring_table``, ``scored_rows``: rounding of what enters a
   product.
@@ -25,7 +25,7 @@ from recbole_compress.quantization.packing import (
 )
 from recbole_compress.quantization.report import QuantizationReport
 from recbole_compress.quantization.specs import QuantizationSpec, TensorFormat
-from recbole_compress.quantization.swap import quantize_
+from recbole_compress.quantization.swap import check_quantizable, quantize_
 
 __all__ = [
     "ActivationQuantizer",
@@ -36,6 +36,7 @@ __all__ = [
     "QuantizationSpec",
     "TensorFormat",
     "calibrating",
+    "check_quantizable",
     "freeze_",
     "grid_steps",
     "integer_parameters",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from torch import nn
 from torch.nn.utils import parametrize
 
 from recbole_compress.errors import QuantizationError
 from recbole_compress.functional.bit_packing import packed_size
+from recbole_compress.functional.integer_grid import scale_shape
 from recbole_compress.heads.scored_state import ScoredState
 from recbole_compress.quantization.fake_quantizer import FakeQuantizer
 from recbole_compress.quantization.recurrent import OpenRecurrent
@@ -15,7 +19,39 @@ from recbole_compress.quantization.rounded_inputs import attach, can_round
 from recbole_compress.quantization.specs import FULL_PRECISION, QuantizationSpec
 from recbole_compress.quantization.targets import Target, targets
 
-__all__ = ["open_recurrent_", "quantize_"]
+__all__ = ["check_quantizable", "open_recurrent_", "quantize_"]
+
+
+def check_quantizable(model: nn.Module, spec: QuantizationSpec) -> list[Target]:
+    """Refuse what :func:`quantize_` would refuse of any model of these names and shapes.
+
+    Args:
+        model: Full precision; not changed, and none of its numbers is read.
+        spec: How it is to be quantized.
+
+    Returns:
+        Every parameter, with what ``spec`` has in mind for it.
+
+    Raises:
+        QuantizationError: A model that is quantized already or has nothing to quantize, overrides
+            of nothing it has, groups that do not divide a width.
+
+    Example:
+        >>> spec = QuantizationSpec(granularity="group", group_size=3)
+        >>> check_quantizable(nn.Linear(6, 4), spec)[0].rows
+        (4, 6)
+    """
+    planned = targets(model, spec)
+    chosen = _one_per_parameter(planned)
+    if not chosen:
+        raise QuantizationError(
+            f"{type(model).__name__}: has no table or matrix to quantize under these settings"
+        )
+    for target in chosen:
+        assert target.format is not None
+        with _named(target):
+            scale_shape(target.rows, target.format.granularity, target.format.group_size)
+    return planned
 
 
 def quantize_(model: nn.Module, spec: QuantizationSpec) -> QuantizationReport:
@@ -45,15 +81,12 @@ def quantize_(model: nn.Module, spec: QuantizationSpec) -> QuantizationReport:
         >>> sorted({row.bits for row in report.rows}), model[0](model[0].weight.new_zeros(1).long())
         ([2, 4, 32], tensor([[0., 0., 0., 0., 0., 0., 0., 0.]], grad_fn=<EmbeddingBackward0>))
     """
-    planned = targets(model, spec)
-    quantizers: dict[int, FakeQuantizer] = {}
-    for target in planned:  # everything that can go wrong goes wrong here
-        if target.format is not None and id(target.parameter) not in quantizers:
-            quantizers[id(target.parameter)] = _fitted(target, spec.learn_steps)
-    if not quantizers:
-        raise QuantizationError(
-            f"{type(model).__name__}: has no table or matrix to quantize under these settings"
-        )
+    # Everything that can go wrong goes wrong here.
+    planned = check_quantizable(model, spec)
+    quantizers = {
+        id(target.parameter): _fitted(target, spec.learn_steps)
+        for target in _one_per_parameter(planned)
+    }
     open_recurrent_(model, {id(t.module) for t in planned if t.format is not None})
     modules = dict(model.named_modules())
     rounded: list[nn.Module] = []
@@ -91,12 +124,28 @@ def open_recurrent_(model: nn.Module, wanted: set[int] | None = None) -> None:
                 setattr(parent, name, stand_ins[id(child)])
 
 
+def _one_per_parameter(planned: list[Target]) -> list[Target]:
+    """What is to be quantized, once where modules share it."""
+    first: dict[int, Target] = {}
+    for target in planned:
+        if target.format is not None:
+            first.setdefault(id(target.parameter), target)
+    return list(first.values())
+
+
 def _fitted(target: Target, learn_steps: bool) -> FakeQuantizer:
     assert target.format is not None
-    try:
+    with _named(target):
         return FakeQuantizer(
             target.parameter, target.rows, target.format, learn_steps, target.zero_row
         )
+
+
+@contextlib.contextmanager
+def _named(target: Target) -> Iterator[None]:
+    """Errors inside say of which parameter they are."""
+    try:
+        yield
     except QuantizationError as error:
         raise QuantizationError(f"{target.name}: {error}") from error
 

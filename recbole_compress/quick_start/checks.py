@@ -41,7 +41,10 @@ def check_run(config: Config, unmade: Collection[str] = ()) -> None:
         check_teacher(config)
     if "pretrained" not in awaited:
         check_pretraining(config)
-    check_data_free(_without(config, awaited & {"full_precision_path"}))
+    its_model_awaited = "full_precision_path" in awaited
+    if its_model_awaited:
+        config = _without(config, {"full_precision_path"})
+    check_data_free(config, trains_here=not its_model_awaited)
 
 
 def _without(config: Config, keys: Collection[str]) -> Config:

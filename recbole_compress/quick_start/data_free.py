@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from typing import Any
+
+import torch
 
 from recbole_compress.config import Config
 from recbole_compress.config.properties_folder import overall_yaml
 from recbole_compress.config.schema import declared_in
+from recbole_compress.data.catalogue import Catalogue
+from recbole_compress.data.item_vectors import state_will_be_loaded
 from recbole_compress.distributed.place import started_by_torchrun
 from recbole_compress.distributed.settings import KEYS_OF_A_LAUNCH
-from recbole_compress.errors import CheckpointError, ConfigError
+from recbole_compress.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    RecBoleCompressError,
+)
+from recbole_compress.quantization import check_quantizable
 from recbole_compress.quick_start.evaluate import evaluate_file
+from recbole_compress.quick_start.from_checkpoint import without_log
+from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.quick_start.quantize import quantize_checkpoint, quantized_path
 from recbole_compress.reports.card import card_path_for
+from recbole_compress.trainers import random_state
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.datafree_recipe import check_same_quantization
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
@@ -30,16 +44,24 @@ _OF_QUANTIZATION = {
 }
 # Keys of this run that the full-precision model's checkpoint answers itself.
 _OF_THE_MODEL = {"model", "dataset", "data_free_quantization", "full_precision_path", "resume"}
+# Numbers of items and users of two catalogues that nobody has.
+_MADE_UP = (1_009, 101), (2_503, 211)
 # Keys of its training alone: the rest is done in one process.
 _OF_ITS_TRAINING = {"nproc", *KEYS_OF_A_LAUNCH}
 
 
-def check_data_free(config: Config) -> None:
+def check_data_free(config: Config, trains_here: bool = True) -> None:
     """Refuse, before anything is trained, what could not be quantized afterwards.
 
+    Args:
+        config: Of the run; not changed.
+        trains_here: Whether this run trains the model unless it names a ``full_precision_path``.
+
     Raises:
-        ConfigError: Settings of a quantization that is not asked for, or that cannot be.
-        QuantizationError: Bits or granularities that there are not.
+        ConfigError: Settings of a quantization that is not asked for, or that cannot be; a model
+            that cannot be made or asked without its data set.
+        QuantizationError: Bits or granularities that there are not, groups that do not divide a
+            width, overrides of nothing that the model has.
         CheckpointError: ``full_precision_path`` cannot be read or is of another model or data set.
     """
     name = config["model"]
@@ -62,6 +84,8 @@ def check_data_free(config: Config) -> None:
             "recbole-compress quantize CHECKPOINT"
         )
     path = config["full_precision_path"]
+    if path is None and trains_here:  # a model that is there already is looked at soon enough
+        _check_made_up(config)
     if path is not None:
         its = load_checkpoint(str(path))["config"]
         for key in ("model", "dataset"):
@@ -69,6 +93,46 @@ def check_data_free(config: Config) -> None:
                 raise CheckpointError(
                     f"full_precision_path={path}: is of {key} {its[key]!r}, not {config[key]!r}"
                 )
+
+
+def _check_made_up(config: Config) -> None:
+    """Refuse what could not be quantized with any catalogue; chance stays as it was.
+
+    What is refused of one made-up catalogue may come of its size. So another size has to be refused
+    in the same words; what depends on the real one is looked at once that is loaded.
+    """
+    on_cpu = copy.copy(config)
+    on_cpu.final_config_dict = {**config.final_config_dict, "device": torch.device("cpu")}
+    chance = random_state.capture()
+    try:
+        refused = _refusal(on_cpu, *_MADE_UP[0])
+        if refused is not None and str(refused) == str(_refusal(on_cpu, *_MADE_UP[1])):
+            raise refused
+    finally:
+        random_state.restore(chance)
+
+
+def _refusal(config: Config, n_items: int, n_users: int) -> RecBoleCompressError | None:
+    """Why a model of this config could not be quantized, or None."""
+    trainer, name = trainer_class(config), config["model"]
+    catalogue = Catalogue(config, n_items, n_users, n_items if trainer.needs_source else None)
+    try:
+        with without_log(), state_will_be_loaded():
+            model = trainer.build_model(config, catalogue)
+    except DataError as error:
+        return ConfigError(
+            f"model=DFQ{name}: {name} cannot be made without its data set ({error}), and what is "
+            f"quantized is made from its checkpoint alone; take --model={name}"
+        )
+    except Exception:  # the run itself makes the model before it trains it, and says so
+        return None
+    try:
+        with without_log():
+            check_quantizable(model, spec_of(config))
+            recipe_named(config["quantization_recipe"]).check(model.eval(), config)
+    except RecBoleCompressError as error:
+        return error
+    return None
 
 
 def quantized_and_evaluated(config: Config, full: dict[str, Any] | None) -> dict[str, Any]:

@@ -27,6 +27,7 @@ __all__ = [
     "model_of",
     "rebuilt_config",
     "settings_of_model",
+    "without_log",
     "writing_beside",
 ]
 
@@ -146,7 +147,7 @@ def model_alone(path: str, /, **differing: Any) -> Restored:
     """
     state, differing = load_checkpoint(path), with_config_files(differing)
     config = rebuilt_config(state, path, **{"split_files": "never", **differing})
-    with _without_log():
+    with without_log():
         catalogue = _catalogue(config, state, path)
         model = model_of(config, Catalogue(config, **catalogue), state, path)
     # What is written from here on belongs to the data set as it was split, not to none.
@@ -200,7 +201,7 @@ def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {**shapes, **{name: tuple(entry["shape"]) for name, entry in packed.items()}}
 
 
-class _without_log:
+class without_log:
     """Warnings of constructors were told when the model was trained."""
 
     def __enter__(self) -> None:

@@ -33,6 +33,7 @@ from recbole_compress.reports.readable import counted
 from recbole_compress.trainers.checkpoint import (
     item_map_fingerprint,
     load_checkpoint,
+    other_parameter_data,
     plain_config,
     save_checkpoint,
 )
@@ -144,7 +145,7 @@ def _state(restored: Restored, spec: QuantizationSpec, work: dict[str, float]) -
     return {
         "config": plain_config(config),
         "state_dict": model.state_dict(),
-        "other_parameter": model.other_parameter(),
+        "other_parameter": other_parameter_data(model),
         "item_map_sha256": restored.state.get("item_map_sha256"),
         "catalogue": restored.catalogue,
         "quantization": {

@@ -19,6 +19,7 @@ from recbole_compress.distributed.launcher import launch
 from recbole_compress.distributed.place import here
 from recbole_compress.distributed.quiet import quiet_logger
 from recbole_compress.distributed.settings import starts_processes, threads_per_process
+from recbole_compress.quantization import check_quantizable
 from recbole_compress.quick_start.checks import check_run
 from recbole_compress.quick_start.data_free import quantized_and_evaluated
 from recbole_compress.quick_start.final_results import final_results
@@ -39,6 +40,7 @@ from recbole_compress.reports.environment import peak_gpu_bytes, peak_rss_bytes
 from recbole_compress.reports.latency import request_latency
 from recbole_compress.reports.table import card_table
 from recbole_compress.reports.thop_counters import register as register_thop_counters
+from recbole_compress.trainers.quantization_settings import spec_of
 
 __all__ = ["ignore_warnings_of_recbole", "run_recbole_compress"]
 
@@ -147,6 +149,8 @@ def _train_and_report(
     with state_will_be_loaded() if config["resume"] else contextlib.nullcontext():
         network = make_trainer.build_model(config, train_data._dataset).to(config["device"])
     logger.info(network)
+    if config["data_free_quantization"]:  # now that the catalogue is known
+        check_quantizable(network, spec_of(config))
     if place.is_first:
         warn_of_unread_settings(config, network, logger)
         register_thop_counters()

@@ -39,6 +39,12 @@ class AdversarialTrainer(DataFreeTrainer):
     recipe = "adversarial"
     objective = "discrepancy"
 
+    @classmethod
+    def asks_item_vectors(cls, settings):
+        game = settings.game
+        takes_turns = game.synthesis == "gumbel" and game.warmup_epochs < settings.epochs
+        return game.freeze_items or takes_turns or super().asks_item_vectors(settings)
+
     def __init__(self, config, student, teacher, item_map_sha256=None):
         super().__init__(config, student, teacher, item_map_sha256)
         weights = copy.deepcopy(teacher).requires_grad_(True)

@@ -28,6 +28,7 @@ __all__ = [
     "allow_in_recbole",
     "item_map_fingerprint",
     "load_checkpoint",
+    "other_parameter_data",
     "plain_config",
     "save_checkpoint",
     "weights_fingerprint",
@@ -71,6 +72,43 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(item) for item in value)
     return value
+
+
+def other_parameter_data(model: Any) -> dict[str, Any]:
+    """What RecBole keeps of a model beside its weights, without the model's own layers.
+
+    RecBole's feature models name their embedding layer there, and it holds the data set. The
+    layer's weights are in the ``state_dict``; whoever makes the model again makes the layer too.
+
+    Args:
+        model: One of RecBole's or ours.
+
+    Example:
+        >>> class Model(nn.Linear):
+        ...     def other_parameter(self):
+        ...         return {"layer": self, "layers": [self], "offset": 3}
+        >>> other_parameter_data(Model(2, 2))
+        {'offset': 3}
+    """
+    own = {id(module) for module in model.modules()}
+    return {
+        name: value
+        for name, value in model.other_parameter().items()
+        if not _is_of_layers(value, own)
+    }
+
+
+def _is_of_layers(value: Any, own: set[int]) -> bool:
+    """Whether ``value`` is a layer out of ``own``, or a container of nothing else."""
+    if isinstance(value, nn.Module):
+        return id(value) in own
+    if isinstance(value, dict):
+        value = list(value.values())
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) > 0
+        and all(_is_of_layers(item, own) for item in value)
+    )
 
 
 def item_map_fingerprint(dataset) -> str:

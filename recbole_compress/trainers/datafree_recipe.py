@@ -16,14 +16,15 @@ from recbole_compress.datafree import Sequences, sample_sequences
 from recbole_compress.distributed.settings import world_size_of
 from recbole_compress.errors import CheckpointError, ConfigError
 from recbole_compress.quantization import ActivationQuantizer, calibrating, quantize_
-from recbole_compress.readers import as_reader, reader_like
+from recbole_compress.readers import SequenceReader, as_reader, reader_like
+from recbole_compress.readers.trial import Trial
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
 from recbole_compress.trainers.datafree_trainer import DataFreeTrainer
 from recbole_compress.trainers.quantization_settings import SPEC_KEYS
 from recbole_compress.trainers.quantization_work import QuantizationWork
 
-__all__ = ["check_same_quantization", "start_again_", "trained_by"]
+__all__ = ["check_same_quantization", "readable_by", "start_again_", "trained_by"]
 
 # Beside the grids, what a training cannot change on its way.
 _BEGUN_WITH = ("quantization_recipe", "df_start", "df_objective")
@@ -38,11 +39,7 @@ def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[Any], QuantizationWo
 
     def quantize(job: Any) -> QuantizationWork:
         config, student = job.config, job.model
-        if not getattr(student, "one_catalogue", True):
-            raise ConfigError(
-                f"quantization_recipe={trainer.recipe}: {type(student).__name__} reads other items "
-                "than it recommends, so no sequences can be made with it; take ptq"
-            )
+        _refuse_two_catalogues(trainer, student)
         settings = DataFreeSettings.of(config)
         if world_size_of(config.final_config_dict) > 1:
             raise ConfigError(
@@ -89,6 +86,34 @@ def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[Any], QuantizationWo
         )
 
     return quantize
+
+
+def readable_by(trainer: type[DataFreeTrainer]) -> Callable[[Any, Any], None]:
+    """What :func:`trained_by` refuses, for the recipe of it: models that cannot be asked.
+
+    Args:
+        trainer: Its class.
+
+    Returns:
+        Of a model in evaluation mode and a config; raises a ``ConfigError``.
+    """
+
+    def check(model: Any, config: Any) -> None:
+        _refuse_two_catalogues(trainer, model)
+        with torch.no_grad():
+            _ = Trial(model).expected  # what the way of reading it is then chosen by
+        if trainer.asks_item_vectors(DataFreeSettings.of(config)):
+            _ = SequenceReader(model).embedding
+
+    return check
+
+
+def _refuse_two_catalogues(trainer: type[DataFreeTrainer], model: Any) -> None:
+    if not getattr(model, "one_catalogue", True):
+        raise ConfigError(
+            f"quantization_recipe={trainer.recipe}: {type(model).__name__} reads other items "
+            "than it recommends, so no sequences can be made with it; take ptq"
+        )
 
 
 def check_same_quantization(config: Any) -> None:

@@ -68,6 +68,12 @@ class DataFreeTrainer(SafeTrainer, Trainer):
         super().check_settings(config)
         DataFreeSettings.of(config)
 
+    @classmethod
+    def asks_item_vectors(cls, settings: DataFreeSettings) -> bool:
+        """Whether it compares item vectors, which not every model has in one place."""
+        compares = (settings.objective or cls.objective) == "discrepancy"
+        return compares and settings.discrepancy.similarity > 0
+
     def __init__(self, config, student, teacher, item_map_sha256=None):
         self.settings = DataFreeSettings.of(config)
         super().__init__(config, student)

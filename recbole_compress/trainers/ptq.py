@@ -10,9 +10,10 @@ from recbole.data.interaction import Interaction
 from recbole_compress.errors import ConfigError
 from recbole_compress.models.compressed_recommender import n_readable_items
 from recbole_compress.quantization import calibrating, quantize_
+from recbole_compress.readers import SequenceReader
 from recbole_compress.trainers.quantization_work import QuantizationWork
 
-__all__ = ["ptq", "random_sequences"]
+__all__ = ["check_ptq", "ptq", "random_sequences"]
 
 # Sequences scored together while ranges are found.
 _BATCH = 64
@@ -39,6 +40,22 @@ def ptq(job: Any) -> QuantizationWork:
             for start in range(0, len(sequences), _BATCH):
                 model.full_sort_predict(sequences[start : start + _BATCH])
     return QuantizationWork(report, sequences=n_shown)
+
+
+def check_ptq(model: Any, config: Any) -> None:
+    """Refuse a model whose activation ranges could not be found.
+
+    Args:
+        model: Any sequential model.
+        config: Its ``activation_range`` is read.
+
+    Raises:
+        ConfigError: A model that reads more than items, where ranges are to be static.
+    """
+    if config["activation_range"] == "static":
+        one = random_sequences(model, 1)
+        with torch.no_grad():
+            SequenceReader(model).ask(one[model.ITEM_SEQ], one[model.ITEM_SEQ_LEN])
 
 
 def random_sequences(model: Any, n: int) -> Interaction:

@@ -13,9 +13,9 @@ from recbole_compress.errors import ConfigError
 from recbole_compress.near_names import did_you_mean
 from recbole_compress.quantization import QuantizationSpec
 from recbole_compress.trainers.adversarial_trainer import AdversarialTrainer
-from recbole_compress.trainers.datafree_recipe import trained_by
+from recbole_compress.trainers.datafree_recipe import readable_by, trained_by
 from recbole_compress.trainers.datafree_trainer import NoiseTrainer, QATTrainer, SelfSampleTrainer
-from recbole_compress.trainers.ptq import ptq
+from recbole_compress.trainers.ptq import check_ptq, ptq
 from recbole_compress.trainers.quantization_work import QuantizationWork
 
 __all__ = ["QUANTIZATION_RECIPES", "QuantizationJob", "QuantizationRecipe", "recipe_named"]
@@ -50,17 +50,22 @@ class QuantizationRecipe:
     Attributes:
         quantize: Quantizes ``job.model`` in place, not yet packed, and says what became of it and
             what it took.
+        check: Refuses a model in evaluation mode that, under a config, ``quantize`` would refuse
+            whatever its weights.
         needs_data: Whether it asks for ``job.train_data``.
     """
 
     quantize: Callable[[QuantizationJob], QuantizationWork]
+    check: Callable[[Any, Any], None]
     needs_data: bool = False
 
 
 QUANTIZATION_RECIPES: dict[str, QuantizationRecipe] = {
-    "ptq": QuantizationRecipe(ptq),
+    "ptq": QuantizationRecipe(ptq, check_ptq),
     **{
-        trainer.recipe: QuantizationRecipe(trained_by(trainer), needs_data=trainer.reads_data)
+        trainer.recipe: QuantizationRecipe(
+            trained_by(trainer), readable_by(trainer), trainer.reads_data
+        )
         for trainer in (SelfSampleTrainer, AdversarialTrainer, NoiseTrainer, QATTrainer)
     },
 }

@@ -24,6 +24,7 @@ from recbole_compress.trainers import random_state
 from recbole_compress.trainers.checkpoint import (
     item_map_fingerprint,
     load_checkpoint,
+    other_parameter_data,
     plain_config,
     save_checkpoint,
 )
@@ -216,7 +217,7 @@ class SafeTrainer:
             "cur_step": self.cur_step,
             "best_valid_score": float(self.best_valid_score),
             "state_dict": self.model.state_dict(),
-            "other_parameter": self.model.other_parameter(),
+            "other_parameter": other_parameter_data(self.model),
             "optimizer": self.optimizer.state_dict(),
             # beyond RecBole
             "best_valid_result": best_valid_result,

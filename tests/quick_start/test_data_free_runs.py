@@ -8,11 +8,13 @@ import os
 import pytest
 import torch
 
+from recbole_compress.errors import QuantizationError
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.reports.table import card_table
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.datafree_trainer import SelfSampleTrainer
+from recbole_compress.trainers.safe_trainer import SafeTrainer
 from tests.quick_start.conftest import QUICK, SMALL
 
 SHORT = {"df_epochs": 1, "df_sequences": 64, "df_valid_sequences": 32}
@@ -126,6 +128,21 @@ def test_an_interrupted_one_says_how_it_goes_on(trained, settings, monkeypatch, 
     assert main(others) == 2
     assert "was begun with table_bits=2" in capsys.readouterr().err
     assert main([*command, resume]) == 0
+
+
+def test_groups_that_only_the_real_catalogue_decides_on(settings, monkeypatch):
+    groups = {"quantization_granularity": "group", "weight_bits": 32, "tt_ranks": 4}
+    groups |= {"quantization_recipe": "ptq", "MAX_ITEM_LIST_LENGTH": 6}
+    settings = {**QUICK, **groups, "data_path": settings["data_path"]}
+
+    def run(size):
+        chosen = {**settings, "quantization_group_size": size}
+        return run_recbole_compress("DFQTTSASRec", "tiny", config_dict=chosen)
+
+    assert run(19)["test_result"]  # 38 items: rows of 76 numbers
+    monkeypatch.setattr(SafeTrainer, "fit", None)  # refused before it would be called
+    with pytest.raises(QuantizationError, match="group_size=8: does not divide the width 76"):
+        run(8)
 
 
 def test_a_run_leaves_the_threads_as_they_were(settings):

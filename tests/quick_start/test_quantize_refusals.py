@@ -8,12 +8,15 @@ import shutil
 import pytest
 import torch
 
-from recbole_compress.errors import CheckpointError
+from recbole_compress.config import Config
+from recbole_compress.errors import CheckpointError, QuantizationError
+from recbole_compress.quick_start.checks import check_run
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.from_checkpoint import model_alone
+from recbole_compress.trainers import random_state
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from tests.conftest import SEQUENCES, write_interactions
-from tests.quick_start.conftest import changed
+from tests.quick_start.conftest import SMALL, changed
 from tests.refusals import refusal
 
 
@@ -177,6 +180,67 @@ def test_a_dfq_name_refuses_before_it_trains(in_tmp, capsys, alone):
     refused(capsys, ["--model=DFQSASRek", "--dataset=tiny"], "did you mean")
     path = alone("GRU4Rec")
     refused(capsys, [*start, f"--full_precision_path={path}"], "is of model 'GRU4Rec'")
+
+
+CLASSES = "selected_features=['class']"
+
+
+@pytest.mark.parametrize(
+    "model, settings, parts",
+    [
+        (
+            "SASRec",
+            ["quantization_granularity=group", "quantization_group_size=48"],
+            ["item_embedding.weight: group_size=48: does not divide the width 64"],
+        ),
+        (
+            "SASRec",
+            ["quantization_overrides={'item_emb': {'bits': 3}}"],
+            ["overrides: 'item_emb'", "item_embedding.weight"],
+        ),
+        ("SASRec", ["weight_bits=32", "table_bits=32"], ["SASRec: has no table or matrix"]),
+        ("SASRecF", [CLASSES], ["without its data set", "take --model=SASRecF"]),
+        ("DIN", [], ["without its data set", "take --model=DIN"]),
+        ("KSR", [], ["without its data set", "entity_id"]),
+        ("GRU4RecCPR", [], ["GRU4RecCPR: asks for 'item_id'", "without data"]),
+        (
+            "GRU4RecCPR",
+            ["quantization_recipe=ptq", "activation_bits=8", "activation_range=static"],
+            ["GRU4RecCPR: asks for 'item_id'"],
+        ),
+        ("FPMC", ["quantization_recipe=adversarial"], ["FPMC: has no item_embedding"]),
+        ("FPMC", ["df_objective=discrepancy"], ["FPMC: has no item_embedding"]),
+    ],
+)
+def test_a_dfq_name_refuses_a_model_before_any_data_is_looked_for(
+    in_tmp, capsys, model, settings, parts
+):
+    arguments = [f"--model=DFQ{model}", "--dataset=nowhere", *(f"--{key}" for key in settings)]
+    refused(capsys, arguments, *parts)
+
+
+@pytest.mark.parametrize("model", [*SMALL, "FPMC", "TransRec"])
+def test_looking_at_a_model_beforehand_changes_nothing(in_tmp, model):
+    config = Config(f"DFQ{model}", "nowhere")
+    settings = dict(config.final_config_dict)
+    before = random_state.capture()
+    check_run(config)
+    after = random_state.capture()
+    for source in ("python", "numpy", "torch"):
+        for one, other in zip(before[source], after[source], strict=True):
+            assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+    assert config.final_config_dict == settings
+    assert not os.listdir()
+
+
+def test_what_depends_on_the_catalogue_is_left_to_the_real_one(in_tmp):
+    groups = {"quantization_granularity": "group", "quantization_group_size": 19}
+    check_run(Config("DFQTTSASRec", "nowhere", config_dict={**groups, "weight_bits": 32}))
+    with pytest.raises(QuantizationError, match="group_size=19: does not divide the width 64"):
+        check_run(Config("DFQSASRec", "nowhere", config_dict=groups))
+    # Its settings are another run's, and not known yet.
+    awaited = Config("DFQSASRec", "nowhere", config_dict={**groups, "full_precision_path": "x"})
+    check_run(awaited, ["full_precision_path"])
 
 
 def test_a_training_that_cannot_be_gone_on_with(alone, capsys):

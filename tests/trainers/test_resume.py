@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import torch
 
 from recbole_compress.data import item_vectors
 from recbole_compress.errors import CheckpointError, TrainingError
+from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.quick_start.restored import restored_model
 from recbole_compress.trainers.checkpoint import load_checkpoint
@@ -66,6 +68,41 @@ def test_killed_run_ends_where_an_uninterrupted_one_does(in_tmp, model):
     assert resumed["test_result"] == whole["test_result"]
     ends = [load_checkpoint(result["checkpoint"]) for result in (whole, resumed)]
     assert ends[0]["epoch"] == ends[1]["epoch"]
+    assert_same_weights(whole["checkpoint"], resumed["checkpoint"])
+
+
+def test_feature_models_of_recbole_are_saved_and_restored(in_tmp, trainers):
+    """Their embedding layers, which they name among their other parameters, hold the data set."""
+    settings = settings_for("SASRec", in_tmp, epochs=1, selected_features=["class"])
+    items = sorted({item for sequence in SEQUENCES for item in sequence})
+    rows = [f"{item}\tc{at % 3} c{at % 5}" for at, item in enumerate(items)]
+    (in_tmp / "tiny" / "tiny.item").write_text(
+        "\n".join(["item_id:token\tclass:token_seq", *rows]) + "\n"
+    )
+    settings["load_col"] = {**SETTINGS["load_col"], "item": ["item_id", "class"]}
+    first = run_recbole_compress("SASRecF", "tiny", config_dict=dict(settings))
+    path = first["checkpoint"]
+    state = load_checkpoint(path)
+    assert state["other_parameter"] == {}
+    assert any(name.startswith("feature_embed_layer.") for name in state["state_dict"])
+
+    _, model, requests = restored_model(path)
+    (trained,) = trainers
+    scores = [
+        network.eval().full_sort_predict(
+            {network.ITEM_SEQ: requests[0], network.ITEM_SEQ_LEN: requests[1]}
+        )
+        for network in (trained.model, model)
+    ]
+    torch.testing.assert_close(*scores, rtol=0, atol=0)
+    assert main(["evaluate", path, "-o", "evaluated.json"]) == 0
+    with open("evaluated.json") as file:
+        assert json.load(file)["metrics"]["test"] == first["card"]["metrics"]["test"]
+
+    settings |= {"epochs": 2, "checkpoint_dir": "whole"}
+    whole = run_recbole_compress("SASRecF", "tiny", config_dict=dict(settings))
+    resumed = run_recbole_compress(config_dict={"resume": path, "epochs": 2})
+    assert resumed["test_result"] == whole["test_result"]
     assert_same_weights(whole["checkpoint"], resumed["checkpoint"])
 
 
