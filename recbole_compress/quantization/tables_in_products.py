@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import SequentialRecommender
-from torch import nn
+from torch import Tensor, nn
 
 from recbole_compress.heads.scored_state import ScoredState
 from recbole_compress.quantization.activations import ActivationQuantizer
@@ -25,7 +25,7 @@ def tables_in_products(model: nn.Module) -> set[int] | None:
         None where that cannot be told: no RecBole model, one that needs more than items and a user,
         or one whose head rounds in place of its tables.
     """
-    if not isinstance(model, SequentialRecommender):
+    if not hasattr(model, "full_sort_predict"):
         return None
     if any(isinstance(module, ScoredState) for module in model.modules()):
         return None
@@ -36,7 +36,8 @@ def tables_in_products(model: nn.Module) -> set[int] | None:
     model.eval()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            model.full_sort_predict(_request(model))
+            scores_of: Any = model.full_sort_predict
+            scores_of(_request(model))
     except Exception:  # whatever a model of someone else's misses in a request of ids alone
         return None
     else:
@@ -53,12 +54,11 @@ def tables_in_products(model: nn.Module) -> set[int] | None:
     }
 
 
-def _request(model: SequentialRecommender) -> Interaction:
-    """Two rows, as some models squeeze a single one."""
-    length = model.max_seq_length
-    fields = {
-        model.ITEM_SEQ: torch.ones(2, length, dtype=torch.long),
-        model.ITEM_SEQ_LEN: torch.full((2,), length),
-        model.USER_ID: torch.ones(2, dtype=torch.long),
+def _request(model: Any) -> dict[str, Tensor]:
+    """Fields by their names, as RecBole's models read them; some would squeeze a single row."""
+    length, device = model.max_seq_length, model.device
+    return {
+        model.ITEM_SEQ: torch.ones(2, length, dtype=torch.long, device=device),
+        model.ITEM_SEQ_LEN: torch.full((2,), length, device=device),
+        model.USER_ID: torch.ones(2, dtype=torch.long, device=device),
     }
-    return Interaction(fields).to(model.device)
