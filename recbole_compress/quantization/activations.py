@@ -14,7 +14,7 @@ from recbole_compress.functional.quantization import find_grid
 
 __all__ = ["ActivationQuantizer", "calibrating"]
 
-# Numbers per batch that a static range is chosen from.
+# Numbers per batch that a static range is chosen from, the largest one besides.
 _SAMPLE = 1 << 16
 
 
@@ -60,8 +60,7 @@ class ActivationQuantizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.seen is not None:
-            numbers = x.detach().reshape(-1)
-            self.seen.append(numbers[:: -(-numbers.numel() // _SAMPLE) or 1].float().clone())
+            self.seen.append(_sample(x, seed=len(self.seen)))
             return x
         if self.static:
             if torch.isnan(self.scale).any():
@@ -90,6 +89,21 @@ class ActivationQuantizer(nn.Module):
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}, static={self.static}"
+
+
+@torch.no_grad()
+def _sample(x: Tensor, seed: int) -> Tensor:
+    """Numbers of all of ``x``, its largest magnitude among them; the same ones for a seed.
+
+    At random places: evenly spaced ones would fall on the same few channels of every token.
+    """
+    numbers = x.detach().as_subclass(Tensor).reshape(-1)
+    if numbers.numel() <= _SAMPLE:
+        return numbers.float().clone()
+    generator = torch.Generator().manual_seed(seed)
+    places = torch.randint(numbers.numel(), (_SAMPLE,), generator=generator)
+    largest = numbers.abs().argmax().reshape(1)
+    return numbers[torch.cat([places.to(numbers.device), largest])].float()
 
 
 @contextlib.contextmanager

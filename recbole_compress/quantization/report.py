@@ -19,7 +19,8 @@ class ReportRow(NamedTuple):
         shape: Its shape.
         bits: 1 .. 8, or 32.
         size_bytes: Packed codes, scales and zero points, or the numbers as they are.
-        activation_bits: Of what it is multiplied with: 2 .. 8, or 32.
+        activation_bits: Of what it is multiplied with: 2 .. 8, or 32; 32 for tables of RecBole's
+            models that are only looked up or compared by distances.
         reason: Why it stays fp32; None if it does not.
     """
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_compress.quantization.scored_rows import ScoredRows
+from recbole_compress.quantization.scored_rows import KEEP_THE_GRID, ScoredRows
 
 __all__ = ["ScoringTable"]
 
@@ -25,6 +25,7 @@ _PRODUCTS = {
 _VIEWS = {
     torch.transpose,
     torch.t,
+    torch.permute,
     Tensor.transpose,
     Tensor.t,
     Tensor.permute,
@@ -33,6 +34,7 @@ _VIEWS = {
     Tensor.mT.__get__,  # type: ignore[attr-defined]
     Tensor.__getitem__,
 }
+_STAYS_ONE = _VIEWS | KEEP_THE_GRID
 
 
 class ScoringTable(torch.Tensor):
@@ -40,7 +42,8 @@ class ScoringTable(torch.Tensor):
 
     RecBole's models write ``torch.matmul(hidden, self.item_embedding.weight.transpose(0, 1))``:
     there is no module at whose door the hidden states could be rounded. So the weight does it, in
-    products and nowhere else. Rows that are looked up one per example, to be scored, go on doing it
+    products and nowhere else; its views do it too, and what a ReLU or a normalisation makes of it.
+    Rows that are looked up one per example, to be scored, go on doing it
     (:class:`~recbole_compress.quantization.scored_rows.ScoredRows`). In everything else it is a
     plain tensor, and so is what comes out.
 
@@ -69,7 +72,7 @@ class ScoringTable(torch.Tensor):
             args = _rounded(func, *args)
         with torch._C.DisableTorchFunctionSubclass():
             result = func(*args, **kwargs)
-        if func in _VIEWS and isinstance(args[0], ScoringTable) and _keeps_rows(func, args):
+        if func in _STAYS_ONE and isinstance(args[0], ScoringTable) and _keeps_rows(func, args):
             return cls.of(result, args[0].quantizer)
         if func is F.embedding and isinstance(args[1], ScoringTable) and args[0].dim() == 1:
             return ScoredRows.of(result, args[1].quantizer)
@@ -77,6 +80,7 @@ class ScoringTable(torch.Tensor):
 
 
 def _rounded(func: Any, first: Any, second: Any, *others: Any) -> tuple[Any, ...]:
+    first, second = _no_rows(first), _no_rows(second)
     left, right = isinstance(first, ScoringTable), isinstance(second, ScoringTable)
     if right and not left:
         # Of `__rmatmul__` the second argument stands on the left.
@@ -89,6 +93,11 @@ def _rounded(func: Any, first: Any, second: Any, *others: Any) -> tuple[Any, ...
     elif left and not right:
         second = first.quantizer(second)
     return first, second, *others
+
+
+def _no_rows(factor: Any) -> Any:
+    """Rows of another table are states here, which round nothing themselves."""
+    return factor.as_subclass(Tensor) if isinstance(factor, ScoredRows) else factor
 
 
 def _keeps_rows(func: Any, args: tuple[Any, ...]) -> bool:

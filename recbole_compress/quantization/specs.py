@@ -94,7 +94,7 @@ class QuantizationSpec:
 
     Tables are what has a row per item or user: embeddings, item heads, an output layer as wide as
     the catalogue. Weights are all other matrices and kernels. Biases, layer norms and other vectors
-    stay as they are.
+    stay as they are; a table with one number per row is such a vector, unless an override names it.
 
     Args:
         weight_bits: 1 .. 8, or 32 for as they are.
@@ -173,10 +173,13 @@ class QuantizationSpec:
         settings = self._settings(bits)
         if any(self.meets(name, pattern) for pattern in self.keep):
             settings["bits"] = FULL_PRECISION
-        for pattern, differing in self.overrides.items():
-            if self.meets(name, pattern):
-                settings = _differing(settings, differing)
+        for differing in self.overrides_of(name):
+            settings = _differing(settings, differing)
         return self._format(settings)
+
+    def overrides_of(self, name: str) -> list[Mapping[str, Any]]:
+        """The settings that differ for one parameter, in their order."""
+        return [given for pattern, given in self.overrides.items() if self.meets(name, pattern)]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, of which :meth:`from_dict` makes the spec again."""

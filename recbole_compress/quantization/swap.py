@@ -17,6 +17,7 @@ from recbole_compress.quantization.recurrent import OpenRecurrent
 from recbole_compress.quantization.report import QuantizationReport, ReportRow
 from recbole_compress.quantization.rounded_inputs import attach, can_round
 from recbole_compress.quantization.specs import FULL_PRECISION, QuantizationSpec
+from recbole_compress.quantization.tables_in_products import tables_in_products
 from recbole_compress.quantization.targets import Target, targets
 
 __all__ = ["check_quantizable", "open_recurrent_", "quantize_"]
@@ -105,7 +106,8 @@ def quantize_(model: nn.Module, spec: QuantizationSpec) -> QuantizationReport:
         for module in rounded:
             static = spec.activation_range == "static"
             attach(module, spec.activation_bits, static, spec.range_finder)
-    return _report(planned, spec)
+        return _report(planned, spec, tables_in_products(model))
+    return _report(planned, spec, None)
 
 
 def open_recurrent_(model: nn.Module, wanted: set[int] | None = None) -> None:
@@ -150,7 +152,9 @@ def _named(target: Target) -> Iterator[None]:
         raise QuantizationError(f"{target.name}: {error}") from error
 
 
-def _report(planned: list[Target], spec: QuantizationSpec) -> QuantizationReport:
+def _report(
+    planned: list[Target], spec: QuantizationSpec, in_products: set[int] | None
+) -> QuantizationReport:
     rows = []
     for target in planned:
         parameter, format = target.parameter, target.format
@@ -163,8 +167,7 @@ def _report(planned: list[Target], spec: QuantizationSpec) -> QuantizationReport
                 units = n_rows * width // (format.group_size or 1)
             per_unit = format.torch_scale_dtype.itemsize + (0 if format.symmetric else 1)
             bits, size = format.bits, n_rows * packed_size(width, format.bits) + units * per_unit
-            rounds = can_round(target.module) or isinstance(target.module, nn.RNNBase)
-            if rounds or target.is_table:
+            if _rounds(target, in_products):
                 activation_bits = spec.activation_bits
         rows.append(
             ReportRow(
@@ -178,3 +181,10 @@ def _report(planned: list[Target], spec: QuantizationSpec) -> QuantizationReport
             )
         )
     return QuantizationReport(rows)
+
+
+def _rounds(target: Target, in_products: set[int] | None) -> bool:
+    """Whether what a parameter is multiplied with is rounded; the settings' word if unknown."""
+    if isinstance(target.module, nn.Embedding) and in_products is not None:
+        return id(target.module) in in_products
+    return can_round(target.module) or isinstance(target.module, nn.RNNBase) or target.is_table

@@ -95,11 +95,13 @@ def _all(model: nn.Module, spec: QuantizationSpec) -> Iterator[Target]:
         for attribute, parameter in module.named_parameters(recurse=False):
             name = f"{module_name}.{attribute}" if module_name else attribute
             is_table = id(module) in of_tables or parameter.shape[:1] in [(n,) for n in catalogue]
+            rows = row_shape(module, tuple(parameter.shape))
             reason, format = _why_not(module, attribute, parameter), None
+            if reason is None and is_table and rows[1] == 1 and not spec.overrides_of(name):
+                reason = "a vector"  # such as a bias per item; a scale each would be larger
             if reason is None:
                 format = spec.format_of(name, is_table)
                 reason = None if format is not None else "as the settings say"
-            rows = row_shape(module, tuple(parameter.shape))
             yield Target(
                 name,
                 module,

@@ -129,7 +129,7 @@ def made_anew(config: Config, catalogue: Mapping[str, int]) -> Any:
         config: Of a :class:`Restored` model.
         catalogue: Its, too.
     """
-    with _without_log(), state_will_be_loaded():
+    with without_log(), state_will_be_loaded():
         return trainer_class(config).build_model(config, Catalogue(config, **catalogue))
 
 

@@ -159,3 +159,64 @@ def test_a_copy_is_its_own_model(name, settings):
             parameter.mul_(1.5)
     assert not torch.equal(scores_of(model), before)  # no cache hides the change
     assert torch.equal(scores_of(twin), before)
+
+
+# -- models that score in ways of their own --------------------------------------------------------
+
+
+def only_tables(name, activation_bits, activation_range="dynamic"):
+    _, model = made(name, embedding_size=16)
+    spec = QuantizationSpec(
+        32, 8, activation_bits=activation_bits, activation_range=activation_range
+    )
+    report = quantize_(model, spec)
+    with calibrating(model):
+        scores_of(model, 50)
+    return model, {row.name: row for row in report.rows}
+
+
+@pytest.mark.parametrize("activation_range", ["dynamic", "static"])
+@pytest.mark.parametrize(
+    "name, scored",
+    [
+        ("NPE", {"item_embedding.weight"}),  # relu(weight)
+        ("CORE", {"item_embedding.weight"}),  # normalize(weight)
+        ("FPMC", {"IU_emb.weight", "IL_emb.weight"}),  # single items by matmul, example by example
+    ],
+)
+def test_tables_round_that_are_transformed_before_they_score(name, scored, activation_range):
+    model, rows = only_tables(name, 2, activation_range)
+    assert {n for n, row in rows.items() if row.activation_bits == 2} == scored
+    of_all = scores_of(model)
+    full, _ = only_tables(name, 32)
+    assert (of_all - scores_of(full)).abs().max() > 0.01 * of_all.abs().max()
+    requests = some_requests(model)
+    for _ in range(2):
+        with torch.no_grad():
+            alone = model.predict(requests)
+            unrounded = full.predict(requests)
+        assert not torch.allclose(alone, unrounded, rtol=1e-3)
+        if name != "CORE":  # whose predict does not normalise, at any precision
+            column = of_all.gather(1, requests[model.ITEM_ID].unsqueeze(1)).squeeze(1)
+            torch.testing.assert_close(alone, column, atol=1e-4, rtol=1e-4)
+        freeze_(model)
+        assert torch.equal(scores_of(model), of_all)
+
+
+def test_the_report_promises_no_rounding_where_there_is_no_product():
+    model, rows = only_tables("TransRec", 2)
+    assert {row.activation_bits for row in rows.values()} == {32}
+    full, _ = only_tables("TransRec", 32)
+    assert torch.equal(scores_of(model), scores_of(full))
+    assert rows["bias.weight"].reason == "a vector" and rows["item_embedding.weight"].bits == 8
+
+
+def test_a_report_leaves_modes_and_random_numbers_as_they_were():
+    _, model = made("FPMC", embedding_size=16)
+    model.train().UI_emb.eval()
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    quantize_(model, QuantizationSpec(8, 8, activation_bits=8, activation_range="static"))
+    assert torch.equal(torch.rand(3), expected)
+    assert model.training and model.IU_emb.training and not model.UI_emb.training

@@ -123,6 +123,18 @@ def test_a_padding_row_with_numbers_keeps_them():
     assert torch.allclose(table.weight[0], before[0], atol=0.05)
 
 
+def test_a_table_of_one_number_per_row_is_a_vector():
+    """With a scale for every number it would be larger than in full precision."""
+    model = nn.ModuleDict({"bias": nn.Embedding(30, 1), "item": nn.Embedding(30, 16)})
+    report = quantize_(model, QuantizationSpec(4, 4, activation_bits=8))
+    row = next(row for row in report.rows if row.name == "bias.weight")
+    assert (row.bits, row.size_bytes, row.activation_bits, row.reason) == (32, 120, 32, "a vector")
+    model = nn.ModuleDict({"bias": nn.Embedding(30, 1), "item": nn.Embedding(30, 16)})
+    asked = {"bias": {"granularity": "tensor"}}
+    report = quantize_(model, QuantizationSpec(4, 4, overrides=asked))
+    assert report.rows[0].bits == 4 and report.rows[0].size_bytes == 34
+
+
 # -- activations ------------------------------------------------------------------------------
 
 
@@ -150,6 +162,34 @@ def test_static_ranges_come_from_what_was_seen():
     assert layer.input_quantizer.scale.item() == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("range_finder, share", [("absolute_maximum", 1.0), ("mse", 0.7)])
+def test_static_ranges_reach_every_channel_of_long_batches(range_finder, share):
+    """Numbers at even distances would be those of a few channels only, in every batch."""
+    x = torch.randn(2 * 1024, 4, 16)  # twice the numbers that are looked at
+    norm = nn.LayerNorm(16)
+    for channel in range(16):
+        with torch.no_grad():
+            norm.weight.fill_(1.0)[channel] = 20.0
+            states = norm(x)
+        scales = []
+        for _ in range(2):
+            quantizer = ActivationQuantizer(8, static=True, range_finder=range_finder)
+            with calibrating(quantizer):
+                quantizer(states)
+            scales.append(quantizer.scale.item())
+        assert scales[0] == scales[1]
+        assert scales[0] * 127 >= share * states.abs().max().item() * (1 - 1e-6), channel
+
+
+def test_static_ranges_see_one_large_number_in_a_million():
+    x = torch.randn(64, 256, 64)
+    x[13, 101, 7] = -1000.0
+    quantizer = ActivationQuantizer(8, static=True, range_finder="absolute_maximum")
+    with calibrating(quantizer):
+        quantizer(x)
+    assert quantizer.scale.item() == pytest.approx(1000 / 127)
+
+
 @pytest.mark.parametrize(
     "product",
     [
@@ -161,6 +201,10 @@ def test_static_ranges_come_from_what_was_seen():
         lambda x, w: torch.matmul(w, x.T).T,
         lambda x, w: (w @ x.T).T,
         lambda x, w: torch.matmul(x, w[:20].transpose(0, 1)),
+        lambda x, w: torch.matmul(x, torch.permute(w, (1, 0))),
+        lambda x, w: torch.matmul(x, torch.relu(w).transpose(0, 1)),
+        lambda x, w: x @ nn.ReLU()(w).T,
+        lambda x, w: x @ nn.functional.normalize(nn.Dropout(0.0)(w), dim=-1).T,
     ],
 )
 def test_the_scoring_product_rounds_however_it_is_written(product):
@@ -193,6 +237,11 @@ def test_a_scoring_table_is_plain_elsewhere():
         lambda x, rows: torch.sum(x * rows, dim=-1),
         lambda x, rows: torch.sum(rows * x, dim=-1),
         lambda x, rows: rows.mul(x).sum(1),
+        lambda x, rows: torch.matmul(x.unsqueeze(1), rows.unsqueeze(1).permute(0, 2, 1)),
+        lambda x, rows: torch.matmul(rows.unsqueeze(dim=1), x.unsqueeze(1).mT),
+        lambda x, rows: torch.bmm(x.unsqueeze(1), torch.unsqueeze(rows, -1)),
+        lambda x, rows: x.unsqueeze(1) @ torch.transpose(rows.expand(1, 5, 16), 0, 1).mT,
+        lambda x, rows: (x.unsqueeze(1) * rows.unsqueeze(1)).sum(-1),
     ],
 )
 def test_rows_to_be_scored_round_however_they_are_multiplied(product):
@@ -202,6 +251,7 @@ def test_rows_to_be_scored_round_however_they_are_multiplied(product):
     rows = nn.functional.embedding(ids, ScoringTable.of(weight, quantizer))
     found = product(x, rows)
     assert type(found) is torch.Tensor
+    found = found.reshape(-1)
     assert torch.allclose(found, (quantizer(x) * weight[ids]).sum(1), atol=1e-5)
     assert not torch.allclose(found, (x * weight[ids]).sum(1), atol=1e-3)
     found.sum().backward()
@@ -218,6 +268,39 @@ def test_rows_to_be_scored_are_plain_elsewhere():
     assert torch.equal(rows * rows, plain * plain)  # both on a grid already
     assert torch.equal(nn.functional.normalize(rows), nn.functional.normalize(plain))
     assert torch.equal((rows - 1).square().sum(1), (plain - 1).square().sum(1))
+
+
+@pytest.mark.parametrize("change", [nn.ReLU(), nn.functional.normalize, nn.Dropout(0.0)])
+def test_transformed_rows_round_as_well(change):
+    weight, x, ids = torch.randn(30, 16), torch.randn(2, 16), torch.tensor([3, 1])
+    quantizer = ActivationQuantizer(4)
+    rows = nn.functional.embedding(ids, ScoringTable.of(weight, quantizer))
+    assert torch.equal(x * change(rows), quantizer(x) * change(weight[ids]))
+
+
+def test_rows_times_a_matrix_of_a_layer_are_not_scored():
+    """The matrix is no hidden state; nor is anything that meets the rows across their numbers."""
+    weight, matrix = torch.randn(30, 16), torch.randn(16, 16)
+    table = ScoringTable.of(weight, ActivationQuantizer(2))
+    ids = torch.tensor([3, 1])
+    rows, plain = nn.functional.embedding(ids, table), weight[ids]
+    assert torch.equal(rows @ matrix, plain @ matrix)
+    assert torch.equal(rows.unsqueeze(1) @ matrix, plain.unsqueeze(1) @ matrix)
+    weights = torch.randn(2, 3, 1)
+    assert torch.equal(weights @ rows.unsqueeze(1), weights @ plain.unsqueeze(1))
+
+
+def test_of_two_rows_the_left_ones_are_the_state_as_before_a_whole_table():
+    users, items = torch.randn(9, 16), torch.randn(30, 16)
+    never, quantizer = ActivationQuantizer(2, static=True), ActivationQuantizer(3)
+    who, ids = torch.tensor([2, 7]), torch.tensor([3, 1])
+    table = ScoringTable.of(items, quantizer)
+    user = nn.functional.embedding(who, ScoringTable.of(users, never))
+    expected = quantizer(users[who]) @ items.T
+    assert torch.equal(user @ table.T, expected)
+    rows = nn.functional.embedding(ids, table)
+    alone = torch.bmm(user.unsqueeze(1), rows.unsqueeze(2)).reshape(-1)
+    assert torch.allclose(alone, expected[[0, 1], ids], atol=1e-5)
 
 
 # -- what cannot be ---------------------------------------------------------------------------
