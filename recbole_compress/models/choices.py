@@ -5,7 +5,7 @@ A new method is one class on a lower floor and one line here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -114,7 +114,7 @@ class Assembly:
         name = self.config["tt_item_order"]
         if name not in ITEM_ORDERS:
             raise ConfigError(f"tt_item_order={name!r}: {did_you_mean(str(name), ITEM_ORDERS)}")
-        factor = ITEM_ORDERS[name](self.n_items - 1)
+        factor = ITEM_ORDERS[name](self.n_items - 1, shape.rows)
         return TensorTrainEmbedding(self.n_items, shape, self.init_std, factor)
 
     def product_quantized(self) -> ProductQuantizedEmbedding:
@@ -195,10 +195,10 @@ ITEM_HEADS: dict[str, Callable[[Assembly], ItemHead]] = {
     "tied_codes": lambda a: TiedCodesHead(a.item_embedding, init_std=a.init_std),
 }
 
-# From the number of items to the factor that makes a tensor train's rows of their ids.
-ITEM_ORDERS: dict[str, Callable[[int], int]] = {
+# From the number of items and the rows of every core to the factor that makes rows of ids.
+ITEM_ORDERS: dict[str, Callable[[int, Sequence[int]], int]] = {
     "scattered": scattering_factor,
-    "by_id": lambda n_items: 1,
+    "by_id": lambda n_items, row_modes: 1,
 }
 
 BACKBONES: dict[str, Callable[[Assembly], Backbone]] = {

@@ -14,9 +14,6 @@ from recbole_compress.trainers.checkpoint import load_checkpoint
 
 __all__ = ["given_to", "is_a_first_phases", "settings_of"]
 
-# How models with a tensor train were made before there was a choice.
-_BEFORE = {"tt_item_order": "by_id"}
-
 
 def settings_of(
     config_files: Sequence[str | PathLike] | str | None,
@@ -51,11 +48,7 @@ def is_a_first_phases(config: Any) -> bool:
 
 def given_to(config: Any) -> dict[str, Any]:
     """The settings that make a checkpoint's config again."""
-    known = config.final_config_dict
     return {
-        **{
-            key: value for key, value in _BEFORE.items() if key not in known and "tt_ranks" in known
-        },
         **_relaunched(config.external_config_dict),
         "model": config["model"],
         "dataset": config["dataset"],

@@ -39,6 +39,9 @@ __all__ = [
 ALLOWED_CLASSES = [RecBoleConfig, ModelType, InputType, EvaluatorType, yaml.FullLoader]
 
 
+# Key -> a key that the models have which it is for, and what was done before there was a choice.
+_MEANT_BEFORE = {"tt_item_order": ("tt_ranks", "by_id")}
+
 _CONFIG_PARTS = (
     "model",
     "dataset",
@@ -172,7 +175,19 @@ def load_checkpoint(path: str, device: torch.device | str = "cpu") -> dict[str, 
         raise CheckpointError(f"{path}: damaged or no checkpoint at all ({reason})") from error
     if not isinstance(state, dict) or "state_dict" not in state or "config" not in state:
         raise CheckpointError(f"{path}: not a RecBole checkpoint (no 'config' and 'state_dict')")
+    _say_what_was_meant(state["config"])
     return state
+
+
+def _say_what_was_meant(config: Any) -> None:
+    """Give a config that is older than a key the value that stood for it then, in place."""
+    known = getattr(config, "final_config_dict", {})
+    for key, (of_models_with, value) in _MEANT_BEFORE.items():
+        if of_models_with in known and key not in known:
+            # Of the run that it is a first phase of, too, which is as old.
+            for settings in (known, config.external_config_dict, known.get("part_of")):
+                if settings:
+                    settings[key] = value
 
 
 def _refusal(error: Exception) -> str:

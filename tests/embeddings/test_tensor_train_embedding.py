@@ -186,3 +186,17 @@ def test_what_a_row_learns_does_not_reach_the_items_of_neighbouring_ids():
         moved[factor] = change[next_id] / change[seen]
     by_id, scattered = moved.values()
     assert by_id > 0.05 and scattered.abs() < 1e-6
+
+
+@pytest.mark.parametrize("n", [1703, 3294, 25_124, 41_182])
+def test_close_ids_share_no_slice_of_a_core(n):
+    """The golden section alone comes close to a multiple of the last core's rows for these."""
+    shape = choose_shape(n, 128, ranks=60, max_numbers=(n + 1) * 128 / 30, stp_factor=2)
+
+    def largest_share(factor):
+        rows = torch.arange(n) * factor % n
+        last = rows % shape.rows[-1]
+        return max((last[d:] == last[:-d]).float().mean() for d in range(1, 9))
+
+    assert largest_share(scattering_factor(n)) > 0.5
+    assert largest_share(scattering_factor(n, shape.rows)) < 0.1
