@@ -16,6 +16,7 @@ from recbole_compress.config import Config
 from recbole_compress.config.model_names import find_model, quantized_of
 from recbole_compress.config.schema import Declared, load_schema, owners_of_key
 from recbole_compress.config.validation import check_keys
+from recbole_compress.config.written import for_config_file
 from recbole_compress.errors import ConfigError, RecBoleCompressError
 from recbole_compress.near_names import did_you_mean
 
@@ -129,12 +130,8 @@ def _checked(
 
 def _as_stored(settings: Mapping[str, Any], schema: Mapping[str, Declared]) -> dict[str, Any]:
     """Settings as a config file gives them back: it has no tuples."""
-    texts = {  # --gpu_id=0,1 is a tuple here, but no list is accepted there
-        key: ",".join(map(str, value))
-        for key, value in settings.items()
-        if isinstance(value, tuple) and "str" in schema[key].types
-    }
-    return yaml.safe_load(yaml.safe_dump({**settings, **texts}, allow_unicode=True))
+    written = yaml.safe_dump(for_config_file(settings, schema), allow_unicode=True)
+    return yaml.safe_load(written)
 
 
 def _check_data_set(run: CheckedRun) -> None:

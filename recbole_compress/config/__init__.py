@@ -2,6 +2,7 @@
 
 - ``config``: :class:`Config`, for every run of ours.
 - ``given``, ``values``: reading command line and config files; texts are parsed, never evaluated.
+- ``written``: settings as a config file can hold them.
 - ``schema``, ``keys_read``, ``validation``: which keys there are, and refusing all others.
 - ``internal_defaults``, ``split_files``, ``properties_folder``: our yaml files among RecBole's.
 - ``model_names``, ``registry``: making our models known to RecBole, and finding models.

@@ -91,19 +91,18 @@ def _sum_and_gradients(
     differentiates = any(rows_wanted) or bool(asked)
     for start in range(0, len(rows[0]), chunk_size):
         which = slice(start, min(start + chunk_size, len(rows[0])))
-        with (
-            torch.set_grad_enabled(differentiates),
-            torch.autocast(rows[0].device.type, enabled=False),
-        ):
-            parts = [t[which].detach() for t in rows]
-            for part, gradient in zip(parts, of_rows, strict=True):
-                part.requires_grad_(gradient is not None)
-            value = function(which, *parts)
-        total += value.detach()
-        if not value.requires_grad:
-            continue
-        inputs = [part for part in parts if part.requires_grad]
-        gradients = list(torch.autograd.grad(value, [*inputs, *asked], allow_unused=True))
+        # The gradients too: a backward pass in autocast would be in short floats.
+        with torch.autocast(rows[0].device.type, enabled=False):
+            with torch.set_grad_enabled(differentiates):
+                parts = [t[which].detach() for t in rows]
+                for part, gradient in zip(parts, of_rows, strict=True):
+                    part.requires_grad_(gradient is not None)
+                value = function(which, *parts)
+            total += value.detach()
+            if not value.requires_grad:
+                continue
+            inputs = [part for part in parts if part.requires_grad]
+            gradients = list(torch.autograd.grad(value, [*inputs, *asked], allow_unused=True))
         for gradient in of_rows:
             if gradient is not None and (found := gradients.pop(0)) is not None:
                 gradient[which] = found

@@ -38,7 +38,8 @@ def two_level_soft_targets(
         p = wanted(slice(0, N)).log_softmax(1)
         soft * (p.exp() * (p - q)).sum() - hard * q.gather(1, ranks[:, None]).sum()
 
-    The gradients are computed together with the value; there is no second derivative.
+    The gradients are computed together with the value; there is no second derivative. Autocast is
+    off inside, and half-precision inputs are computed in float32.
 
     Args:
         hidden: ``(N, dim)``.
@@ -67,9 +68,10 @@ def two_level_soft_targets(
     n_items = len(head_weight) - len(tails) + sum(len(weight) for _, weight in tails)
     chunk_size = chunk_size or default_chunk_size(n_items, hidden.device)
     factors = [factor for tail in tails for factor in tail]
-    return _SoftTargets.apply(
-        wanted, ranks, weights, chunk_size, full_precision(hidden), head_weight, *factors
-    )
+    tensors = [full_precision(x) for x in (hidden, head_weight, *factors)]
+    # A forward pass of one's own still runs in the autocast around it.
+    with torch.autocast(hidden.device.type, enabled=False):
+        return _SoftTargets.apply(wanted, ranks, weights, chunk_size, *tensors)
 
 
 class _SoftTargets(torch.autograd.Function):

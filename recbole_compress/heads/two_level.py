@@ -123,9 +123,11 @@ class TwoLevelHead(KeepsTable, ItemHead):
                 hidden, teacher_scores, temperature, reduction, targets, weights
             )
         ids = self.item_blocks.id_of_rank
+        with torch.autocast(hidden.device.type, enabled=False):  # the rows may be a product
+            factors = self._factors()
         return two_level_soft_targets(
             hidden,
-            *self._factors(),
+            *factors,
             lambda rows: full_precision(teacher_scores(rows)).index_select(1, ids),
             None if targets is None else self._ranks(targets),
             weights_of_rows(len(hidden), reduction, targets, weights),

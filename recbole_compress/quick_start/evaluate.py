@@ -176,20 +176,21 @@ def _evaluated(
     trainer.eval_collector.data_collect(train_data)  # some metrics count items of the train split
     valid = trainer.evaluate(valid_data, load_best_model=False, show_progress=False)
     test, further = final_results(trainer, train_data, valid_data, test_data, load_best_model=False)
+    requests = sample_requests(test_data._dataset, valid_data._dataset)
     card = build_card(
         model,
         config,
         metrics={"valid": valid, "test": test, **further},
         training=training,
         reference_metrics=reference_metrics,
-        latency_ms=request_latency(model, *sample_requests(test_data._dataset)),
+        latency_ms=request_latency(model, *requests),
         files=subject.files,
         choices={**trainer_class(config).choices(config), **subject.choices},
         quantization=subject.quantization,
     )
     card["model"] = subject.name
     if subject.amend is not None:
-        subject.amend(card, sample_requests(test_data._dataset))
+        subject.amend(card, requests)
     if card_path:
         write_card(card, card_path)
     logging.getLogger().info("\n" + card_table(card, card_path))

@@ -17,18 +17,21 @@ def final_results(
     test_data: Any,
     load_best_model: bool,
     show_progress: bool = False,
-) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+) -> tuple[dict[str, float] | None, dict[str, dict[str, float]]]:
     """Metrics on the test split, and what else the trainer measures; writes ranks if asked for.
 
     Args:
         trainer: Its config says by ``ranks_path`` whether the rank of every row is written.
         train_data: Loader of the train split, for how often items occur there.
         valid_data: None if there is none.
-        test_data: Loader of the test split.
+        test_data: Loader of the test split; one without rows gives no metrics (None) and no ranks.
         load_best_model: From the trainer's checkpoint; False for the weights as they are.
         show_progress: Draw a bar.
     """
     path, split = trainer.config["ranks_path"], train_data._dataset
+    if path and not test_data:  # such as after the split LS: valid_only
+        trainer.logger.warning(f"ranks_path={path}: the test split has no rows; no file is written")
+        path = None
     # After a transfer, sequences hold other items than those that are recommended.
     one_catalogue = getattr(trainer.model, "one_catalogue", True)
     sequences = trainer.item_seq_field if one_catalogue else None

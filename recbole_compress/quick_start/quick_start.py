@@ -177,6 +177,8 @@ def _train_and_report(
     peak_bytes = sum(gathered(peak_rss_bytes()))
     gpu_bytes = [peak for peak in gathered(peak_gpu_bytes()) if peak is not None]
 
+    requests = sample_requests(test_data._dataset, valid_data._dataset)
+
     def measure() -> tuple[dict[str, Any], str | None]:
         card = build_card(
             network,
@@ -190,7 +192,7 @@ def _train_and_report(
                 "peak_gpu_bytes": sum(gpu_bytes) if gpu_bytes else None,
                 "processes": place.world_size,
             },
-            latency_ms=request_latency(network, *sample_requests(test_data._dataset)),
+            latency_ms=request_latency(network, *requests),
             files={"checkpoint": checkpoint, "artifact": None, **_first_phase_file(config)},
             pretraining=pretraining_report(config, train_data._dataset),
             choices=make_trainer.choices(config),

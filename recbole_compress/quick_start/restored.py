@@ -17,13 +17,14 @@ __all__ = ["restored_model"]
 
 
 def restored_model(checkpoint: str) -> tuple[Config, Any, tuple[Tensor, Tensor]]:
-    """The config and the model of a run, with its best weights, and requests of its test split.
+    """The config and the model of a run, with its best weights, and requests of its test split
+    (of the valid one where that has no rows).
 
     Raises:
         RecBoleCompressError: The checkpoint or its data set cannot be read.
     """
     state = load_checkpoint(checkpoint)
     config = rebuilt_config(state, checkpoint)
-    train_data, _, test_data = prepare_data(config, load_data(config))
+    train_data, valid_data, test_data = prepare_data(config, load_data(config))
     model = model_of(config, train_data._dataset, state, checkpoint).to(config["device"])
-    return config, model, sample_requests(test_data._dataset)
+    return config, model, sample_requests(test_data._dataset, valid_data._dataset)

@@ -8,16 +8,17 @@ from torch import Tensor
 __all__ = ["sample_requests"]
 
 
-def sample_requests(split, n: int = 200) -> tuple[Tensor, Tensor]:
+def sample_requests(*splits, n: int = 200) -> tuple[Tensor, Tensor]:
     """Histories of ``n`` rows of an evaluation split, spread evenly over its users.
 
     Args:
-        split: A built valid or test split, ours or RecBole's.
+        splits: Built valid or test splits, ours or RecBole's; the first one with rows is taken.
         n: How many rows; all of them where there are fewer.
 
     Returns:
         Item ids ``(n, L)``, right-padded with 0, and lengths ``(n,)``.
     """
+    split = next((each for each in splits if len(each)), splits[0])
     rows = split.inter_feat
     # A loader's first batch would not do: ours begin with the shortest histories, RecBole's do not.
     order = np.lexsort((rows[split.item_list_length_field], rows[split.uid_field]))

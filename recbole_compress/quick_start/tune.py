@@ -16,6 +16,7 @@ from recbole_compress.config import Config
 from recbole_compress.config.given import config_file_names
 from recbole_compress.config.properties_folder import hyper_file
 from recbole_compress.config.schema import load_schema
+from recbole_compress.config.written import for_config_file
 from recbole_compress.errors import CheckpointError, ConfigError, DataError, RecBoleCompressError
 from recbole_compress.quick_start.quick_start import (
     ignore_warnings_of_recbole,
@@ -341,9 +342,10 @@ def _conclude(stem: str, options: Options, trials: Trials, config: Any) -> dict[
     given = {**threads, **config.external_config_dict}
     for key in (*names, *_WHERE):
         given.pop(key, None)
+    schema = load_schema(config["model"], config["dataset"], config.model_class)
     write_best_settings(
         f"{stem}.yaml",
-        {**names, **given, **best["settings"]},
+        for_config_file({**names, **given, **best["settings"]}, schema),
         f"best of {len(trials.records)} trials by {config['valid_metric']} on valid: "
         f"{best['score']:.4f} (recbole_compress {__version__}, {options.algo})",
     )

@@ -45,8 +45,10 @@ def request_latency(
 
     Returns:
         ``batch_size``, ``k``, ``runtime`` and the percentiles ``p50`` and ``p95`` in milliseconds;
-        None where the model cannot answer.
+        None where the model cannot answer, or there is nothing to ask.
     """
+    if not len(item_seq):
+        return None
     if item_seq_len is None:
         item_seq_len = (item_seq != 0).sum(1)
     k = min(k, model.n_items - 1)

@@ -6,6 +6,7 @@ A mixin in front of RecBole's trainers, stock ones included: hooks only, the fit
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import time
@@ -143,15 +144,28 @@ class SafeTrainer:
                 callback_fn=after_evaluation,
             )
         except _OutOfTime:
+            validated = math.isfinite(self.best_valid_score)
             self.logger.info(
                 f"train_time_limit={self.config['train_time_limit']} s reached after "
-                f"{self.epochs_done} epochs; going on with the best one"
+                f"{self.epochs_done} epochs; going on with the "
+                f"{'best' if validated and saved else 'latest'} one"
             )
+            # With eval_step above 1, nothing may have been saved by now.
+            if not validated and valid_data and self.eval_step > 0:
+                self._validate_latest(valid_data, saved, after_evaluation)
             best = self.best_valid_score, self.best_valid_result
         self.finished = True
         if saved:
             self._discard(resume_file(self.saved_model_file))
         return best
+
+    def _validate_latest(self, valid_data, saved, after_evaluation):
+        """The first validation there is: the weights as they are become the best ones."""
+        epoch = self.epochs_done - 1
+        self.best_valid_score, self.best_valid_result = self._valid_epoch(valid_data)
+        if saved:
+            self._save_checkpoint(epoch)
+        after_evaluation(epoch, self.best_valid_score)
 
     def _goes_on_from(self):
         """Checkpoint of an interrupted training, or None."""

@@ -160,6 +160,21 @@ def test_a_setting_of_several_values_is_the_same_the_next_time(folder, started, 
         started.clear()
 
 
+def test_runs_without_a_test_split_are_shown_by_their_valid_metrics(folder, started):
+    shared = {"eval_args": {"split": {"LS": "valid_only"}}}
+    entries = {name: RUNS[name] for name in ("ours, small", "Pop")}
+    path = write_experiment(folder, shared=shared, runs=entries, reference="Pop", seeds=[1])
+    assert main(["compare", path]) == 0
+    document = document_in(folder)
+    dataset = document["datasets"]["tiny"]
+    assert document["missing"] == [] and list(dataset["entries"]) == list(entries)
+    assert dataset["test_rows"] is None
+    page = (folder / "runs/compare/exp/comparison.md").read_text()
+    for name, entry in dataset["entries"].items():
+        assert entry["popularity"] is None and entry["metrics"]["test"] == {}
+        assert f"| {name} | {entry['metrics']['valid']['ndcg@10']['mean']:.4f} |" in page
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [

@@ -250,6 +250,25 @@ class TestItemHeadContract:
         ):
             assert_close(gradient, reference, rtol=1e-8, atol=1e-9)
 
+    @pytest.mark.parametrize("temperature", [1.0, 2.0])
+    def test_autocast_does_not_change_what_soft_targets_cost(self, case, temperature):
+        head, _ = case
+        head.float()  # autocast leaves float64 alone
+        hidden = hidden_states(7).detach().float().requires_grad_()
+        wanted = torch.randn(7, head.num_embeddings)
+        targets = torch.randint(1, head.num_embeddings, (7,))
+        leaves = [hidden, *head.parameters()]
+
+        def loss_and_gradients(autocast: bool) -> list[Tensor]:
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                loss = head.soft_target_loss(
+                    hidden, wanted.__getitem__, temperature, "mean", targets, (0.7, 0.4)
+                )
+            return [loss, *torch.autograd.grad(loss, leaves)]
+
+        for ours, exact in zip(loss_and_gradients(True), loss_and_gradients(False), strict=True):
+            assert_close(ours, exact, rtol=0, atol=0)
+
     def test_a_perfect_student_of_soft_targets_has_nothing_to_learn(self, case):
         head, truth = case
         hidden = hidden_states(5)

@@ -82,6 +82,15 @@ def test_without_the_key_nothing_is_written(in_tmp):
     assert list(in_tmp.glob("**/*.npz")) == []
 
 
+def test_a_test_split_without_rows_has_no_ranks(in_tmp, capsys):
+    result = run("Pop", in_tmp, eval_args={"split": {"LS": "valid_only"}}, state="WARNING")
+    assert result["test_result"] is None and result["best_valid_result"]
+    assert result["card"]["latency_ms"]["p50"] > 0  # of requests of the valid split
+    assert list(in_tmp.glob("**/*.npz")) == []
+    told = "ranks_path=ranks.npz: the test split has no rows; no file is written"
+    assert capsys.readouterr().err.count(told) == 1
+
+
 def test_nothing_in_the_file_is_pickled(in_tmp):
     run("Pop", in_tmp)
     with zipfile.ZipFile("ranks.npz") as file:

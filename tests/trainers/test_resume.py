@@ -162,6 +162,25 @@ def test_time_limit_ends_training_with_the_best_epoch(in_tmp):
     assert result["best_valid_score"] == max(scores)
 
 
+def test_time_limit_before_the_first_validation_keeps_the_latest_epoch(in_tmp, capsys):
+    patient = {"epochs": 500, "eval_step": 500, "train_time_limit": 0.01, "state": "INFO"}
+    settings = settings_for("CpRecNextItNet", in_tmp, **patient)
+    scores = []
+    result = run_recbole_compress(
+        "CpRecNextItNet",
+        "tiny",
+        config_dict=dict(settings),
+        after_evaluation=lambda epoch, score: scores.append((epoch, score)),
+    )
+    epochs = result["card"]["training"]["epochs"]
+    assert scores == [(epochs - 1, result["best_valid_score"])] and epochs < 500
+    assert load_checkpoint(result["checkpoint"])["best_valid_result"] == result["best_valid_result"]
+    assert result["test_result"]
+    assert f"after {epochs} epochs; going on with the latest one" in capsys.readouterr().err
+    again = run_recbole_compress(config_dict={"resume": result["checkpoint"]})
+    assert again["test_result"] == result["test_result"]
+
+
 def test_product_codes_come_from_the_checkpoint_not_from_the_data_again(in_tmp, monkeypatch):
     settings = settings_for("CpRecNextItNet", in_tmp, item_embedding="product_quantized")
     settings |= {"item_head": "tied", "pq_splits": 4, "pq_codes": 5}

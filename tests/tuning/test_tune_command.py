@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from recbole_compress.config import Config
 from recbole_compress.quick_start import tune as module
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.quick_start import run_recbole_compress
@@ -54,6 +55,17 @@ def test_exhaustive_search_from_space_to_files(hyperopt, job, write_space, capsy
     assert result["best_valid_score"] == best["score"]
     assert dict(result["test_result"]) == best["test"]
     assert result["card"]["parameters"]["total"] == best["parameters"]
+
+
+def test_a_setting_of_several_values_goes_through_the_config_file(
+    hyperopt, job, write_space, monkeypatch
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # RecBole writes into it
+    gpus = ("--gpu_id=0,1", "--use_gpu=False", "--topk=(5,10)")
+    tune = ["tune", *job, *gpus, write_space("learning_rate choice [0.02]")]
+    assert main([*tune, "--algo=exhaustive", "--output_file=a.result"]) == 0
+    config = Config(config_file_list=["a.yaml"])
+    assert config["gpu_id"] == "0,1" and config["topk"] == [5, 10]
 
 
 def test_finished_trials_are_not_run_again(hyperopt, job, write_space, monkeypatch, capsys):
