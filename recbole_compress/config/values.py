@@ -12,9 +12,27 @@ import yaml
 
 __all__ = ["PlainLoader", "parse_value"]
 
+_MERGE = "tag:yaml.org,2002:merge"
+
 
 class PlainLoader(yaml.SafeLoader):
-    """YAML as in RecBole's config files: plain data only, and ``1e-3`` is a number."""
+    """YAML as in RecBole's config files: plain data only, and ``1e-3`` is a number.
+
+    A key given twice is an error: YAML would take the second value and say nothing of the first.
+    """
+
+    def compose_mapping_node(self, anchor):
+        # Here rather than where mappings are made: keys that ``<<`` merges may be overridden.
+        node = super().compose_mapping_node(anchor)
+        first: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                continue
+            if (key.tag, key.value) in first:
+                problem = f"{key.value!r} is given twice; keep one of them"
+                raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+            first.add((key.tag, key.value))
+        return node
 
 
 # YAML 1.1 wants a dot and a signed exponent (1.0e-3); everybody writes 1e-3.

@@ -52,6 +52,8 @@ def test_the_same_argument_twice_is_no_contradiction():
         ("1: a", "expected lines"),
         ("config_files: b.yaml", "belongs on the command line"),
         (b"\xff\xfe\x00", "cannot be read"),
+        ("a: 1\nb: 2\na: 3\n", "not valid yaml, line 3: 'a' is given twice; keep one of them"),
+        ("runs:\n  gru: {epochs: 1}\n  'gru': {epochs: 2}\n", "line 3: 'gru' is given twice"),
     ],
 )
 def test_a_bad_config_file_is_one_clear_line(tmp_path, content, fault):
@@ -76,5 +78,8 @@ def test_config_files_are_read_as_recbole_reads_them(tmp_path):
     path.write_text("learning_rate: 1e-3\nseparator: \"\\t\"\nempty: ~\nname: 'ä'\n", "utf-8")
     expected = {"learning_rate": 1e-3, "separator": "\t", "empty": None, "name": "ä"}
     assert read_config_file(path) == expected
+    path.write_text("a: &a {x: 1, y: 2}\nb: {c: &c {<<: *a, x: 3}}\nd: {<<: *c, y: 4}\n")
+    merged = {"a": {"x": 1, "y": 2}, "b": {"c": {"x": 3, "y": 2}}, "d": {"x": 3, "y": 4}}
+    assert read_config_file(path) == merged
     path.write_text("# nothing but a comment\n")
     assert read_config_file(path) == {}
