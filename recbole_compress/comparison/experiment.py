@@ -144,11 +144,11 @@ class Experiment:
 
     def _check_reference(self, where: str) -> None:
         given = self.reference if isinstance(self.reference, Mapping) else {"": self.reference}
-        for dataset, name in given.items():
+        for dataset, name in _mapping(given, where).items():
             if dataset and dataset not in self.datasets:
                 hint = did_you_mean(str(dataset), self.datasets)
                 raise ConfigError(f"{where}: {dataset!r} is no data set here; {hint}")
-            if name is not None and name not in self.runs:
+            if name is not None and not _among(name, self.runs):
                 hint = did_you_mean(str(name), self.runs)
                 raise ConfigError(f"{where}: {name!r} is no entry; {hint}")
 
@@ -211,12 +211,14 @@ def read_experiment(path: str | Path) -> Experiment:
         for key, known in (("datasets", datasets), ("seeds", seeds)):
             wanted = own.get(key, [])
             for value in wanted if isinstance(wanted, list) else [wanted]:
-                if not isinstance(wanted, list) or value not in known:
+                if not isinstance(wanted, list) or not _among(value, known):
                     known_ones = ", ".join(map(str, known))
                     raise ConfigError(f"{place}: {key}: {value!r} is none of [{known_ones}]")
-        checkpoints = _mapping(own.get("checkpoints") or {}, f"{place}: checkpoints")
+        if own.get("checkpoints", {}) is None:  # nothing behind the colon
+            del own["checkpoints"]
+        checkpoints = _mapping(own.get("checkpoints", {}), f"{place}: checkpoints")
         for key, other in checkpoints.items():
-            if other not in entries:
+            if not _among(other, entries):
                 raise ConfigError(
                     f"{place}: checkpoints: {key}: {other!r} is no entry above this one; "
                     f"{did_you_mean(str(other), entries)}"
@@ -282,6 +284,11 @@ def _seeds(values: Any, where: str) -> list[int]:
     return seeds
 
 
+def _among(value: Any, known: Iterable[Any]) -> bool:
+    """Whether ``value``, which may be a list or anything else that yaml knows, is one of those."""
+    return value in list(known)  # a list compares, a dict would hash
+
+
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ConfigError(f"{where}: expected lines of the form 'key: value', not {value!r}")
@@ -293,6 +300,9 @@ def _mapping(value: Any, where: str) -> Mapping[str, Any]:
 
 def _datasets(value: Any, where: str) -> dict[str, dict[str, Any]]:
     if isinstance(value, list):
+        for name in value:
+            if isinstance(name, (list, dict)):
+                raise ConfigError(f"{where}: datasets: expected names, not {name!r}")
         value = {str(name): {} for name in value}
     settings = _mapping(value, f"{where}: datasets")
     return {

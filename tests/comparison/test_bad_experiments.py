@@ -61,6 +61,16 @@ def test_bad_input_is_one_line_before_anything_is_run(folder, started, capsys, a
             {"runs": {"gru": RUNS["gru"], "a": {"model": "Pop", "checkpoints": {"x": "gru"}}}},
             "checkpoints: x: unknown key",
         ),
+        (
+            {"runs": {"gru": RUNS["gru"], "a": {"model": "Pop", "checkpoints": {"x": ["gru"]}}}},
+            "checkpoints: x: ['gru'] is no entry above this one",
+        ),
+        ({"runs": {"a": {"model": "Pop", "checkpoints": []}}}, "checkpoints: expected lines"),
+        ({"runs": {"a": {"model": "Pop", "datasets": [["tiny"]]}}}, "['tiny'] is none of [tiny]"),
+        ({"datasets": [["tiny"]]}, "datasets: expected names, not ['tiny']"),
+        ({"reference": ["gru"]}, "reference: ['gru'] is no entry"),
+        ({"reference": {"tiny": ["gru"]}}, "reference: ['gru'] is no entry"),
+        ({"reference": {1: "gru"}}, "reference: 1 is not a text"),
         ({"seed": [1]}, "unknown key 'seed'; did you mean 'seeds'"),
         ({"runs": {"a b": {"model": "Pop"}, "a/b": {"model": "Pop"}}, "reference": None}, "rename"),
         ({"shared": {"lerning_rate": 0.1}}, "learning_rate"),
@@ -102,6 +112,18 @@ def test_what_a_later_run_would_refuse_is_refused_before_the_first(
 def test_a_checkpoint_that_is_not_there_yet_is_not_looked_for(folder, later):
     path = write_experiment(folder, runs={"gru": RUNS["gru"], "later": later})
     assert main(["compare", path, "--table"]) == 0
+
+
+def test_checkpoints_left_empty_are_none(folder):
+    path = write_experiment(folder, runs={"gru": {**RUNS["gru"], "checkpoints": None}})
+    for more in ([], ["--only=gru"]):
+        assert main(["compare", path, "--table", *more]) == 0
+
+
+def test_two_entries_of_one_name(folder, capsys):
+    (folder / "exp.yaml").write_text("runs:\n  gru: {model: GRU4Rec}\n  gru: {model: Pop}\n")
+    message = "config file exp.yaml: not valid yaml, line 3: 'gru' is given twice; keep one"
+    assert message in refusal(capsys, ["compare", "exp.yaml"])
 
 
 def test_yaml_that_is_none(folder, capsys):
