@@ -9,10 +9,17 @@ from typing import Any
 from recbole_compress.config import Config
 from recbole_compress.distributed.group import from_first
 from recbole_compress.distributed.settings import KEYS_OF_A_LAUNCH
+from recbole_compress.errors import ConfigError
 from recbole_compress.quick_start.resumption import given_to, is_a_first_phases
 from recbole_compress.trainers.checkpoint import load_checkpoint
 
-__all__ = ["OF_THE_RUN", "first_phase_config", "run_first_phase", "settings_of_checkpoint"]
+__all__ = [
+    "OF_THE_RUN",
+    "first_phase_config",
+    "run_first_phase",
+    "settings_of_checkpoint",
+    "wanted_settings",
+]
 
 # Of the second phase's run alone.
 OF_THE_RUN = {
@@ -21,6 +28,22 @@ OF_THE_RUN = {
 }
 # Of this launch rather than of the run that made the checkpoint.
 _OF_A_LAUNCH = ("nproc", *KEYS_OF_A_LAUNCH, "use_gpu", "gpu_id", "threads", "state")
+
+
+def wanted_settings(config: Config, key: str) -> dict[str, Any]:
+    """What ``config[key]`` says of the first phase.
+
+    Raises:
+        ConfigError: A name in it that is no text.
+    """
+    wanted = dict(config[key] or {})
+    for name in wanted:
+        if not isinstance(name, str):
+            raise ConfigError(
+                f"{key}={wanted}: {name!r} is no name of a setting; expected "
+                "{NAME: VALUE}, such as {epochs: 5}"
+            )
+    return wanted
 
 
 def first_phase_config(

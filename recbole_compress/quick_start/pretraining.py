@@ -20,6 +20,7 @@ from recbole_compress.quick_start.first_phase import (
     first_phase_config,
     run_first_phase,
     settings_of_checkpoint,
+    wanted_settings,
 )
 from recbole_compress.quick_start.host_models import dataset_class, trainer_class
 from recbole_compress.reports.card import card_path_for
@@ -91,7 +92,7 @@ def pretraining_config(config: Config, resume: str | None = None) -> Config:
     Raises:
         ConfigError: What ``pretraining`` says cannot be used.
     """
-    wanted = dict(config["pretraining"] or {})
+    wanted = wanted_settings(config, "pretraining")
     model, dataset = config["model"], config["source_dataset"]
     for key in sorted(
         {*OF_THE_RUN, *_OF_TRANSFER - {"eval_args"}, *_keys_of_form(model)} & set(wanted)

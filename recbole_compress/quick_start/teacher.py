@@ -18,6 +18,7 @@ from recbole_compress.quick_start.first_phase import (
     first_phase_config,
     run_first_phase,
     settings_of_checkpoint,
+    wanted_settings,
 )
 from recbole_compress.quick_start.from_checkpoint import model_of
 from recbole_compress.quick_start.host_models import trainer_class
@@ -67,8 +68,10 @@ def teacher_config(config: Config, resume: str | None = None) -> Config:
         ConfigError: What ``teacher`` says cannot be used.
     """
     given = config.external_config_dict
-    wanted = dict(config["teacher"] or {})
+    wanted = wanted_settings(config, "teacher")
     model, dataset = wanted.pop("model", config["model"]), config["dataset"]
+    if not isinstance(model, str):
+        raise ConfigError(f"teacher: model={model!r}: expected the name of a model, such as SASRec")
     shared = {k: v for k, v in given.items() if k not in _NOT_SHARED and not k.startswith("kd_")}
     of_the_data = set(declared_in(RECBOLE_PROPERTIES / "dataset" / "sample.yaml")) - {_LONGEST}
     for key in sorted({*_NOT_SHARED, *of_the_data, "eval_args", "data_path"} & set(wanted)):

@@ -303,6 +303,7 @@ def test_binary_cross_entropy_is_the_protocols(make):
         ({"source_dataset": None}, "pre-trained on what"),
         ({"source_dataset": "ml-100k-target"}, "is the target itself; recbole-compress split-dom"),
         ({"pretraining": {"embedding_size": 4}}, "embedding_size=4 belongs to the run"),
+        ({"pretraining": {1: 2}}, "pretraining={1: 2}: 1 is no name of a setting"),
         ({"pretraining": {"epoch": 4}}, "pretraining: epoch .*unknown key"),
         ({"pretrained": "nowhere.pth"}, "nowhere.pth: there is no such checkpoint"),
         ({"pretrained": "x.pth", "pretraining": {"epochs": 1}}, "give one of them"),
