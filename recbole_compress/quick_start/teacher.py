@@ -22,7 +22,9 @@ from recbole_compress.quick_start.first_phase import (
 )
 from recbole_compress.quick_start.from_checkpoint import model_of
 from recbole_compress.quick_start.host_models import trainer_class
+from recbole_compress.quick_start.stock_teacher import check_stock_teacher
 from recbole_compress.trainers.checkpoint import item_map_fingerprint, load_checkpoint
+from recbole_compress.trainers.distillation_settings import DistillationSettings
 
 __all__ = ["check_teacher", "load_teacher", "train_teacher"]
 
@@ -36,7 +38,8 @@ def check_teacher(config: Config) -> None:
     """Refuse, before anything is trained, a teacher that cannot be had or is not asked for.
 
     Raises:
-        ConfigError: Settings that contradict each other or that the teacher's model does not know.
+        ConfigError: Settings that contradict each other or that the teacher's model does not know;
+            a model of RecBole that cannot say what it will be asked.
         CheckpointError: ``teacher_path`` cannot be read.
     """
     path, settings = config["teacher_path"], config["teacher"]
@@ -53,7 +56,9 @@ def check_teacher(config: Config) -> None:
     if path is not None and settings is not None and not config["resume"]:
         raise ConfigError(f"teacher_path={path}, teacher={settings}: give one of them")
     if path is None:
-        _check_fit("teacher", teacher_config(config), config)
+        its_config = teacher_config(config)
+        _check_fit("teacher", its_config, config)
+        check_stock_teacher(its_config, DistillationSettings.of(config).recombines)
     elif here().is_first:  # the file may lie on its machine only
         load_checkpoint(str(path))
 

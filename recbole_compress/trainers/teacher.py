@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,8 @@ Scores = Callable[[slice | Tensor], Tensor]
 
 # Prefixes that a model of RecBole reads at a time.
 _ROWS = 256
+# What RecBole's models call the arguments from which they make a session's vector.
+_OF_FORWARD = ("item_seq", "item_seq_len")
 
 
 class Teacher(abc.ABC):
@@ -130,6 +133,9 @@ class StockTeacher(Teacher):
         return scores
 
     def _side(self, item_seq: Tensor, prefixes: Tensor, lengths: Tensor) -> Side:
+        # Two tensors would do for the users and items of Caser's forward as well.
+        if tuple(inspect.signature(self.model.forward).parameters) != _OF_FORWARD:
+            raise self._nothing_to_recombine("session vector")
         parts = zip(prefixes.split(_ROWS), lengths.split(_ROWS), strict=True)
         try:
             sessions = torch.cat([self.model(*part) for part in parts])

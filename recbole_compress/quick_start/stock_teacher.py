@@ -1,0 +1,70 @@
+"""Whether a model of RecBole can be a teacher: made small, untrained, and asked once."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+
+import torch
+
+from recbole_compress.config import Config
+from recbole_compress.errors import DataError
+from recbole_compress.models import CompressedRecommender
+from recbole_compress.models.compressed_recommender import TrainingRows
+from recbole_compress.quick_start.from_checkpoint import made_anew
+from recbole_compress.trainers import random_state
+from recbole_compress.trainers.teacher import as_teacher
+
+__all__ = ["check_stock_teacher"]
+
+# Numbers that no width of a model is likely to be.
+_CATALOGUE = {"n_items": 1_009, "n_users": 2_003}
+
+
+def check_stock_teacher(config: Config, recombines: bool) -> None:
+    """Refuse a teacher that reads more than sequences, or has no vectors to recombine.
+
+    Models of this package are teachers as they are. One that cannot be made without its data set
+    is asked in its training only.
+
+    Args:
+        config: The teacher's.
+        recombines: Whether its vectors will be asked for.
+
+    Raises:
+        ConfigError: From the teacher itself.
+    """
+    if issubclass(config.model_class, CompressedRecommender):
+        return
+    chance = random_state.capture()
+    try:
+        _ask(config, recombines)
+    finally:
+        random_state.restore(chance)
+
+
+def _ask(config: Config, recombines: bool) -> None:
+    try:
+        model = made_anew(_on_cpu(config), _CATALOGUE)
+    except Exception:  # its own training makes the model first of all, and says so
+        return
+    teacher, rows = as_teacher(model), _rows(config["MAX_ITEM_LIST_LENGTH"])
+    # Scores first: one that reads users cannot teach, with vectors or without.
+    with contextlib.suppress(DataError):  # a model of the user's may look at its data set here
+        scores, _ = teacher.answer(rows, with_side=False)
+        scores(slice(None))
+        teacher.answer(rows, with_side=recombines)
+
+
+def _rows(length: int) -> TrainingRows:
+    """Two sequences, a full one and one of a single item."""
+    item_seq = torch.arange(1, length + 1).remainder(_CATALOGUE["n_items"] - 1).add(1).repeat(2, 1)
+    item_seq[1, 1:] = 0
+    return TrainingRows(item_seq, torch.tensor([length, 1]), torch.tensor([1, 2]), None)
+
+
+def _on_cpu(config: Config) -> Config:
+    """Where trying a model is cheap, and takes no memory of a GPU."""
+    other = copy.copy(config)
+    other.final_config_dict = {**config.final_config_dict, "device": torch.device("cpu")}
+    return other
