@@ -9,8 +9,10 @@ from typing import Any
 
 from recbole_compress.comparison.run_files import RunFiles
 from recbole_compress.comparison.settings import CheckedRun
+from recbole_compress.errors import CheckpointError
+from recbole_compress.trainers.checkpoint import load_checkpoint
 
-__all__ = ["Finished"]
+__all__ = ["Finished", "has_settings_of"]
 
 # Under which name a card tells what a setting named; a quantized file is called after its origin.
 _IN_CARD = {
@@ -42,7 +44,7 @@ class Finished:
         well and was not made again since.
         """
         files = RunFiles.of(self._folder, run.planned)
-        card = files.read_card() if files.read_settings() == run.settings else None
+        card = files.read_card() if has_settings_of(run, files) else None
         if card is None:
             return None
         taken = files.read_taken()
@@ -65,6 +67,31 @@ class Finished:
         if key in self._runs:
             return self.card(self._runs[key])
         return RunFiles.of_key(self._folder, key).read_card()
+
+
+def has_settings_of(run: CheckedRun, files: RunFiles) -> bool:
+    """Whether what lies there was begun with the run's settings, those it leaves open included.
+
+    The latter is for the card to say, or for the checkpoint of a run whose card is older. Where
+    neither does, as in a folder of results alone, it is taken for granted.
+    """
+    if files.read_settings() != run.settings:
+        return False
+    if run.item_order is None:
+        return True
+    choices = (files.read_card() or {}).get("choices") or {}
+    order = choices.get("tt_item_order") or _item_order_in(files.checkpoint() or files.resumable())
+    return order in (run.item_order, None)
+
+
+def _item_order_in(checkpoint: Path | None) -> str | None:
+    """What a checkpoint's tensor train was made with; None where it cannot be read."""
+    if checkpoint is None:
+        return None
+    try:
+        return load_checkpoint(str(checkpoint))["config"]["tt_item_order"]
+    except CheckpointError:
+        return None
 
 
 def _named(card: Mapping[str, Any], key: str) -> str | None:

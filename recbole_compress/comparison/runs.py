@@ -12,11 +12,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from recbole_compress.comparison.finished import Finished
+from recbole_compress.comparison.finished import Finished, has_settings_of
 from recbole_compress.comparison.run_files import RunFiles
 from recbole_compress.comparison.settings import CheckedRun
 from recbole_compress.errors import ConfigError
@@ -84,7 +83,7 @@ def _run(run: CheckedRun, files: RunFiles, finished: Finished, children: _Childr
         if path is None:
             return f"not run: {key} needs the checkpoint of {other!r}, which is not there; run it"
         taken[key] = path
-    _discard_unless_of(files, run.settings, {key: path.name for key, path in taken.items()})
+    _discard_unless_of(files, run, {key: path.name for key, path in taken.items()})
     checkpoint, quantizing = files.resumable(), files.quantizing()
     arguments = {
         "config_files": [str(files.settings)],
@@ -107,11 +106,11 @@ def _run(run: CheckedRun, files: RunFiles, finished: Finished, children: _Childr
     return f"failed with exit status {status}{again}: {_last_words(files.log)}; log: {files.log}"
 
 
-def _discard_unless_of(files: RunFiles, settings: dict[str, Any], taken: dict[str, str]) -> None:
+def _discard_unless_of(files: RunFiles, run: CheckedRun, taken: dict[str, str]) -> None:
     """Keep what a run of these settings, from these checkpoints, left when it was cut off."""
     # A run that is to be made although it has a card took what has been made again.
     if (
-        files.read_settings() != settings
+        not has_settings_of(run, files)
         or files.read_card() is not None
         or files.read_taken() not in ({}, taken)
     ):
@@ -121,7 +120,7 @@ def _discard_unless_of(files: RunFiles, settings: dict[str, Any], taken: dict[st
         with replacing(str(files.taken)) as file:
             yaml.safe_dump(taken, file, allow_unicode=True)
     with replacing(str(files.settings)) as file:
-        yaml.safe_dump(settings, file, allow_unicode=True)
+        yaml.safe_dump(run.settings, file, allow_unicode=True)
 
 
 def _last_words(log: Path) -> str:

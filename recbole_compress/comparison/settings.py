@@ -40,6 +40,8 @@ class CheckedRun:
         valid_metric: Lower case.
         ranked: Whether the test split is ranked in full, so that ranks can be had.
         data_folder: Where the data set's files lie.
+        item_order: The ``tt_item_order`` of a tensor train where the settings leave it open; None
+            otherwise. Its default was another once, so equal settings do not tell.
     """
 
     planned: Planned
@@ -48,6 +50,7 @@ class CheckedRun:
     valid_metric: str
     ranked: bool
     data_folder: str
+    item_order: str | None = None
 
 
 def checked_runs(
@@ -125,7 +128,13 @@ def _checked(
         valid_metric=str(config["valid_metric"]).lower(),
         ranked=config["eval_args"]["mode"]["test"] == "full",
         data_folder=config["data_path"],
+        item_order=_item_order(config) if "tt_item_order" not in settings else None,
     )
+
+
+def _item_order(config: Config) -> str | None:
+    of_tensor_train = "tensor_train" in str(config["item_embedding"])
+    return config["tt_item_order"] if of_tensor_train else None
 
 
 def _as_stored(settings: Mapping[str, Any], schema: Mapping[str, Declared]) -> dict[str, Any]:

@@ -177,6 +177,8 @@ def _choices(model: SequentialRecommender, config: Any) -> dict[str, Any]:
     if isinstance(model, CompressedRecommender):
         chosen = dict(model.choices)
         chosen["layer_sharing"] = chosen.get("layer_sharing") or "none"
+        if "tt_item_order" in model.keys_of_choices:  # its default was another once
+            chosen["tt_item_order"] = config["tt_item_order"]
         return {**chosen, **full_precision, "recipe": config["recipe"] or "cross_entropy"}
     tables, output = item_tensors(model)
     # A bias per item leaves the head tied; a table of its own does not.

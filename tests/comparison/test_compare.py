@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from recbole_compress.quick_start.command_line import main
+from recbole_compress.trainers.checkpoint import load_checkpoint, save_checkpoint
 from tests.comparison.experiments import RUNS, document_in, write_experiment
 from tests.conftest import SEQUENCES, write_interactions
 
@@ -158,6 +159,46 @@ def test_a_setting_of_several_values_is_the_same_the_next_time(folder, started, 
         assert main([*command, "--gpu_id=0,1", "--use_gpu=False", "--topk=(5,10)"]) == 0
         assert started == expected
         started.clear()
+
+
+def test_a_default_that_was_another_makes_another_run(folder, started):
+    """A tensor train was made in the order of ids before there was a choice."""
+    small = {"model": "TTSASRec", "embedding_size": 8, "inner_size": 8, "tt_ranks": 4}
+    entries = {
+        "open": small,
+        "by id": {**small, "tt_item_order": "by_id"},
+        "dense": {**small, "item_embedding": "dense"},
+    }
+    path = write_experiment(folder, runs=entries, reference=None, seeds=[1])
+
+    def compared():
+        started.clear()
+        assert main(["compare", path]) == 0
+        return started
+
+    made = folder / "runs/compare/exp/runs/tiny"
+    cards = [made / f"{name}-1.card.json" for name in ("open", "by-id", "dense")]
+    assert compared() == ["open-1", "by-id-1", "dense-1"] and compared() == []
+    orders = [json.loads(card.read_text())["choices"].pop("tt_item_order", None) for card in cards]
+    assert orders == ["scattered", "by_id", None]
+    # Earlier cards do not tell, but checkpoints do; results alone are taken at their word.
+    for card in cards:
+        document = json.loads(card.read_text())
+        document["choices"].pop("tt_item_order", None)
+        card.write_text(json.dumps(document))
+    (of_open,) = (made / "open-1").glob("*.pth")
+    assert compared() == []
+    (made / "open-1").rename(made / "away")
+    assert compared() == []
+    (made / "away").rename(made / "open-1")
+    state = load_checkpoint(str(of_open))
+    del state["config"].final_config_dict["tt_item_order"]
+    save_checkpoint(state, str(of_open))
+    cards[0].unlink()  # cut off, even: it does not go on in that order
+    assert compared() == ["open-1"] and not of_open.exists()
+    assert json.loads(cards[0].read_text())["choices"]["tt_item_order"] == "scattered"
+    cards[0].write_text(cards[0].read_text().replace("scattered", "by_id"))
+    assert compared() == ["open-1"] and compared() == []
 
 
 def test_runs_without_a_test_split_are_shown_by_their_valid_metrics(folder, started):
