@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -88,6 +89,12 @@ class Config(RecBoleConfig):
 
     parameters: dict[str, list[str]]
     external_config_dict: dict[str, Any]
+
+    def with_values(self, **values: Any) -> Config:
+        """The same settings but for these, which nobody gave and nothing checks."""
+        other = copy.copy(self)
+        other.final_config_dict = {**self.final_config_dict, **values}
+        return other
 
     # -- what the user gave ------------------------------------------------------------------
 

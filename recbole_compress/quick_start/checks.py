@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection
 
 from recbole_compress.config import Config
@@ -43,11 +42,5 @@ def check_run(config: Config, unmade: Collection[str] = ()) -> None:
         check_pretraining(config)
     its_model_awaited = "full_precision_path" in awaited
     if its_model_awaited:
-        config = _without(config, {"full_precision_path"})
+        config = config.with_values(full_precision_path=None)
     check_data_free(config, trains_here=not its_model_awaited)
-
-
-def _without(config: Config, keys: Collection[str]) -> Config:
-    other = copy.copy(config)
-    other.final_config_dict = {**config.final_config_dict, **dict.fromkeys(keys)}
-    return other

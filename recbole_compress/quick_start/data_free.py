@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from typing import Any
 
@@ -27,12 +26,12 @@ from recbole_compress.quick_start.from_checkpoint import without_log
 from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.quick_start.quantize import quantize_checkpoint, quantized_path
 from recbole_compress.reports.card import card_path_for
-from recbole_compress.trainers import random_state
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.datafree_recipe import check_same_quantization
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
 from recbole_compress.trainers.quantization_recipes import recipe_named
 from recbole_compress.trainers.quantization_settings import SPEC_KEYS, spec_of
+from recbole_compress.trainers.random_state import untouched
 
 __all__ = ["check_data_free", "quantized_and_evaluated"]
 
@@ -101,15 +100,12 @@ def _check_made_up(config: Config) -> None:
     What is refused of one made-up catalogue may come of its size. So another size has to be refused
     in the same words; what depends on the real one is looked at once that is loaded.
     """
-    on_cpu = copy.copy(config)
-    on_cpu.final_config_dict = {**config.final_config_dict, "device": torch.device("cpu")}
-    chance = random_state.capture()
-    try:
+    # Where it is cheap, and takes no memory of a GPU.
+    on_cpu = config.with_values(device=torch.device("cpu"))
+    with untouched():
         refused = _refusal(on_cpu, *_MADE_UP[0])
         if refused is not None and str(refused) == str(_refusal(on_cpu, *_MADE_UP[1])):
             raise refused
-    finally:
-        random_state.restore(chance)
 
 
 def _refusal(config: Config, n_items: int, n_users: int) -> RecBoleCompressError | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 
 import torch
 
@@ -12,7 +11,7 @@ from recbole_compress.errors import DataError
 from recbole_compress.models import CompressedRecommender
 from recbole_compress.models.compressed_recommender import TrainingRows
 from recbole_compress.quick_start.from_checkpoint import made_anew
-from recbole_compress.trainers import random_state
+from recbole_compress.trainers.random_state import untouched
 from recbole_compress.trainers.teacher import as_teacher
 
 __all__ = ["check_stock_teacher"]
@@ -36,16 +35,14 @@ def check_stock_teacher(config: Config, recombines: bool) -> None:
     """
     if issubclass(config.model_class, CompressedRecommender):
         return
-    chance = random_state.capture()
-    try:
-        _ask(config, recombines)
-    finally:
-        random_state.restore(chance)
+    # Where it is cheap, and takes no memory of a GPU.
+    with untouched():
+        _ask(config.with_values(device=torch.device("cpu")), recombines)
 
 
 def _ask(config: Config, recombines: bool) -> None:
     try:
-        model = made_anew(_on_cpu(config), _CATALOGUE)
+        model = made_anew(config, _CATALOGUE)
     except Exception:  # its own training makes the model first of all, and says so
         return
     teacher, rows = as_teacher(model), _rows(config["MAX_ITEM_LIST_LENGTH"])
@@ -61,10 +58,3 @@ def _rows(length: int) -> TrainingRows:
     item_seq = torch.arange(1, length + 1).remainder(_CATALOGUE["n_items"] - 1).add(1).repeat(2, 1)
     item_seq[1, 1:] = 0
     return TrainingRows(item_seq, torch.tensor([length, 1]), torch.tensor([1, 2]), None)
-
-
-def _on_cpu(config: Config) -> Config:
-    """Where trying a model is cheap, and takes no memory of a GPU."""
-    other = copy.copy(config)
-    other.final_config_dict = {**config.final_config_dict, "device": torch.device("cpu")}
-    return other

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["capture", "restore"]
+__all__ = ["capture", "restore", "untouched"]
 
 
 def capture(generator: torch.Generator | None = None) -> dict[str, Any]:
@@ -53,3 +55,21 @@ def restore(state: dict[str, Any], generator: torch.Generator | None = None) -> 
         torch.cuda.set_rng_state_all([cuda.cpu() for cuda in states])
     if generator is not None and state["loader"] is not None:
         generator.set_state(state["loader"].cpu())
+
+
+@contextlib.contextmanager
+def untouched() -> Iterator[None]:
+    """Whatever draws inside, what comes after draws as if it had not.
+
+    Example:
+        >>> before = torch.get_rng_state()
+        >>> with untouched():
+        ...     number = torch.rand(1)
+        >>> torch.equal(torch.get_rng_state(), before)
+        True
+    """
+    state = capture()
+    try:
+        yield
+    finally:
+        restore(state)
