@@ -19,6 +19,9 @@ __all__ = ["TensorTrainShape", "choose_shape"]
 _AROUND = 8  # how far from the ideal row mode to look for a better whole number
 _TRIES = 100_000
 
+# Cores that every catalogue may have, the smallest ones too.
+_ANY_CATALOGUE = 8
+
 
 @dataclass(frozen=True)
 class TensorTrainShape:
@@ -135,6 +138,12 @@ def choose_shape(
         10624
     """
     n_cores = _agreed_cores(row_shape, col_shape, ranks, n_cores)
+    most = max(_ANY_CATALOGUE, (n_rows - 1).bit_length())
+    if n_cores > most:
+        raise ValueError(
+            f"tt_cores={n_cores}: choose at most {most} for {n_rows} items; every core beyond has "
+            "a single row and makes nothing smaller"
+        )
     cols = _columns(dim, n_cores, col_shape, stp_factor)
     rows = _row_modes(n_rows, cols) if row_shape is None else tuple(row_shape)
     _check_sizes("tt_row_shape", rows)

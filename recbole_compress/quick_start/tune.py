@@ -98,8 +98,9 @@ class Trial:
         return {**record, "seconds": round(time.perf_counter() - start, 3)}
 
 
-def _plain(result: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in result.items()}
+def _plain(result: Mapping[str, Any] | None) -> dict[str, float]:
+    """Nothing where a split has no rows."""
+    return {name: float(value) for name, value in (result or {}).items()}
 
 
 def tune(arguments: Sequence[str]) -> dict[str, Any]:

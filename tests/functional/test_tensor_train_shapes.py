@@ -94,6 +94,7 @@ def test_a_rank_beyond_what_a_bond_can_carry_is_cut_but_not_in_a_list():
         ({"stp_factor": 4, "col_shape": [4, 2]}, "stp_factor=4: .* last column mode, 2 in"),
         ({"stp_factor": 4, "ranks": 6}, r"tt_ranks=\[6\], stp_factor=4: choose ranks"),
         ({"ranks": 0}, r"tt_ranks=\[0\]"),
+        ({"n_cores": 100}, "tt_cores=100: choose at most 8 for 20 items"),
         ({"ranks": None}, "tt_ranks=None: give a rank, tt_ratio or tt_bytes"),
         ({"ranks": ["a"]}, r"tt_ranks=\['a'\]: expected whole numbers"),
         ({"row_shape": [4, 4]}, r"tt_row_shape=\[4, 4\]: 16 rows for 20 items"),
