@@ -40,10 +40,11 @@ def seed():
 
 @pytest.fixture(autouse=True)
 def root_logger():
-    """RecBole reconfigures the root logger; the next test gets it as it was."""
+    """RecBole reconfigures the root logger, a benchmark silences it; the next test gets it back."""
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
     yield
+    logging.disable(logging.NOTSET)
     for handler in root.handlers:
         if handler not in handlers:
             handler.close()
