@@ -148,30 +148,28 @@ def test_nan_loss_names_the_place_and_keeps_the_best(in_tmp, monkeypatch):
     assert all(torch.isfinite(w).all() for w in weights if w.is_floating_point())
 
 
-def test_time_limit_ends_training_with_the_best_epoch(in_tmp):
-    patient = {"epochs": 500, "stopping_step": 500, "train_time_limit": 0.5}
-    settings = settings_for("CpRecNextItNet", in_tmp, **patient)
-    scores = []
+def limited(in_tmp, **given):
+    """What a run of more epochs than it has time for gives, and its evaluations."""
+    settings = settings_for("CpRecNextItNet", in_tmp, epochs=500, **given)
+    evaluated = []
     result = run_recbole_compress(
         "CpRecNextItNet",
         "tiny",
         config_dict=dict(settings),
-        after_evaluation=lambda epoch, score: scores.append(score),
+        after_evaluation=lambda epoch, score: evaluated.append((epoch, score)),
     )
+    return result, evaluated
+
+
+def test_time_limit_ends_training_with_the_best_epoch(in_tmp):
+    result, evaluated = limited(in_tmp, stopping_step=500, train_time_limit=0.5)
+    scores = [score for _, score in evaluated]
     assert 1 <= len(scores) == result["card"]["training"]["epochs"] < 500
     assert result["best_valid_score"] == max(scores)
 
 
 def test_time_limit_before_the_first_validation_keeps_the_latest_epoch(in_tmp, capsys):
-    patient = {"epochs": 500, "eval_step": 500, "train_time_limit": 0.01, "state": "INFO"}
-    settings = settings_for("CpRecNextItNet", in_tmp, **patient)
-    scores = []
-    result = run_recbole_compress(
-        "CpRecNextItNet",
-        "tiny",
-        config_dict=dict(settings),
-        after_evaluation=lambda epoch, score: scores.append((epoch, score)),
-    )
+    result, scores = limited(in_tmp, eval_step=500, train_time_limit=0.01, state="INFO")
     epochs = result["card"]["training"]["epochs"]
     assert scores == [(epochs - 1, result["best_valid_score"])] and epochs < 500
     assert load_checkpoint(result["checkpoint"])["best_valid_result"] == result["best_valid_result"]
