@@ -17,10 +17,10 @@ class Recency(Pop):
     clicks and purchases of a shop, a model has to beat this before its accuracy says anything of
     what it learned; where nobody comes back, no target is among an evaluation's first ranks.
 
-    The score of an item is the place of its last occurrence, counted from 1, or its popularity
-    below 1 where it has none::
+    The score of an item is the place of its last occurrence, counted from 2, or its popularity,
+    1 at most, where it has none::
 
-        max([t + 1 for t in range(L) if item_seq[t] == item], default=popularity[item])
+        max([t + 2 for t in range(L) if item_seq[t] == item], default=popularity[item])
 
     Args:
         config: RecBole's ``Config`` (or ours).
@@ -34,7 +34,7 @@ class Recency(Pop):
     def full_sort_predict(self, interaction) -> Tensor:
         item_seq = interaction[self.ITEM_SEQ]
         scores = super().full_sort_predict(interaction)
-        place = torch.arange(1, item_seq.shape[1] + 1, device=scores.device).to(scores)
+        place = torch.arange(2, item_seq.shape[1] + 2, device=scores.device).to(scores)
         # Padding writes into its own column, which is no item's.
         scores.scatter_reduce_(1, item_seq, place.expand(item_seq.shape), "amax")
         scores[:, 0] = 0.0

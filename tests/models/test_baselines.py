@@ -15,7 +15,7 @@ SEQUENCES = [[f"i{(u * 5 + s * s) % 31}" for s in range(3 + u % 8)] for u in ran
 
 
 def naive(model, item_seq, item):
-    places = [t + 1 for t in range(len(item_seq)) if item_seq[t] == item]
+    places = [t + 2 for t in range(len(item_seq)) if item_seq[t] == item]
     return float(max(places, default=model.popularity[item]))
 
 
@@ -32,9 +32,10 @@ def test_the_latest_items_come_first_and_then_the_most_popular(tmp_path):
     for row, sequence in enumerate(item_seq.tolist()):
         expected = [naive(model, sequence, item) for item in range(1, model.n_items)]
         assert scores[row, 1:].tolist() == expected
+    assert scores[1].argmax() == 5  # of the sequence, before the most popular of all
     assert scores[:, 0].eq(0).all()
     others = scores[1].index_fill(0, torch.tensor([0, 5]), -1.0)
     counts = train_item_counts(train)
     assert counts[others.argmax()] == counts.index_fill(0, torch.tensor([5]), 0).max()
     one = Interaction({**rows, "item_id": torch.tensor([7, 6, 6])})
-    assert model.predict(one).tolist() == [2.0, naive(model, [5], 6), 6.0]
+    assert model.predict(one).tolist() == [3.0, naive(model, [5], 6), 7.0]
