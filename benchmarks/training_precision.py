@@ -2,7 +2,8 @@
 
     python -m benchmarks.training_precision
 
-Products in full float32, or rounded to bfloat16 where the processor has units for it. TTSASRec with
+Products in full float32, rounded to bfloat16 where the processor has units for it, or everything
+that autocast makes in bfloat16 (``enable_amp``), the softmax over all items included. TTSASRec with
 a dense and with a semi-tensor-train table of a 30th of its numbers, width 128, 512 targets per step
 through ``CompressTrainer``'s own loop, on a synthetic catalogue. Each in a process of its own; the
 median of the steps counts, and the processor's time for a step, which other work disturbs less.
@@ -25,7 +26,11 @@ from recbole_compress.trainers import CompressTrainer
 
 N_ITEMS = 40_000
 TABLES = {"dense": {}, "semi_tensor_train": {"tt_ratio": 30}}
-PRECISIONS = ("highest", "medium")
+PRECISIONS = {
+    "highest": {},
+    "medium": {"train_matmul_precision": "medium"},
+    "autocast": {"enable_amp": True, "amp_dtype": "bfloat16"},
+}
 
 
 def measure(
@@ -45,7 +50,7 @@ def measure(
             **TABLES[table],
             "embedding_size": 128,
             "MAX_ITEM_LIST_LENGTH": LENGTH,
-            "train_matmul_precision": precision,
+            **PRECISIONS[precision],
             "seed": seed,
         },
     )

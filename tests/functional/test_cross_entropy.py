@@ -191,11 +191,11 @@ def test_non_contiguous_inputs():
     )
 
 
-def test_autocast_and_half_precision_compute_in_float32():
-    hidden, weight, _, targets = problem(8, 6, 4)
+def test_half_precision_computes_in_float32():
+    hidden, weight, _, targets = problem(8, 30, 4)
     hidden, weight = as_float32(hidden, weight)
     plain = linear_cross_entropy(hidden, weight, targets)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.float16):  # too short for small probabilities
         cast = linear_cross_entropy(hidden, weight, targets)
     assert_close(cast, plain, rtol=0, atol=0)
 
@@ -204,6 +204,27 @@ def test_autocast_and_half_precision_compute_in_float32():
     loss.backward()
     assert loss.dtype == torch.float32 and half.grad.dtype == torch.bfloat16
     assert_close(loss, naive(half.float(), weight, targets))
+
+
+@pytest.mark.parametrize("n_classes", [30, 5000])
+def test_autocast_rounds_as_it_rounds_a_linear_layer(n_classes):
+    hidden, weight, bias, targets = problem(300, n_classes, 16)
+    leaves = list(as_float32(hidden, weight, bias))
+
+    def loss_and_gradients(loss_function, **options):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            hidden, weight, bias = leaves
+            loss = loss_function(hidden, weight, targets, bias, **options)
+        return loss.detach(), *torch.autograd.grad(loss, leaves)
+
+    exact = naive(*leaves[:2], targets, leaves[2])
+    exact = exact.detach(), *torch.autograd.grad(exact, leaves)
+    rounded = loss_and_gradients(naive)
+    ours = loss_and_gradients(linear_cross_entropy, chunk_size=64)
+    for own, theirs, wanted in zip(ours, rounded, exact, strict=True):
+        assert own.dtype == torch.float32
+        allowed = max(2 * float((theirs - wanted).norm()), 1e-3 * float(wanted.norm()))
+        assert 0 < (own - wanted).norm() < allowed
 
 
 def test_no_tensor_grows_with_targets_times_classes():
