@@ -12,7 +12,6 @@ ENVIRONMENT := $(VENV)/complete
 ONE_THREAD := OMP_NUM_THREADS=1
 # Files are shared out whole: what a module trains once serves all its tests.
 IN_PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
-SOURCES := recbole_compress tests tools run_recbole_compress.py
 
 .DEFAULT_GOAL := help
 .PHONY: help environment run test test-slow coverage lint format wheel wheel-check clean distclean

@@ -29,5 +29,12 @@ class LargestAllocation(TorchDispatchMode):
         return result
 
 
+def largest_tensor(run: Callable[[], object]) -> int:
+    """Numbers in the largest tensor that ``run()`` allocates."""
+    with LargestAllocation() as largest:
+        run()
+    return largest.numel
+
+
 def _tensors(tree) -> list[Tensor]:
     return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]

@@ -16,7 +16,6 @@ from recbole_compress.quantization import (
     integer_parameters,
     quantize_,
 )
-from recbole_compress.quantization.specs import FULL_PRECISION
 
 __all__ = ["integers_of", "quantized_copy", "read_numbers_of"]
 
@@ -86,7 +85,3 @@ def _per_row(values: np.ndarray, n_rows: int) -> np.ndarray:
     if values.size == 1:
         return np.full((n_rows, 1), values.item(), values.dtype)
     return values.reshape(n_rows, -1)
-
-
-def is_full(bits: int) -> bool:
-    return bits >= FULL_PRECISION

@@ -8,7 +8,6 @@ from functools import singledispatch
 import numpy as np
 from torch import Tensor
 
-from recbole_compress.embeddings import BlockwiseEmbedding
 from recbole_compress.errors import ExportError
 from recbole_compress.export.columns import Columns, by_rank
 from recbole_compress.export.graph import FLOAT, INT64, Graph
@@ -245,8 +244,7 @@ def _(head: TwoLevelHead, store: Store, items: StoredItems) -> Scorer:
 
 @stored_scorer.register
 def _(head: TiedTwoLevelHead, store: Store, items: StoredItems) -> Scorer:
-    (embedding,) = head._embedding
-    assert isinstance(embedding, BlockwiseEmbedding)
+    embedding = head.embedding
     projection = embedding.projections.get("0")
     tails = list(zip(head.tail_projections, list(embedding.tables)[1:], strict=True))
     return TwoLevelScorer(store, items.columns, embedding.tables[0], head.tokens, tails, projection)

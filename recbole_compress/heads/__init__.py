@@ -1,11 +1,13 @@
 """Hidden state -> item scores, loss and exact top-k.
 
 - ``base``: the contract, :class:`ItemHead`.
+- ``shared_embedding``: how a tied head holds the input side's embedding.
 - ``tied``: scores with the item embedding's own table.
 - ``untied``: a full table of its own, the uncompressed reference.
 - ``low_rank``: CpRec's B1, one factorisation for all items.
-- ``two_level``: CpRec's Bo, an exact two-level softmax with cluster tokens.
-- ``tied_two_level``: the same over the blockwise embedding's own tables.
+- ``two_level_softmax``: CpRec's Bo, an exact two-level softmax with cluster tokens.
+- ``two_level``: that over tables of its own.
+- ``tied_two_level``: that over the blockwise embedding's own tables.
 - ``tied_codes``: a full output table from the product-quantized embedding's codes.
 """
 

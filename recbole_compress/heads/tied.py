@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from recbole_compress.embeddings.base import ItemEmbedding
 from recbole_compress.heads.base import ItemHead
-
-if TYPE_CHECKING:
-    from recbole_compress.embeddings.base import ItemEmbedding
+from recbole_compress.heads.shared_embedding import SharesEmbedding
 
 __all__ = ["TiedHead"]
 
 
-class TiedHead(ItemHead):
+class TiedHead(ItemHead, SharesEmbedding[ItemEmbedding]):
     """Item scores by the input table: it adds no parameter.
 
     Equals ``hidden @ embedding.dense_weight().T`` with ``-inf`` for the padding id. Works for any
@@ -35,14 +33,7 @@ class TiedHead(ItemHead):
 
     def __init__(self, embedding: ItemEmbedding, chunk_size: int | None = None) -> None:
         super().__init__(embedding.num_embeddings, embedding.embedding_dim, chunk_size)
-        # In a tuple, so that torch does not register it here too: it belongs to the model's
-        # input side, and its weights must be saved and counted once. The module and not its
-        # weight, because ``.to()``, loading or compression may replace the weight.
-        self._embedding = (embedding,)
-
-    @property
-    def embedding(self) -> ItemEmbedding:
-        return self._embedding[0]
+        self._share(embedding)
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         self._check_targets(targets)

@@ -13,11 +13,12 @@ from recbole_compress.embeddings.product_quantized import (
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
 from recbole_compress.functional.product_codes import quantized_rows, quantized_scores
 from recbole_compress.heads.base import ItemHead
+from recbole_compress.heads.shared_embedding import SharesEmbedding
 
 __all__ = ["TiedCodesHead"]
 
 
-class TiedCodesHead(ItemHead):
+class TiedCodesHead(ItemHead, SharesEmbedding[ProductQuantizedEmbedding]):
     """An output table of its own for the price of its codebooks.
 
     Which items share a sub-vector is known from the input side; what the sub-vector is, the
@@ -48,14 +49,13 @@ class TiedCodesHead(ItemHead):
                 "item_embedding=product_quantized, or item_head=tied or untied"
             )
         super().__init__(embedding.num_embeddings, embedding.embedding_dim, chunk_size)
-        # In a tuple: the codes belong to the input side and are saved and counted there.
-        self._embedding = (embedding,)
+        self._share(embedding)
         m, n_codes, _ = embedding.centroids.shape
         self.centroids = new_centroids(m, n_codes, self.embedding_dim, init_std)
 
     @property
     def codes(self) -> Tensor:
-        return self._embedding[0].codes
+        return self.embedding.codes
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         self._check_targets(targets)

@@ -9,14 +9,13 @@ from torch import Tensor, nn
 
 from recbole_compress.embeddings.base import ItemEmbedding
 from recbole_compress.embeddings.blockwise import BlockwiseEmbedding
-from recbole_compress.embeddings.table_cache import TableCache
-from recbole_compress.heads.base import ItemHead
-from recbole_compress.heads.two_level import TwoLevelHead
+from recbole_compress.heads.shared_embedding import SharesEmbedding
+from recbole_compress.heads.two_level_softmax import TwoLevelSoftmaxHead
 
 __all__ = ["TiedTwoLevelHead"]
 
 
-class TiedTwoLevelHead(TwoLevelHead):
+class TiedTwoLevelHead(TwoLevelSoftmaxHead, SharesEmbedding[BlockwiseEmbedding]):
     """CpRec's two-level softmax over the very tables that the blockwise embedding reads.
 
     The first level scores the popular items' rows and one row per cluster token, a tail its
@@ -54,11 +53,9 @@ class TiedTwoLevelHead(TwoLevelHead):
                 f"{type(embedding).__name__} has no item blocks to score with; choose "
                 "item_embedding=blockwise, or item_head=two_level"
             )
-        ItemHead.__init__(self, embedding.num_embeddings, embedding.embedding_dim, chunk_size)
-        # In a tuple: the tables belong to the input side and are saved and counted there.
-        self._embedding = (embedding,)
-        self.item_blocks = embedding.item_blocks
-        self.tail_dims = embedding.dims[1:]
+        dim, tail_dims = embedding.embedding_dim, embedding.dims[1:]
+        super().__init__(embedding.item_blocks, dim, tail_dims, chunk_size)
+        self._share(embedding)
         self.tokens = nn.Parameter(torch.empty(len(self.tail_dims), self.embedding_dim))
         nn.init.normal_(self.tokens, std=init_std)
         self.tail_projections = nn.ParameterList(
@@ -66,17 +63,15 @@ class TiedTwoLevelHead(TwoLevelHead):
             nn.Parameter(embedding.projection_of(k + 1).detach().clone())
             for k in range(len(self.tail_dims))
         )
-        self._cache = TableCache()
 
     def scorer(self) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, ...]]:
-        own, embedding = self.parameters(), self._embedding[0].parameters()
+        own, embedding = self.parameters(), self.embedding.parameters()
         return self.scores, tuple(dict.fromkeys([*own, *embedding]))
 
-    def _factors(self) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        embedding = self._embedding[0]
-        head_weight = torch.cat([embedding.block_weight(0), self.tokens])
-        tails = zip(self.tail_projections, list(embedding.tables)[1:], strict=True)
+    def factors(self) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        head_weight = torch.cat([self.embedding.block_weight(0), self.tokens])
+        tails = zip(self.tail_projections, list(self.embedding.tables)[1:], strict=True)
         return head_weight, list(tails)
 
     def _stored(self) -> list[Tensor]:
-        return [self.tokens, *self.tail_projections, *self._embedding[0].parameters()]
+        return [self.tokens, *self.tail_projections, *self.embedding.parameters()]

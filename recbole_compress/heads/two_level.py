@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from recbole_compress.embeddings.item_blocks import ItemBlocks
-from recbole_compress.embeddings.table_cache import KeepsTable, TableCache
-from recbole_compress.functional.full_precision import full_precision
-from recbole_compress.functional.soft_targets import weights_of_rows
-from recbole_compress.functional.two_level import (
-    two_level_cross_entropy,
-    two_level_log_probs,
-    two_level_log_softmax,
-)
-from recbole_compress.functional.two_level_soft_targets import two_level_soft_targets
-from recbole_compress.functional.two_level_topk import (
-    ColumnTables,
-    column_tables,
-    two_level_topk,
-)
-from recbole_compress.heads.base import ItemHead
+from recbole_compress.heads.two_level_softmax import TwoLevelSoftmaxHead
 
 __all__ = ["TwoLevelHead"]
 
 
-class TwoLevelHead(KeepsTable, ItemHead):
-    """Two-level softmax over popularity item blocks; its scores are log-probabilities.
+class TwoLevelHead(TwoLevelSoftmaxHead):
+    """A two-level softmax with tables of its own; its scores are log-probabilities.
 
     The head item block has full-width rows, followed by one row per tail for its cluster token;
     the items of a tail have narrow rows behind a projection. No bias, as in the paper. A single
     item block leaves a full softmax over items in popularity order.
-
-    Out of training (``eval()``, no gradients) :meth:`topk` keeps a copy of the tables in the order
-    that requests read them fastest, never saved, until they change.
 
     Args:
         item_blocks: Partition of the catalogue; shared with the item embedding.
@@ -68,16 +51,9 @@ class TwoLevelHead(KeepsTable, ItemHead):
         chunk_size: int | None = None,
         init_std: float = 0.02,
     ) -> None:
-        super().__init__(item_blocks.num_embeddings, embedding_dim, chunk_size)
-        n_tails = len(item_blocks.sizes) - 1
-        if len(tail_dims) != n_tails or not all(1 <= d <= embedding_dim for d in tail_dims):
-            raise ValueError(
-                f"tail_dims={tuple(tail_dims)}: give {n_tails} widths from 1 to {embedding_dim}, "
-                "one per item block after the first"
-            )
-        self.item_blocks = item_blocks
-        self.tail_dims = tuple(tail_dims)
-        self.weight = nn.Parameter(torch.empty(item_blocks.sizes[0] + n_tails, embedding_dim))
+        super().__init__(item_blocks, embedding_dim, tail_dims, chunk_size)
+        n_first = item_blocks.sizes[0] + len(self.tail_dims)
+        self.weight = nn.Parameter(torch.empty(n_first, embedding_dim))
         nn.init.normal_(self.weight, std=init_std)
         self.tail_projections = nn.ParameterList()
         self.tail_weights = nn.ParameterList()
@@ -85,82 +61,10 @@ class TwoLevelHead(KeepsTable, ItemHead):
             projection = torch.empty(dim, embedding_dim).normal_(std=dim**-0.5)
             self.tail_projections.append(nn.Parameter(projection))
             self.tail_weights.append(nn.Parameter(torch.empty(size, dim).normal_(std=init_std)))
-        self._cache: TableCache[ColumnTables] = TableCache()
 
-    def _factors(self) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    def factors(self) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         tails = zip(self.tail_projections, self.tail_weights, strict=True)
         return self.weight, list(tails)
 
     def _stored(self) -> list[Tensor]:
-        """The parameters that :meth:`_factors` is made of."""
         return [self.weight, *self.tail_projections, *self.tail_weights]
-
-    def _columns(self) -> ColumnTables:
-        if self.training or torch.is_grad_enabled():
-            return column_tables(*self._factors())
-        return self._cache.get_or_build(self._stored(), lambda: column_tables(*self._factors()))
-
-    def _ranks(self, ids: Tensor) -> Tensor:
-        return self.item_blocks.rank_of_id[ids].long()
-
-    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        self._check_targets(targets)
-        return two_level_cross_entropy(
-            hidden, *self._factors(), self._ranks(targets), self.chunk_size
-        )
-
-    def soft_target_loss(
-        self,
-        hidden: Tensor,
-        teacher_scores: Callable[[slice], Tensor],
-        temperature: float = 1.0,
-        reduction: str = "mean",
-        targets: Tensor | None = None,
-        weights: tuple[float, float] = (1.0, 0.0),
-    ) -> Tensor:
-        if temperature != 1:  # softened, it is no two-level softmax any more
-            return super().soft_target_loss(
-                hidden, teacher_scores, temperature, reduction, targets, weights
-            )
-        ids = self.item_blocks.id_of_rank
-        with torch.autocast(hidden.device.type, enabled=False):  # the rows may be a product
-            factors = self._factors()
-        return two_level_soft_targets(
-            hidden,
-            *factors,
-            lambda rows: full_precision(teacher_scores(rows)).index_select(1, ids),
-            None if targets is None else self._ranks(targets),
-            weights_of_rows(len(hidden), reduction, targets, weights),
-            self.chunk_size,
-        )
-
-    def scores(self, hidden: Tensor) -> Tensor:
-        by_rank = two_level_log_softmax(hidden, *self._factors())
-        # Padding (rank -1) borrows rank 0's column and is overwritten. index_select and not
-        # indexing, which takes up to ten times as long along columns.
-        scores = by_rank.index_select(1, self.item_blocks.rank_of_id.clamp(min=0))
-        scores[:, self.padding_idx] = -torch.inf
-        return scores
-
-    def forward(self, hidden: Tensor, ids: Tensor) -> Tensor:
-        ranks = self._ranks(ids).clamp(min=0)  # padding reads any rank and is masked below
-        return self._mask_padding(two_level_log_probs(hidden, *self._factors(), ranks), ids)
-
-    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        values, ids, _ = self._topk_counting_opened_tails(hidden, k)
-        return values, ids
-
-    def _topk_counting_opened_tails(
-        self, hidden: Tensor, k: int
-    ) -> tuple[Tensor, Tensor, list[int]]:
-        """Values, ids, and for every tail the number of rows that had to look into it."""
-        self._check_k(k)
-        values, ranks, opened = two_level_topk(hidden, self._columns(), k)
-        return values, self.item_blocks.id_of_rank[ranks], opened
-
-    def macs(self) -> int:
-        head, tails = self._factors()
-        return head.numel() + sum(p.numel() + w.numel() for p, w in tails)
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, sizes={self.item_blocks.sizes}, tail_dims={self.tail_dims}"

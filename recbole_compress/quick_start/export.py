@@ -12,10 +12,10 @@ import torch
 from recbole_compress._version import __version__
 from recbole_compress.arguments import read_file_arguments
 from recbole_compress.config.values import parse_value
-from recbole_compress.data.catalogue import Catalogue
 from recbole_compress.errors import ConfigError, DataError, ExportError, RecBoleCompressError
 from recbole_compress.quick_start.from_checkpoint import (
     Restored,
+    made_anew,
     model_alone,
     rebuilt_config,
     settings_of_model,
@@ -108,9 +108,7 @@ def export_checkpoint(
             )
         quantized = model
         torch.manual_seed(0)
-        model = restored.config.model_class(
-            restored.config, Catalogue(restored.config, **restored.catalogue)
-        )
+        model = made_anew(restored.config, restored.catalogue)
         read_numbers_of(quantized, model)
         described["bits"] = restored.state["quantization"]["spec"]
     elif min(table_bits, weight_bits) < HALF:

@@ -32,7 +32,6 @@ from recbole_compress.quick_start.threads import given_threads
 from recbole_compress.reports.readable import counted
 from recbole_compress.trainers.checkpoint import (
     item_map_fingerprint,
-    load_checkpoint,
     other_parameter_data,
     plain_config,
     save_checkpoint,
@@ -172,7 +171,7 @@ def _train_loader(path: str, settings: dict[str, Any], restored: Restored) -> An
     Raises:
         CheckpointError: A data set of other items than the model knows.
     """
-    config = rebuilt_config(load_checkpoint(path), path, **settings)
+    config = rebuilt_config(restored.state, path, **settings)
     train_data = prepare_data(config, load_data(config))[0]
     split, noted = train_data._dataset, restored.state.get("item_map_sha256")
     same = item_map_fingerprint(split) == noted

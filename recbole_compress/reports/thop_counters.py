@@ -28,6 +28,7 @@ from recbole_compress.heads import (
     LowRankHead,
     TiedCodesHead,
     TiedHead,
+    TiedTwoLevelHead,
     TwoLevelHead,
     UntiedHead,
 )
@@ -69,12 +70,20 @@ def _low_rank_head(module: LowRankHead, hidden: Tensor, ids: Tensor) -> int:
     return len(hidden) * (module.projection.numel() + module.rank)
 
 
-def _two_level_head(module: TwoLevelHead, hidden: Tensor, ids: Tensor) -> int:
+def _two_level_head(module: TwoLevelHead | TiedTwoLevelHead, hidden: Tensor, ids: Tensor) -> int:
     # A probability needs the whole of the levels it passes: the first always, then one tail.
-    ops = len(hidden) * module.weight.numel()
+    first_level, tails = module.factors()
     _, *in_tails = _ids_per_item_block(module.item_blocks, ids)
-    tails = zip(in_tails, module.tail_projections, module.tail_weights, strict=True)
-    return ops + sum(asked * (p.numel() + w.numel()) for asked, p, w in tails)
+    of_tails = (p.numel() + w.numel() for p, w in tails)
+    ops = sum(asked * cost for asked, cost in zip(in_tails, of_tails, strict=True))
+    return ops + len(hidden) * first_level.numel()
+
+
+def _tied_two_level_head(module: TiedTwoLevelHead, hidden: Tensor, ids: Tensor) -> int:
+    ops = _two_level_head(module, hidden, ids)
+    if "0" in module.embedding.projections:  # the popular items' rows are built for the product
+        ops += module.embedding.tables[0].numel() * module.embedding_dim
+    return ops
 
 
 def _ids_per_item_block(item_blocks, ids: Tensor) -> list[int]:
@@ -98,6 +107,7 @@ COUNTERS: dict[type[nn.Module], Callable[..., int]] = {
     UntiedHead: _dot_product,
     LowRankHead: _low_rank_head,
     TwoLevelHead: _two_level_head,
+    TiedTwoLevelHead: _tied_two_level_head,
 }
 
 

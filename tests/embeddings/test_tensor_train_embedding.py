@@ -12,9 +12,10 @@ from recbole_compress.embeddings import TensorTrainEmbedding
 from recbole_compress.functional.scattered_rows import scattering_factor
 from recbole_compress.functional.tensor_train_shapes import TensorTrainShape, choose_shape
 from recbole_compress.heads import TiedHead
-from tests.largest_allocation import LargestAllocation
+from tests.largest_allocation import largest_tensor
 
-# 1,199 items in 1,200 rows of 12. Batches of 100 rows pay for building the table.
+# 1,199 items in 1,200 rows of 12. Batches of 100 rows pay for building the table, which no lookup
+# of 400 ids comes near by itself.
 SHAPE = TensorTrainShape((30, 40), (4, 3), (6,))
 N, TABLE = 1_200, 1_200 * 12
 
@@ -25,10 +26,14 @@ def table(request) -> TensorTrainEmbedding:
     return TensorTrainEmbedding(N, SHAPE, factor=request.param)
 
 
-def largest_tensor(run) -> int:
-    with LargestAllocation() as largest:
-        run()
-    return largest.numel
+def builds_the_table(table) -> bool:
+    """Whether a lookup of so many ids that it pays for the whole table finds none that is kept."""
+    return largest_tensor(lambda: table(torch.arange(400))) >= TABLE
+
+
+def truth(table, hidden) -> torch.Tensor:
+    with torch.enable_grad():  # from a table of its own
+        return (hidden @ table.dense_weight().T[:, 1:]).detach()
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -43,7 +48,7 @@ def test_one_request_never_builds_the_table(table, training):
             lambda: table(history),
         ):
             assert largest_tensor(run) < TABLE / 2
-        assert largest_tensor(lambda: head.scores(torch.randn(100, 12))) >= TABLE  # it would show
+        assert builds_the_table(table)  # it would show
 
 
 @pytest.mark.parametrize("batch", [1, 100])  # from the cores, from the table
@@ -66,41 +71,36 @@ def test_the_loss_keeps_neither_all_logits_nor_a_second_table(table):
     assert largest == TABLE
 
 
+def ways_to_change(table):
+    """Everything that gives a table other cores, and training, one after the other."""
+    yield table.cores[0].mul_(2.0)
+    yield table.load_state_dict({key: v * 3 for key, v in table.state_dict().items()})
+    table.cores[1].data = torch.randn_like(table.cores[1])
+    yield
+    yield table.double()
+    yield table.train().eval()
+
+
 def test_evaluation_builds_the_table_once_until_the_cores_change(table):
     hidden = torch.randn(100, 12)
-
-    def expected() -> torch.Tensor:
-        return hidden @ table.dense_weight().detach().T[:, 1:]
-
     table.eval()
     with torch.no_grad():
-        torch.testing.assert_close(table.scores(hidden)[:, 1:], expected())
-        kept = table._kept_items()
-        table.scores(hidden)
-        assert kept is not None and table._kept_items() is kept
-        table.cores[0].mul_(2.0)
-        assert table._kept_items() is None
-        torch.testing.assert_close(table.scores(hidden)[:, 1:], expected())
-        table.load_state_dict({key: v * 3 for key, v in table.state_dict().items()})
-        torch.testing.assert_close(table.scores(hidden)[:, 1:], expected())
-        table.cores[1].data = torch.randn_like(table.cores[1])
-        torch.testing.assert_close(table.scores(hidden)[:, 1:], expected())
-        table.double()
-        assert table.scores(hidden.double()).dtype == torch.float64
-    assert table.scores(hidden.double()).requires_grad  # with gradients nothing is kept
-    table.train().eval()
-    with torch.no_grad():
-        assert table._kept_items() is None
+        assert builds_the_table(table)
+        for _ in ways_to_change(table):
+            assert builds_the_table(table) and not builds_the_table(table)
+            hidden = hidden.to(table.cores[0].dtype)
+            torch.testing.assert_close(table.scores(hidden)[:, 1:], truth(table, hidden))
+    assert builds_the_table(table)  # with gradients nothing is kept
+    assert table.scores(hidden).requires_grad
 
 
 def test_a_kept_table_is_no_part_of_the_state(table):
     cores = {f"cores.{k}" for k in range(2)}
     table.eval()
     with torch.no_grad():
-        table.scores(torch.randn(100, 12))
-        assert table._kept_items() is not None
+        assert builds_the_table(table) and not builds_the_table(table)
         assert set(table.state_dict()) == cores
-        assert copy.deepcopy(table)._kept_items() is None
+        assert builds_the_table(copy.deepcopy(table))
         file = io.BytesIO()
         torch.save(table, file)
     assert file.tell() < 4 * TABLE
@@ -121,7 +121,9 @@ def test_autocast_builds_the_table_in_full_precision(table):
     with torch.no_grad():
         with torch.autocast("cpu", dtype=torch.bfloat16):
             table.scores(torch.randn(100, 12))
-        assert table._kept_items().dtype == torch.float32
+        assert not builds_the_table(table)
+        kept, hidden = table.dense_weight(), torch.eye(12)
+    torch.testing.assert_close(kept[1:].T, truth(table, hidden), rtol=0, atol=0)
 
 
 def test_rows_beyond_the_catalogue_are_never_ranked():

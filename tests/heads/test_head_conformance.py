@@ -29,6 +29,7 @@ from recbole_compress.heads import (
     TwoLevelHead,
     UntiedHead,
 )
+from recbole_compress.heads.two_level_softmax import TwoLevelSoftmaxHead
 
 DIM = 6
 Truth = Callable[[Tensor], Tensor]
@@ -169,7 +170,7 @@ class TestItemHeadContract:
         assert scores.is_contiguous()
         assert (scores[:, 0] == -torch.inf).all()
         assert_close(scores, truth(hidden), rtol=1e-10, atol=1e-10)
-        if isinstance(head, TwoLevelHead):
+        if isinstance(head, TwoLevelSoftmaxHead):
             assert_close(scores.exp().sum(1), torch.ones(9).double(), rtol=1e-10, atol=0)
 
     def test_the_caller_may_write_into_scores(self, case):
@@ -373,6 +374,13 @@ def test_a_tied_head_adds_nothing_to_the_model():
     assert list(model.state_dict()) == ["embedding.weight"]
     embedding.weight = nn.Parameter(torch.ones(7, DIM))  # replaced, as by loading or compression
     assert (model["head"].scores(torch.ones(1, DIM))[:, 1:] == DIM).all()
+
+
+@pytest.mark.parametrize("case", ["tied_codes", "tied_two_level-narrow-head"])
+def test_a_head_reads_an_embedding_that_is_no_part_of_it(case):
+    head, _ = CASES[case]()
+    assert head.embedding.num_embeddings == head.num_embeddings
+    assert head.embedding not in list(head.modules())
 
 
 @pytest.mark.parametrize(

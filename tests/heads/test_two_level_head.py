@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from recbole_compress.embeddings import BlockwiseEmbedding, ItemBlocks
+from recbole_compress.functional.two_level import two_level_log_softmax
 from recbole_compress.heads import TiedTwoLevelHead, TwoLevelHead
+from recbole_compress.heads.two_level_softmax import TwoLevelSoftmaxHead
+from tests.largest_allocation import largest_tensor
 
 
 def blocks_in_id_order(*sizes: int) -> ItemBlocks:
@@ -158,14 +161,40 @@ def two_level() -> TwoLevelHead:
     return TwoLevelHead(blocks_in_id_order(4, 6, 9), 8, (4, 2), init_std=1.0)
 
 
-def tied_two_level() -> TwoLevelHead:
+def tied_two_level() -> TiedTwoLevelHead:
     embedding = BlockwiseEmbedding(blocks_in_id_order(4, 6, 9), 8, (8, 4, 2), init_std=1.0)
     head = TiedTwoLevelHead(embedding)
     head.owner = embedding  # a model registers it
     return head
 
 
-def ways_to_change(head: TwoLevelHead, hidden: Tensor):
+@pytest.mark.parametrize("make", [two_level, tied_two_level])
+def test_scores_are_made_of_the_factors(make):
+    head, hidden = make(), torch.randn(3, 8)
+    first_level, tails = head.factors()
+    assert first_level.shape == (4 + 2, 8)
+    assert [(p.shape, w.shape) for p, w in tails] == [((4, 8), (6, 4)), ((2, 8), (9, 2))]
+    by_rank = two_level_log_softmax(hidden, first_level, tails)
+    assert_close(head.scores(hidden)[:, 1:], by_rank)
+
+
+def test_names_in_checkpoints_stay_what_they_were():
+    blocks = ["item_blocks.rank_of_id"]
+    own, shared = two_level(), tied_two_level()
+    del shared.owner
+    projections = [f"tail_projections.{i}" for i in range(2)]
+    weights = [f"tail_weights.{i}" for i in range(2)]
+    assert list(own.state_dict()) == ["weight", *blocks, *projections, *weights]
+    assert list(shared.state_dict()) == ["tokens", *blocks, *projections]
+
+
+def copies_tables(head: TwoLevelSoftmaxHead, hidden: Tensor) -> bool:
+    """Whether a request does: nothing else in it is as large as what meets the hidden state."""
+    met = 4 + 2 + 4 + 2  # popular items, tokens, projections
+    return largest_tensor(lambda: head.topk(hidden, 5)) >= met * 8
+
+
+def ways_to_change(head: TwoLevelSoftmaxHead, hidden: Tensor):
     """Everything that gives a head other weights, one after the other."""
     optimizer = torch.optim.Adam(head.parameters(), lr=0.3)
     with torch.enable_grad():
@@ -188,6 +217,7 @@ def test_what_requests_keep_is_never_older_than_the_weights(make):
     for _ in ways_to_change(head, hidden):
         n_changes += 1
         with torch.no_grad():
+            assert copies_tables(head, hidden) and not copies_tables(head, hidden)
             expected = head.scores(hidden).topk(5)
             values, ids = head.topk(hidden, 5)
         assert_close(values, expected.values)
@@ -210,15 +240,12 @@ def test_what_requests_keep_is_no_part_of_the_model(make):
     head, hidden = make().eval(), torch.randn(3, 8)
     names = list(head.state_dict())
     with torch.no_grad():
-        head.topk(hidden, 5)
-        assert head._columns() is head._columns()
+        assert copies_tables(head, hidden) and not copies_tables(head, hidden)
         assert list(head.state_dict()) == names
-        twin = copy.deepcopy(head)
-        assert twin._cache.get(twin._stored()) is None
-        head.train()
-        assert head._cache.get(head._stored()) is None
-    columns = head.eval()._columns()  # with gradients: a new one each time, and differentiable
-    assert columns.first.requires_grad and head._columns() is not columns
+        assert copies_tables(copy.deepcopy(head), hidden)
+        assert copies_tables(head.train().eval(), hidden)
+    # With gradients: a new one each time, and differentiable.
+    assert copies_tables(head, hidden) and head.topk(hidden, 5)[0].requires_grad
 
 
 def test_values_of_the_best_items_have_gradients():

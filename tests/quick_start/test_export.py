@@ -5,28 +5,36 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from recbole_compress.artifact import Recommender
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.quick_start import run_recbole_compress
+from recbole_compress.trainers.checkpoint import load_checkpoint
 from tests.conftest import SEQUENCES, write_interactions
 from tests.refusals import refusal
 
 
-@pytest.fixture
-def checkpoint(in_tmp):
-    data_path = write_interactions(in_tmp, "tiny", SEQUENCES)
+def trained(folder, **choices):
     settings = {
-        "data_path": data_path,
+        "data_path": write_interactions(folder, "tiny", SEQUENCES),
         "epochs": 1,
         "embedding_size": 16,
         "dilations": [1, 2],
         "use_gpu": False,
         "show_progress": False,
+        **choices,
     }
     done = run_recbole_compress("CpRecNextItNet", "tiny", config_dict=settings)
     return done["checkpoint"], done
+
+
+@pytest.fixture
+def checkpoint(in_tmp):
+    return trained(in_tmp)
 
 
 def test_metrics_of_the_file_are_those_of_the_model(checkpoint, capsys) -> None:
@@ -54,6 +62,17 @@ def test_integers_of_a_quantized_checkpoint_are_exported(checkpoint, capsys) -> 
     assert main(["export", "q.pth", "-o", "r.onnx", "--table-bits=8"]) == 2
     assert "quantized already" in capsys.readouterr().err
     assert not Path("r.onnx").exists()
+
+
+def test_codes_beside_integers_are_exported(in_tmp, capsys) -> None:
+    choices = {"item_embedding": "product_quantized", "item_head": "tied_codes", "pq_splits": 4}
+    path, _ = trained(in_tmp, **choices)
+    quantize = ["quantize", path, "--recipe=ptq", "--weight-bits=4", "--table-bits=4"]
+    assert main([*quantize, "-o", "q.pth"]) == 0
+    assert main(["export", "q.pth", "-o", "q.onnx"]) == 0, capsys.readouterr().err
+    codes = load_checkpoint("q.pth")["state_dict"]["item_embedding.codes"].numpy()
+    stored = [numpy_helper.to_array(tensor) for tensor in onnx.load("q.onnx").graph.initializer]
+    assert codes.any() and any(np.array_equal(array, codes) for array in stored)
 
 
 @pytest.mark.parametrize(

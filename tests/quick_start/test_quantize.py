@@ -128,6 +128,17 @@ def test_a_random_start_is_no_copy_of_what_was_trained(alone, capsys, model):
     assert abs(torch.corrcoef(torch.stack(tables))[0, 1]) < 0.2
 
 
+def test_a_training_on_the_data_reads_the_checkpoint_once(trained, in_tmp, capsys, monkeypatch):
+    path, read, load = trained("SASRec"), [], torch.load
+    monkeypatch.setattr(
+        torch, "load", lambda file, **given: read.append(file) or load(file, **given)
+    )
+    settings = ["--df_epochs=1", "--df_valid_sequences=20"]
+    command = ["quantize", path, "--recipe=qat", *settings, "-o", "out.pth"]
+    assert main(command) == 0, capsys.readouterr()
+    assert read.count(path) == 1
+
+
 def test_an_interrupted_training_of_another_model_is_refused(alone, capsys, monkeypatch):
     settings = ["--df_epochs=2", "--df_sequences=20", "--df_valid_sequences=20"]
     command = ["quantize", alone(), *settings, "--table-bits=2", "--checkpoint_dir=saved"]

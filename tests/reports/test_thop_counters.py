@@ -12,7 +12,8 @@ from recbole.data.interaction import Interaction
 from recbole.utils import get_flops
 
 from recbole_compress.backbones.last_position_plan import needed_positions
-from recbole_compress.models.choices import ITEM_EMBEDDINGS
+from recbole_compress.models.choices import ITEM_EMBEDDINGS, ITEM_HEADS
+from recbole_compress.reports.macs import count_macs
 from recbole_compress.reports.thop_counters import COUNTERS, register
 
 D, N, L = 8, 23, 7
@@ -102,9 +103,32 @@ def test_a_two_level_head_opens_the_tail_of_its_target(toy, target, tail) -> Non
     assert flops(model, target) == norms_and_convolutions(model) + L * D + (4 + 2) * D + tail
 
 
+@pytest.mark.parametrize("head_block_projection", [False, True])
+@pytest.mark.parametrize("target", [3, 8, 22])
+def test_a_tied_two_level_head_is_counted_as_it_multiplies(
+    toy, target, head_block_projection
+) -> None:
+    head = toy.ours(
+        item_embedding="blockwise",
+        item_head="tied_two_level",
+        head_block_projection=head_block_projection,
+    ).item_head
+    hidden, ids = torch.randn(1, D), torch.tensor([target])
+    with torch.no_grad():
+        assert COUNTERS[type(head)](head, hidden, ids) == count_macs(lambda: head(hidden, ids))
+
+
 def test_no_item_embedding_is_free(toy) -> None:
     embeddings = {type(toy.ours(item_embedding=name).item_embedding) for name in ITEM_EMBEDDINGS}
     assert embeddings <= set(COUNTERS)
+
+
+def test_no_item_head_is_free(toy) -> None:
+    needs = {"tied_two_level": "blockwise", "tied_codes": "product_quantized"}
+    for name in ITEM_HEADS:
+        model = toy.ours(item_embedding=needs.get(name, "dense"), item_head=name)
+        hidden, ids = torch.randn(1, D), torch.tensor([3])
+        assert COUNTERS[type(model.item_head)](model.item_head, hidden, ids) > 0
 
 
 def test_stock_models_are_counted_as_without_us(toy, monkeypatch) -> None:

@@ -1,0 +1,153 @@
+"""What a two-level head does with its tables, whoever they belong to."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from recbole_compress.embeddings.item_blocks import ItemBlocks
+from recbole_compress.embeddings.table_cache import KeepsTable, TableCache
+from recbole_compress.functional.full_precision import full_precision
+from recbole_compress.functional.soft_targets import weights_of_rows
+from recbole_compress.functional.two_level import (
+    two_level_cross_entropy,
+    two_level_log_probs,
+    two_level_log_softmax,
+)
+from recbole_compress.functional.two_level_soft_targets import two_level_soft_targets
+from recbole_compress.functional.two_level_topk import (
+    ColumnTables,
+    column_tables,
+    two_level_topk,
+)
+from recbole_compress.heads.base import ItemHead
+
+__all__ = ["TwoLevelSoftmaxHead"]
+
+
+class TwoLevelSoftmaxHead(KeepsTable, ItemHead):
+    """Two-level softmax over popularity item blocks; its scores are log-probabilities.
+
+    The first level holds the popular items and a *token* per tail, which stands for the items of
+    that item block. A subclass says which tables it reads: :meth:`factors`.
+
+    Out of training (``eval()``, no gradients) :meth:`topk` keeps a copy of the tables in the order
+    that requests read them fastest, never saved, until they change.
+
+    Args:
+        item_blocks: Partition of the catalogue; shared with the item embedding.
+        embedding_dim: Width of the hidden states.
+        tail_dims: Stored width per tail, each 1 .. ``embedding_dim``.
+        chunk_size: See :class:`~recbole_compress.heads.base.ItemHead`.
+
+    Raises:
+        ValueError: Not one width per tail, or a width outside 1 .. ``embedding_dim``.
+    """
+
+    def __init__(
+        self,
+        item_blocks: ItemBlocks,
+        embedding_dim: int,
+        tail_dims: Sequence[int],
+        chunk_size: int | None = None,
+    ) -> None:
+        super().__init__(item_blocks.num_embeddings, embedding_dim, chunk_size)
+        n_tails = len(item_blocks.sizes) - 1
+        if len(tail_dims) != n_tails or not all(1 <= d <= embedding_dim for d in tail_dims):
+            raise ValueError(
+                f"tail_dims={tuple(tail_dims)}: give {n_tails} widths from 1 to {embedding_dim}, "
+                "one per item block after the first"
+            )
+        self.item_blocks = item_blocks
+        self.tail_dims = tuple(tail_dims)
+        self._cache: TableCache[ColumnTables] = TableCache()
+
+    @abc.abstractmethod
+    def factors(self) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """The tables as :mod:`~recbole_compress.functional.two_level` takes them.
+
+        :meth:`scores` equals ``two_level_log_softmax(hidden, *factors())`` with its columns in the
+        order of ids. Differentiable.
+
+        Returns:
+            Popular items, then one token per tail, ``(sizes[0] + n_tails, embedding_dim)``; and
+            per tail its projection and its items' rows, ``(tail_dim, embedding_dim)`` and
+            ``(tail_size, tail_dim)``.
+        """
+
+    @abc.abstractmethod
+    def _stored(self) -> list[Tensor]:
+        """The parameters that :meth:`factors` is made of."""
+
+    def _columns(self) -> ColumnTables:
+        if self.training or torch.is_grad_enabled():
+            return column_tables(*self.factors())
+        return self._cache.get_or_build(self._stored(), lambda: column_tables(*self.factors()))
+
+    def _ranks(self, ids: Tensor) -> Tensor:
+        return self.item_blocks.rank_of_id[ids].long()
+
+    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        self._check_targets(targets)
+        return two_level_cross_entropy(
+            hidden, *self.factors(), self._ranks(targets), self.chunk_size
+        )
+
+    def soft_target_loss(
+        self,
+        hidden: Tensor,
+        teacher_scores: Callable[[slice], Tensor],
+        temperature: float = 1.0,
+        reduction: str = "mean",
+        targets: Tensor | None = None,
+        weights: tuple[float, float] = (1.0, 0.0),
+    ) -> Tensor:
+        if temperature != 1:  # softened, it is no two-level softmax any more
+            return super().soft_target_loss(
+                hidden, teacher_scores, temperature, reduction, targets, weights
+            )
+        ids = self.item_blocks.id_of_rank
+        with torch.autocast(hidden.device.type, enabled=False):  # the rows may be a product
+            factors = self.factors()
+        return two_level_soft_targets(
+            hidden,
+            *factors,
+            lambda rows: full_precision(teacher_scores(rows)).index_select(1, ids),
+            None if targets is None else self._ranks(targets),
+            weights_of_rows(len(hidden), reduction, targets, weights),
+            self.chunk_size,
+        )
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        by_rank = two_level_log_softmax(hidden, *self.factors())
+        # Padding (rank -1) borrows rank 0's column and is overwritten. index_select and not
+        # indexing, which takes up to ten times as long along columns.
+        scores = by_rank.index_select(1, self.item_blocks.rank_of_id.clamp(min=0))
+        scores[:, self.padding_idx] = -torch.inf
+        return scores
+
+    def forward(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        ranks = self._ranks(ids).clamp(min=0)  # padding reads any rank and is masked below
+        return self._mask_padding(two_level_log_probs(hidden, *self.factors(), ranks), ids)
+
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        values, ids, _ = self._topk_counting_opened_tails(hidden, k)
+        return values, ids
+
+    def _topk_counting_opened_tails(
+        self, hidden: Tensor, k: int
+    ) -> tuple[Tensor, Tensor, list[int]]:
+        """Values, ids, and for every tail the number of rows that had to look into it."""
+        self._check_k(k)
+        values, ranks, opened = two_level_topk(hidden, self._columns(), k)
+        return values, self.item_blocks.id_of_rank[ranks], opened
+
+    def macs(self) -> int:
+        head, tails = self.factors()
+        return head.numel() + sum(p.numel() + w.numel() for p, w in tails)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, sizes={self.item_blocks.sizes}, tail_dims={self.tail_dims}"
