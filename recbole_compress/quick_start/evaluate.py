@@ -21,7 +21,7 @@ from recbole_compress.quick_start.threads import given_threads
 from recbole_compress.reports.card import build_card, card_path_for, write_card
 from recbole_compress.reports.latency import request_latency
 from recbole_compress.reports.table import card_table
-from recbole_compress.trainers.checkpoint import item_map_fingerprint, load_checkpoint
+from recbole_compress.trainers.checkpoint import knows_other_items, load_checkpoint
 from recbole_compress.trainers.ranks import refuse_ranks
 
 __all__ = ["READERS", "Subject", "evaluate", "evaluate_file"]
@@ -165,8 +165,7 @@ def _evaluated(
     config = subject.config
     train_data, valid_data, test_data = prepare_data(config, load_data(config))
     split = train_data._dataset
-    known = subject.item_map_sha256
-    if known is not None and known != item_map_fingerprint(split):
+    if knows_other_items(subject.item_map_sha256, split, unknown=False):
         raise CheckpointError(
             f"{path}: knows other items than data set {config['dataset']!r} as loaded here; "
             "evaluate it on the data it was trained on, with the same filters"

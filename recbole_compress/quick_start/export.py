@@ -22,7 +22,7 @@ from recbole_compress.quick_start.from_checkpoint import (
 )
 from recbole_compress.quick_start.host_models import dataset_class
 from recbole_compress.reports.card import card_path_for
-from recbole_compress.trainers.checkpoint import item_map_fingerprint
+from recbole_compress.trainers.checkpoint import item_map_fingerprint, knows_other_items
 
 __all__ = ["export", "export_checkpoint"]
 
@@ -170,10 +170,8 @@ def _dataset_of(restored: Restored, path: str, settings: Mapping[str, Any]) -> A
             f"data set {config['dataset']!r}, for the item tokens: {error}; give "
             "--data_path=FOLDER, or --tokens=False to export without them"
         ) from error
-    known = restored.state.get("item_map_sha256")
-    if dataset.item_num != restored.catalogue["n_items"] or (
-        known is not None and known != item_map_fingerprint(dataset)
-    ):
+    noted, n_items = restored.state.get("item_map_sha256"), restored.catalogue["n_items"]
+    if knows_other_items(noted, dataset, unknown=False, n_items=n_items):
         raise DataError(
             f"{path}: knows other items than data set {config['dataset']!r} as loaded here; give "
             "the data it was trained on, or --tokens=False to export without item tokens"

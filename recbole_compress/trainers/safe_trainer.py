@@ -24,6 +24,7 @@ from recbole_compress.errors import CheckpointError, TrainingError
 from recbole_compress.trainers import random_state
 from recbole_compress.trainers.checkpoint import (
     item_map_fingerprint,
+    knows_other_items,
     load_checkpoint,
     other_parameter_data,
     plain_config,
@@ -319,8 +320,7 @@ class SafeTrainer:
         # The first process reads for all: the file may lie on its machine only.
         device = self.device if here().is_alone else "cpu"
         state = from_first(lambda: load_checkpoint(path, device))
-        written_for = state.get("item_map_sha256")
-        if written_for and self.fingerprint and written_for != self.fingerprint:
+        if knows_other_items(state.get("item_map_sha256"), self.fingerprint, unknown=False):
             raise CheckpointError(
                 f"{path}: made for the items of data set {state['config']['dataset']!r}, not for "
                 f"{self.config['dataset']!r} as loaded here; use the same data set and filters"
