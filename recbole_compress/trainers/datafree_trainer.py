@@ -168,7 +168,7 @@ class DataFreeTrainer(SafeTrainer, Trainer):
 
     def _enter_the_start(self, best: _Best, saved: bool) -> None:
         """Many bits need no training: a pass has to beat the weights that it starts from."""
-        self._know(None)
+        self._note_data(None)
         self.best_valid_score, self.best_valid_result = self._valid_epoch(None)
         best.offer(self.best_valid_score)
         if saved:
@@ -180,7 +180,7 @@ class DataFreeTrainer(SafeTrainer, Trainer):
     def _goes_on_from(self):
         return self.config["df_resume"]
 
-    def _know(self, train_data):
+    def _note_data(self, train_data):
         self.fingerprint = self.item_map_sha256
         self.generator = None
 
@@ -352,7 +352,7 @@ def _best(reading: Reading, n_items: int) -> Tensor:
 
 
 def without_dropout(model: nn.Module) -> None:
-    """Two models are to be compared, not two dropouts, be they modules or functions."""
+    """Switch dropout off, module or functional, so that models are compared deterministically."""
     model.eval()
     for module in model.modules():
         if isinstance(module, nn.RNNBase) and next(module.parameters()).is_cuda:

@@ -114,7 +114,7 @@ class SafeTrainer:
         show_progress=False,
         callback_fn=None,
     ):
-        self._know(train_data)
+        self._note_data(train_data)
         if self._goes_on_from():
             self.resume_checkpoint(self._goes_on_from())
         if self.finished:
@@ -172,8 +172,8 @@ class SafeTrainer:
         """Checkpoint of an interrupted training, or None."""
         return self.config["resume"]
 
-    def _know(self, train_data):
-        """Take note of the items and of the source of order that the batches come with."""
+    def _note_data(self, train_data):
+        """Record item fingerprint, catalogue sizes and the loader's generator."""
         dataset = train_data._dataset
         self.fingerprint = item_map_fingerprint(dataset)
         self.catalogue = {"n_items": int(dataset.item_num), "n_users": int(dataset.user_num)}
