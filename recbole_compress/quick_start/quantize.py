@@ -37,7 +37,8 @@ from recbole_compress.trainers.checkpoint import (
     plain_config,
     save_checkpoint,
 )
-from recbole_compress.trainers.quantization_recipes import QuantizationJob, recipe_named
+from recbole_compress.trainers.quantization_job import QuantizationJob
+from recbole_compress.trainers.quantization_recipes import recipe_named
 from recbole_compress.trainers.quantization_settings import spec_of
 
 __all__ = ["Quantization", "quantize", "quantize_checkpoint", "quantized_path"]
