@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from recbole_compress.arguments import read_file_arguments
 from recbole_compress.config import Config
-from recbole_compress.errors import CheckpointError, ConfigError
+from recbole_compress.errors import CheckpointError, ConfigError, needs_extra
 from recbole_compress.near_names import did_you_mean
 from recbole_compress.quick_start.final_results import final_results
 from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config, writing_beside
@@ -67,12 +67,8 @@ def _checkpoint(path: str, settings: dict[str, Any]) -> Subject:
 
 
 def _artifact(path: str, settings: dict[str, Any]) -> Subject:
-    try:
+    with needs_extra("runtime", ConfigError):
         from recbole_compress.artifact.session import Session
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{error.name} is missing: pip install 'recbole-compress[runtime]'"
-        ) from error
     from recbole_compress.quick_start.artifact_subject import (
         answering_model,
         artifact_card,

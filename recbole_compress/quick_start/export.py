@@ -13,7 +13,13 @@ from recbole_compress._version import __version__
 from recbole_compress.arguments import read_file_arguments
 from recbole_compress.config.values import parse_value
 from recbole_compress.data.catalogue import Catalogue
-from recbole_compress.errors import ConfigError, DataError, ExportError, RecBoleCompressError
+from recbole_compress.errors import (
+    ConfigError,
+    DataError,
+    ExportError,
+    RecBoleCompressError,
+    needs_extra,
+)
 from recbole_compress.quick_start.from_checkpoint import (
     Restored,
     model_alone,
@@ -81,13 +87,9 @@ def export_checkpoint(
         RecBoleCompressError: A checkpoint, a data set or a setting that cannot be used; a file that
             does not say what the model says. Then none is left.
     """
-    try:
+    with needs_extra("export", ExportError):
         from recbole_compress.export.integers import quantized_copy, read_numbers_of
         from recbole_compress.export.writing import export_model
-    except ModuleNotFoundError as error:
-        raise ExportError(
-            f"{error.name} is missing: pip install 'recbole-compress[export]'"
-        ) from error
     for name, bits in (("table_bits", table_bits), ("weight_bits", weight_bits)):
         if bits not in BITS or (name == "weight_bits" and bits == HALF):
             raise ConfigError(f"{name}={bits!r}: choose one of {', '.join(map(str, BITS))}")
