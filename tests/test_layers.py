@@ -65,8 +65,9 @@ WINGS = {
     "demo": {"may_import": {"artifact", "export"}, "imported_by": {"quick_start"}},
 }
 
-# `import recbole_compress` makes RecBole usable and our names known to it, and no more.
-ROOT_MAY_IMPORT = GROUND | {"config"}
+# `import recbole_compress` makes RecBole usable and our names known to it, and no more; what it
+# hands on of quick_start, it imports when that is asked for.
+ROOT_MAY_IMPORT = GROUND | {"config", "quick_start"}
 ROOT = "recbole_compress"
 
 # These speak of tensors only, so that they can be used, and read, without RecBole.

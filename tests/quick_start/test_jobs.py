@@ -102,12 +102,6 @@ def test_help_of_every_command(capsys):
     assert capsys.readouterr().out.strip() == __version__
 
 
-def test_the_readmes_import():
-    from recbole_compress.quick_start import run_recbole_compress as named_there
-
-    assert named_there is run_recbole_compress
-
-
 def test_the_script_runs_from_another_folder(arguments):
     shown = [a for a in arguments if a != "--show_progress=False"]
     assert shown != arguments
