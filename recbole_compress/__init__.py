@@ -2,15 +2,49 @@
 
 Importing this package makes its models known to RecBole by name:
 ``run_recbole(model="CpRecNextItNet")`` and RecBole's other functions then work as for its own.
+What the commands do is here as functions, each fetched when it is asked for.
 
 Without RecBole or torch only :mod:`recbole_compress.artifact` can be used, which needs neither.
 """
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from recbole_compress._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from recbole_compress.quick_start import (
+        compare_experiment,
+        compare_with_real_data,
+        evaluate_file,
+        export_checkpoint,
+        quantize_checkpoint,
+        run_recbole_compress,
+    )
+
+__all__ = [
+    "__version__",
+    "compare_experiment",
+    "compare_with_real_data",
+    "evaluate_file",
+    "export_checkpoint",
+    "quantize_checkpoint",
+    "run_recbole_compress",
+]
+
+if not TYPE_CHECKING:  # to a type checker it would say that there is every name
+
+    def __getattr__(name: str) -> Any:
+        if name in __all__:
+            from recbole_compress import quick_start
+
+            return getattr(quick_start, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 if find_spec("recbole") and find_spec("torch"):
     from recbole_compress import steady_memory

@@ -1,5 +1,8 @@
 """Errors that are the user's to mend: one clear line each, naming value, expectation and remedy."""
 
+import contextlib
+from collections.abc import Iterator
+
 __all__ = [
     "ArtifactError",
     "CheckpointError",
@@ -9,6 +12,7 @@ __all__ = [
     "QuantizationError",
     "RecBoleCompressError",
     "TrainingError",
+    "needs_extra",
 ]
 
 
@@ -42,3 +46,32 @@ class ExportError(RecBoleCompressError):
 
 class ArtifactError(RecBoleCompressError):
     """An exported file that cannot be read or used here, or a request that it cannot answer."""
+
+
+@contextlib.contextmanager
+def needs_extra(
+    extra: str, error: type[RecBoleCompressError] = RecBoleCompressError
+) -> Iterator[None]:
+    """Around imports of what comes with one of this package's extras only.
+
+    Args:
+        extra: Its name in ``setup.cfg``.
+        error: Which error to raise.
+
+    Raises:
+        RecBoleCompressError: A module is missing; says which, and what to install.
+
+    Example:
+        >>> with needs_extra("runtime"):
+        ...     import a_runtime_that_is_not_there
+        Traceback (most recent call last):
+            ...
+        recbole_compress.errors.RecBoleCompressError: a_runtime_that_is_not_there is missing: pip
+        install 'recbole-compress[runtime]'
+    """
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        raise error(
+            f"{missing.name} is missing: pip install 'recbole-compress[{extra}]'"
+        ) from missing

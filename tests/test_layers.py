@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,8 +65,9 @@ WINGS = {
     "demo": {"may_import": {"artifact", "export"}, "imported_by": {"quick_start"}},
 }
 
-# `import recbole_compress` makes RecBole usable and our names known to it, and no more.
-ROOT_MAY_IMPORT = GROUND | {"config"}
+# `import recbole_compress` makes RecBole usable and our names known to it, and no more; what it
+# hands on of quick_start, it imports when that is asked for.
+ROOT_MAY_IMPORT = GROUND | {"config", "quick_start"}
 ROOT = "recbole_compress"
 
 # These speak of tensors only, so that they can be used, and read, without RecBole.
@@ -152,6 +154,18 @@ def test_imports_go_down_only(part: str) -> None:
         package = ".".join(relative.parent.parts)
         wrong += [f"{relative}, {arrow}" for arrow in wrong_arrows(path.read_text(), part, package)]
     assert not wrong, "arrows that go up:\n" + "\n".join(wrong)
+
+
+def test_the_table_in_the_documentation_has_all_parts_on_their_floors() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    table = {
+        part: floor
+        for floor, names in re.findall(r"^\| (\w+) \| (`[^|]+`) \|", text, re.MULTILINE)
+        for part in re.findall(r"`(\w+)(?:/|\.py)`", names)
+    }
+    floors = {part: str(height) for part, height in HEIGHT.items()}
+    floors |= {**dict.fromkeys(WINGS, "wing"), **dict.fromkeys(GROUND, "ground")}
+    assert table == {part: floors[part] for part in parts()}
 
 
 @pytest.mark.parametrize("part", parts())

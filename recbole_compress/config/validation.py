@@ -155,7 +155,7 @@ def check_numbers(settings: Mapping[str, Any]) -> None:
 
 
 def check_heeded(settings: Mapping[str, Any]) -> None:
-    """Values of which RecBole says a word in its log, and then goes on without them.
+    """Values that RecBole only warns about and then ignores.
 
     Raises:
         ConfigError: One of these; names it.

@@ -3,15 +3,19 @@ its further commands."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from recbole_compress._version import __version__
-from recbole_compress.errors import RecBoleCompressError
+from recbole_compress.errors import RecBoleCompressError, needs_extra
 from recbole_compress.near_names import did_you_mean
+from recbole_compress.quick_start.warnings_of_recbole import ignore_warnings_of_recbole
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "Command", "main"]
 
 USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation for RecBole
 
@@ -51,117 +55,95 @@ compare runs what is missing, tests every row against the reference and writes t
 (default runs/compare/<experiment>); --table only writes the tables, from what is there."""
 
 
-def run(arguments: list[str]) -> None:
-    """Train, evaluate and report one model."""
-    from recbole_compress.quick_start.quick_start import (
-        ignore_warnings_of_recbole,
-        run_recbole_compress,
-    )
+@dataclass(frozen=True)
+class Command:
+    """A word after ``recbole-compress``, and the function that carries it out.
 
-    ignore_warnings_of_recbole()
-    run_recbole_compress(command_line=arguments)
+    Attributes:
+        module: Where the function is; imported when the command is given, and not before: the
+            training stack takes its time, and some commands do without torch.
+        function: Its name; is given the arguments, and may return an exit code.
+        about: One line, for the help.
+        extra: What ``pip`` has to install beyond the package itself.
+        ignores_warnings: Whether RecBole's warnings are kept from the user.
+    """
 
+    module: str
+    function: str
+    about: str
+    extra: str | None = None
+    ignores_warnings: bool = False
 
-def tune(arguments: list[str]) -> None:
-    """Search for the settings with the best validation score."""
-    from recbole_compress.quick_start.tune import tune
-
-    tune(arguments)
-
-
-def synthetic(arguments: list[str]) -> None:
-    """Compare a model's made-up sequences with its real training data."""
-    from recbole_compress.quick_start.quick_start import ignore_warnings_of_recbole
-    from recbole_compress.quick_start.synthetic import synthetic
-
-    ignore_warnings_of_recbole()
-    synthetic(arguments)
-
-
-def compare(arguments: list[str]) -> int:
-    """Run an experiment and write its tables; 1 if a run failed."""
-    from recbole_compress.quick_start.compare import compare
-    from recbole_compress.quick_start.quick_start import ignore_warnings_of_recbole
-
-    ignore_warnings_of_recbole()
-    return compare(arguments)
+    def __call__(self, arguments: list[str]) -> int:
+        with needs_extra(self.extra) if self.extra else contextlib.nullcontext():
+            function = getattr(importlib.import_module(self.module), self.function)
+        if self.ignores_warnings:
+            ignore_warnings_of_recbole()
+        code = function(arguments)
+        return code if isinstance(code, int) else 0  # some return what they did, for Python
 
 
-def split_domains(arguments: list[str]) -> None:
-    """Make a source and a target data set out of one."""
-    from recbole_compress.quick_start.domains import split_domains
-
-    split_domains(arguments)
-
-
-def pair_domains(arguments: list[str]) -> None:
-    """Look at the users that two data sets share, or cut both to them."""
-    from recbole_compress.quick_start.domains import pair_domains
-
-    pair_domains(arguments)
-
-
-def quantize(arguments: list[str]) -> None:
-    """Make a file of packed integers from a checkpoint, without its data set."""
-    from recbole_compress.quick_start.quantize import quantize
-    from recbole_compress.quick_start.quick_start import ignore_warnings_of_recbole
-
-    ignore_warnings_of_recbole()
-    quantize(arguments)
-
-
-def evaluate(arguments: list[str]) -> None:
-    """Evaluate a finished model on its data set and write a card."""
-    from recbole_compress.quick_start.evaluate import evaluate
-    from recbole_compress.quick_start.quick_start import ignore_warnings_of_recbole
-
-    ignore_warnings_of_recbole()
-    evaluate(arguments)
-
-
-def export(arguments: list[str]) -> None:
-    """Write a trained model into one file that runs without RecBole and torch."""
-    from recbole_compress.quick_start.export import export
-    from recbole_compress.quick_start.quick_start import ignore_warnings_of_recbole
-
-    ignore_warnings_of_recbole()
-    export(arguments)
-
-
-def recommend(arguments: list[str]) -> None:
-    """Ask an exported file."""
-    try:
-        from recbole_compress.artifact.command import recommend
-    except ModuleNotFoundError as error:
-        raise RecBoleCompressError(
-            f"{error.name} is missing: pip install 'recbole-compress[runtime]'"
-        ) from error
-    recommend(arguments)
-
-
-def demo(arguments: list[str]) -> None:
-    """Write a static page that recommends in the browser."""
-    try:
-        from recbole_compress.demo.site import demo
-    except ModuleNotFoundError as error:
-        raise RecBoleCompressError(
-            f"{error.name} is missing: pip install 'recbole-compress[export]'"
-        ) from error
-    demo(arguments)
-
-
-COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
-    "synthetic": synthetic,
-    "run": run,
-    "compare": compare,
-    "pair-domains": pair_domains,
-    "split-domains": split_domains,
-    "export": export,
-    "recommend": recommend,
-    "demo": demo,
-    "tune": tune,
-    "quantize": quantize,
-    "evaluate": evaluate,
+COMMANDS: Mapping[str, Command] = {
+    "run": Command(
+        "recbole_compress.quick_start.quick_start",
+        "run",
+        "Train, evaluate and report one model.",
+        ignores_warnings=True,
+    ),
+    "tune": Command(
+        "recbole_compress.quick_start.tune",
+        "tune",
+        "Search for the settings with the best validation score.",
+    ),
+    "quantize": Command(
+        "recbole_compress.quick_start.quantize",
+        "quantize",
+        "Make a file of packed integers from a checkpoint, without its data set.",
+        ignores_warnings=True,
+    ),
+    "export": Command(
+        "recbole_compress.quick_start.export",
+        "export",
+        "Write a trained model into one file that runs without RecBole and torch.",
+        ignores_warnings=True,
+    ),
+    "recommend": Command(
+        "recbole_compress.artifact.command", "recommend", "Ask an exported file.", "runtime"
+    ),
+    "demo": Command(
+        "recbole_compress.demo.site",
+        "demo",
+        "Write a static page that recommends in the browser.",
+        "export",
+    ),
+    "evaluate": Command(
+        "recbole_compress.quick_start.evaluate",
+        "evaluate",
+        "Evaluate a finished model on its data set and write a card.",
+        ignores_warnings=True,
+    ),
+    "synthetic": Command(
+        "recbole_compress.quick_start.synthetic",
+        "synthetic",
+        "Compare a model's made-up sequences with its real training data.",
+        ignores_warnings=True,
+    ),
+    "compare": Command(
+        "recbole_compress.quick_start.compare",
+        "compare",
+        "Run an experiment and write its tables; 1 if a run failed.",
+        ignores_warnings=True,
+    ),
+    "split-domains": Command(
+        "recbole_compress.quick_start.domains",
+        "split_domains",
+        "Make a source and a target data set out of one.",
+    ),
+    "pair-domains": Command(
+        "recbole_compress.quick_start.domains",
+        "pair_domains",
+        "Look at the users that two data sets share, or cut both to them.",
+    ),
 }
 
 
@@ -169,10 +151,9 @@ def _usage_of(command: str) -> str:
     """The paragraphs of the usage that begin with this command, what is said of all below them."""
     first, *paragraphs = re.split(r"\n(?=\n|  recbole-compress )", USAGE)
     names = (f"  recbole-compress {command} ", f"  recbole-compress [{command}] ")
-    what = (COMMANDS[command].__doc__ or "").strip()
     return "\n".join(
         [
-            f"{first.splitlines()[0]}\n\n{command}: {what}\n",
+            f"{first.splitlines()[0]}\n\n{command}: {COMMANDS[command].about}\n",
             *(paragraph for paragraph in paragraphs if paragraph.startswith(names)),
         ]
     )
@@ -208,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if command not in COMMANDS:
             raise RecBoleCompressError(f"command {command!r}: {did_you_mean(command, COMMANDS)}")
-        return COMMANDS[command](arguments) or 0
+        return COMMANDS[command](arguments)
     except RecBoleCompressError as error:
         if _speaks_for_all():
             print(f"error: {error}", file=sys.stderr)

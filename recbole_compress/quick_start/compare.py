@@ -69,7 +69,8 @@ def compare_experiment(
     """Run what is missing of an experiment and write ``comparison.json``, ``.md`` and ``.csv``.
 
     Args:
-        experiment: What to compare.
+        experiment: What to compare; see
+            :func:`~recbole_compress.comparison.experiment.read_experiment`.
         folder: Where everything goes; runs that are there with the same settings are kept.
         jobs: Runs at a time.
         run: False to write the tables only, from what is there.
@@ -77,6 +78,9 @@ def compare_experiment(
 
     Returns:
         0, or 1 if a run failed.
+
+    Raises:
+        RecBoleCompressError: Anything the user can mend, before anything is run.
     """
     planned = experiment.planned()
     check_names(planned)

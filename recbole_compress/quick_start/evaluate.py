@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from recbole_compress.arguments import read_file_arguments
 from recbole_compress.config import Config
-from recbole_compress.errors import CheckpointError, ConfigError
+from recbole_compress.errors import CheckpointError, ConfigError, needs_extra
 from recbole_compress.near_names import did_you_mean
 from recbole_compress.quick_start.final_results import final_results
 from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config, writing_beside
@@ -21,7 +21,7 @@ from recbole_compress.quick_start.threads import given_threads
 from recbole_compress.reports.card import build_card, card_path_for, write_card
 from recbole_compress.reports.latency import request_latency
 from recbole_compress.reports.table import card_table
-from recbole_compress.trainers.checkpoint import item_map_fingerprint, load_checkpoint
+from recbole_compress.trainers.checkpoint import knows_other_items, load_checkpoint
 from recbole_compress.trainers.ranks import refuse_ranks
 
 __all__ = ["READERS", "Subject", "evaluate", "evaluate_file"]
@@ -67,12 +67,8 @@ def _checkpoint(path: str, settings: dict[str, Any]) -> Subject:
 
 
 def _artifact(path: str, settings: dict[str, Any]) -> Subject:
-    try:
+    with needs_extra("runtime", ConfigError):
         from recbole_compress.artifact.session import Session
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{error.name} is missing: pip install 'recbole-compress[runtime]'"
-        ) from error
     from recbole_compress.quick_start.artifact_subject import (
         answering_model,
         artifact_card,
@@ -165,8 +161,7 @@ def _evaluated(
     config = subject.config
     train_data, valid_data, test_data = prepare_data(config, load_data(config))
     split = train_data._dataset
-    known = subject.item_map_sha256
-    if known is not None and known != item_map_fingerprint(split):
+    if knows_other_items(subject.item_map_sha256, split, unknown=False):
         raise CheckpointError(
             f"{path}: knows other items than data set {config['dataset']!r} as loaded here; "
             "evaluate it on the data it was trained on, with the same filters"

@@ -12,7 +12,13 @@ import torch
 from recbole_compress._version import __version__
 from recbole_compress.arguments import read_file_arguments
 from recbole_compress.config.values import parse_value
-from recbole_compress.errors import ConfigError, DataError, ExportError, RecBoleCompressError
+from recbole_compress.errors import (
+    ConfigError,
+    DataError,
+    ExportError,
+    RecBoleCompressError,
+    needs_extra,
+)
 from recbole_compress.quick_start.from_checkpoint import (
     Restored,
     made_anew,
@@ -22,7 +28,7 @@ from recbole_compress.quick_start.from_checkpoint import (
 )
 from recbole_compress.quick_start.host_models import dataset_class
 from recbole_compress.reports.card import card_path_for
-from recbole_compress.trainers.checkpoint import item_map_fingerprint
+from recbole_compress.trainers.checkpoint import item_map_fingerprint, knows_other_items
 
 __all__ = ["export", "export_checkpoint"]
 
@@ -81,13 +87,9 @@ def export_checkpoint(
         RecBoleCompressError: A checkpoint, a data set or a setting that cannot be used; a file that
             does not say what the model says. Then none is left.
     """
-    try:
+    with needs_extra("export", ExportError):
         from recbole_compress.export.integers import quantized_copy, read_numbers_of
         from recbole_compress.export.writing import export_model
-    except ModuleNotFoundError as error:
-        raise ExportError(
-            f"{error.name} is missing: pip install 'recbole-compress[export]'"
-        ) from error
     for name, bits in (("table_bits", table_bits), ("weight_bits", weight_bits)):
         if bits not in BITS or (name == "weight_bits" and bits == HALF):
             raise ConfigError(f"{name}={bits!r}: choose one of {', '.join(map(str, BITS))}")
@@ -168,10 +170,8 @@ def _dataset_of(restored: Restored, path: str, settings: Mapping[str, Any]) -> A
             f"data set {config['dataset']!r}, for the item tokens: {error}; give "
             "--data_path=FOLDER, or --tokens=False to export without them"
         ) from error
-    known = restored.state.get("item_map_sha256")
-    if dataset.item_num != restored.catalogue["n_items"] or (
-        known is not None and known != item_map_fingerprint(dataset)
-    ):
+    noted, n_items = restored.state.get("item_map_sha256"), restored.catalogue["n_items"]
+    if knows_other_items(noted, dataset, unknown=False, n_items=n_items):
         raise DataError(
             f"{path}: knows other items than data set {config['dataset']!r} as loaded here; give "
             "the data it was trained on, or --tokens=False to export without item tokens"

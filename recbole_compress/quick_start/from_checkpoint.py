@@ -202,7 +202,7 @@ def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 class without_log:
-    """Warnings of constructors were told when the model was trained."""
+    """Silences constructor warnings, which were logged during training."""
 
     def __enter__(self) -> None:
         self.level = logging.root.manager.disable

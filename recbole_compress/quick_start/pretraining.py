@@ -25,7 +25,7 @@ from recbole_compress.quick_start.first_phase import (
 from recbole_compress.quick_start.host_models import dataset_class, trainer_class
 from recbole_compress.reports.card import card_path_for
 from recbole_compress.reports.size import count_storage
-from recbole_compress.trainers.checkpoint import item_map_fingerprint, load_checkpoint
+from recbole_compress.trainers.checkpoint import knows_other_items, load_checkpoint
 
 __all__ = ["check_pretraining", "load_data", "load_pretrained", "pretrain", "pretraining_report"]
 
@@ -165,7 +165,7 @@ def load_pretrained(config: Config, train_split: Any) -> dict[str, Any] | None:
         return None
     path = str(config["pretrained"])
     state = from_first(lambda: load_checkpoint(path))
-    if state.get("item_map_sha256") != item_map_fingerprint(train_split.source):
+    if knows_other_items(state.get("item_map_sha256"), train_split.source, unknown=True):
         raise CheckpointError(
             f"pretrained={path}: knows other items than source_dataset={config['source_dataset']} "
             "as loaded here; pre-train again on these files"

@@ -31,12 +31,13 @@ from recbole_compress.quick_start.pretraining import load_data
 from recbole_compress.quick_start.threads import given_threads
 from recbole_compress.reports.readable import counted
 from recbole_compress.trainers.checkpoint import (
-    item_map_fingerprint,
+    knows_other_items,
     other_parameter_data,
     plain_config,
     save_checkpoint,
 )
-from recbole_compress.trainers.quantization_recipes import QuantizationJob, recipe_named
+from recbole_compress.trainers.quantization_job import QuantizationJob
+from recbole_compress.trainers.quantization_recipes import recipe_named
 from recbole_compress.trainers.quantization_settings import spec_of
 
 __all__ = ["Quantization", "quantize", "quantize_checkpoint", "quantized_path"]
@@ -173,9 +174,8 @@ def _train_loader(path: str, settings: dict[str, Any], restored: Restored) -> An
     """
     config = rebuilt_config(restored.state, path, **settings)
     train_data = prepare_data(config, load_data(config))[0]
-    split, noted = train_data._dataset, restored.state.get("item_map_sha256")
-    same = item_map_fingerprint(split) == noted
-    if not (same if noted else split.item_num == restored.catalogue["n_items"]):
+    noted, n_items = restored.state.get("item_map_sha256"), restored.catalogue["n_items"]
+    if knows_other_items(noted, train_data._dataset, unknown=False, n_items=n_items):
         raise CheckpointError(
             f"{path}: knows other items than data set {config['dataset']!r} as loaded here; "
             f"quantization_recipe={config['quantization_recipe']} needs the data it was trained "

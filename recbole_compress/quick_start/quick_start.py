@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +34,7 @@ from recbole_compress.quick_start.resumption import settings_of
 from recbole_compress.quick_start.sample_requests import sample_requests
 from recbole_compress.quick_start.teacher import load_teacher, train_teacher
 from recbole_compress.quick_start.unread_settings import warn_of_unread_settings
+from recbole_compress.quick_start.warnings_of_recbole import ignore_warnings_of_recbole
 from recbole_compress.reports.card import build_card, card_path_for, write_card
 from recbole_compress.reports.environment import peak_gpu_bytes, peak_rss_bytes
 from recbole_compress.reports.latency import request_latency
@@ -42,7 +42,12 @@ from recbole_compress.reports.table import card_table
 from recbole_compress.reports.thop_counters import register as register_thop_counters
 from recbole_compress.trainers.quantization_settings import spec_of
 
-__all__ = ["ignore_warnings_of_recbole", "run_recbole_compress"]
+__all__ = ["run", "run_recbole_compress"]
+
+
+def run(arguments: list[str]) -> None:
+    """The command: ``--model=NAME --dataset=NAME [--key=value ...]``."""
+    run_recbole_compress(command_line=arguments)
 
 
 def run_recbole_compress(
@@ -116,11 +121,6 @@ def _trained(config: Config, arguments: dict[str, Any], saved: bool, after_evalu
 def _one_of_several(**arguments) -> dict[str, Any]:
     ignore_warnings_of_recbole()  # a fresh process shows them again
     return run_recbole_compress(**arguments)
-
-
-def ignore_warnings_of_recbole() -> None:
-    """RecBole's use of torch and pandas: nothing that a user could mend."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
 
 
 def _train_and_report(

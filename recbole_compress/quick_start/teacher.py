@@ -23,7 +23,7 @@ from recbole_compress.quick_start.first_phase import (
 from recbole_compress.quick_start.from_checkpoint import model_of
 from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.quick_start.stock_teacher import check_stock_teacher
-from recbole_compress.trainers.checkpoint import item_map_fingerprint, load_checkpoint
+from recbole_compress.trainers.checkpoint import knows_other_items, load_checkpoint
 from recbole_compress.trainers.distillation_settings import DistillationSettings
 
 __all__ = ["check_teacher", "load_teacher", "train_teacher"]
@@ -116,7 +116,7 @@ def load_teacher(config: Config, train_split: Any) -> Any:
         return None
     path = str(config["teacher_path"])
     state = from_first(lambda: load_checkpoint(path))
-    if state.get("item_map_sha256") != item_map_fingerprint(train_split):
+    if knows_other_items(state.get("item_map_sha256"), train_split, unknown=True):
         raise CheckpointError(
             f"teacher_path={path}: knows the items of data set {state['config']['dataset']!r}, not "
             f"those of {config['dataset']!r} as loaded here; train a teacher on the same data set "

@@ -18,10 +18,8 @@ from recbole_compress.config.properties_folder import hyper_file
 from recbole_compress.config.schema import load_schema
 from recbole_compress.config.written import for_config_file
 from recbole_compress.errors import CheckpointError, ConfigError, DataError, RecBoleCompressError
-from recbole_compress.quick_start.quick_start import (
-    ignore_warnings_of_recbole,
-    run_recbole_compress,
-)
+from recbole_compress.quick_start.quick_start import run_recbole_compress
+from recbole_compress.quick_start.warnings_of_recbole import ignore_warnings_of_recbole
 from recbole_compress.tuning.hyperopt_search import Search, require_hyperopt
 from recbole_compress.tuning.options import TRIALS, Options, near_option, split_arguments
 from recbole_compress.tuning.ray_search import points_to_try, require_ray, search_with_ray

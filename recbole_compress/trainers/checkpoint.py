@@ -27,6 +27,7 @@ __all__ = [
     "ALLOWED_CLASSES",
     "allow_in_recbole",
     "item_map_fingerprint",
+    "knows_other_items",
     "load_checkpoint",
     "other_parameter_data",
     "plain_config",
@@ -118,6 +119,33 @@ def item_map_fingerprint(dataset) -> str:
     """Hash of the item tokens in id order: two data sets with one hash share their item ids."""
     tokens = dataset.field2id_token[dataset.iid_field]
     return hashlib.sha256("\n".join(map(str, tokens)).encode()).hexdigest()
+
+
+def knows_other_items(
+    noted: str | None, dataset: Any, *, unknown: bool, n_items: int | None = None
+) -> bool:
+    """Whether a checkpoint is of other items, or of other ids for them, than there are here.
+
+    Args:
+        noted: :func:`item_map_fingerprint` of its items; None if it does not say.
+        dataset: The items here; or their fingerprint, where no more is left of them.
+        unknown: What to answer if that is not known of one of the two.
+        n_items: How many items the checkpoint has, padding included, to compare that, too.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> tokens = {"item_id": ["[PAD]", "a", "b"]}
+        >>> here = SimpleNamespace(iid_field="item_id", item_num=3, field2id_token=tokens)
+        >>> knows_other_items(item_map_fingerprint(here), here, unknown=True)
+        False
+        >>> knows_other_items(None, here, unknown=False, n_items=4)
+        True
+    """
+    if n_items is not None and n_items != dataset.item_num:
+        return True
+    if noted is None or dataset is None:
+        return unknown
+    return noted != (dataset if isinstance(dataset, str) else item_map_fingerprint(dataset))
 
 
 def weights_fingerprint(model: nn.Module) -> str:

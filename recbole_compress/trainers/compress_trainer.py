@@ -30,7 +30,7 @@ class CompressTrainer(SafeTrainer, Trainer):
 
     @staticmethod
     def for_others(model: str) -> str:
-        """What a model that this recipe cannot train is good for in it, to end a message with."""
+        """Hint for the error message when this recipe cannot train ``model``."""
         return ""
 
     def __init__(self, config, model):

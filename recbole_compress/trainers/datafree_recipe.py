@@ -21,8 +21,8 @@ from recbole_compress.readers.trial import Trial
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
 from recbole_compress.trainers.datafree_trainer import DataFreeTrainer
+from recbole_compress.trainers.quantization_job import QuantizationJob, QuantizationWork
 from recbole_compress.trainers.quantization_settings import SPEC_KEYS
-from recbole_compress.trainers.quantization_work import QuantizationWork
 
 __all__ = ["check_same_quantization", "readable_by", "start_again_", "trained_by"]
 
@@ -30,14 +30,14 @@ __all__ = ["check_same_quantization", "readable_by", "start_again_", "trained_by
 _BEGUN_WITH = ("quantization_recipe", "df_start", "df_objective")
 
 
-def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[Any], QuantizationWork]:
+def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[QuantizationJob], QuantizationWork]:
     """A recipe for :data:`~recbole_compress.trainers.quantization_recipes.QUANTIZATION_RECIPES`.
 
     Args:
         trainer: Its class; gets the train sequences only if it says that it reads data.
     """
 
-    def quantize(job: Any) -> QuantizationWork:
+    def quantize(job: QuantizationJob) -> QuantizationWork:
         config, student = job.config, job.model
         _refuse_two_catalogues(trainer, student)
         settings = DataFreeSettings.of(config)
@@ -49,10 +49,12 @@ def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[Any], QuantizationWo
             check_same_quantization(config)
         arguments: dict[str, Any] = {"item_map_sha256": job.item_map_sha256}
         if trainer.reads_data:
+            assert job.train_data is not None  # its recipe says that it needs data
             split = job.train_data()._dataset
             arguments["real"] = Sequences(*train_sequences(split, student.max_seq_length))
         teacher = copy.deepcopy(student)
         if config["df_start"] == "random":
+            assert job.drawn_again is not None
             start_again_(student, job.drawn_again())
         spec = dataclasses.replace(job.spec, learn_steps=True)
         report = quantize_(student, spec)

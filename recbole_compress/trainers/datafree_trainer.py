@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any, cast
 
@@ -15,7 +14,6 @@ from recbole_compress.datafree import (
     Reading,
     Sequences,
     item_divergence,
-    noise_sequences,
     sample_sequences,
     stationary_prior,
 )
@@ -23,19 +21,14 @@ from recbole_compress.errors import CheckpointError
 from recbole_compress.functional.cross_entropy import default_chunk_size
 from recbole_compress.quantization import grid_steps
 from recbole_compress.readers import SequenceReader, as_reader, reader_like
+from recbole_compress.trainers.best_weights import BestWeights
 from recbole_compress.trainers.checkpoint import weights_fingerprint
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
 from recbole_compress.trainers.discrepancy_terms import output_level, similarity_level
 from recbole_compress.trainers.generated_batches import GeneratedBatches, as_sequences
 from recbole_compress.trainers.safe_trainer import SafeTrainer
 
-__all__ = [
-    "DataFreeTrainer",
-    "NoiseTrainer",
-    "QATTrainer",
-    "SelfSampleTrainer",
-    "without_dropout",
-]
+__all__ = ["DataFreeTrainer", "without_dropout"]
 
 _AGREEMENT = 10
 
@@ -54,7 +47,7 @@ class DataFreeTrainer(SafeTrainer, Trainer):
         item_map_sha256: Which items both know, from the checkpoint.
 
     Attributes:
-        recipe: The value of the key ``recipe`` that a class carries out.
+        recipe: The value of the key ``quantization_recipe`` that a class carries out.
         objective: What it learns unless ``df_objective`` says otherwise.
         reads_data: Whether it is to be given real sequences.
     """
@@ -113,6 +106,10 @@ class DataFreeTrainer(SafeTrainer, Trainer):
         """``n`` sequences to train or validate on."""
         raise NotImplementedError
 
+    def _held_out_sequences(self) -> Sequences:
+        """What the student is judged on, the same after every epoch."""
+        return self.sequences(self.settings.n_valid, self._chance(0))
+
     def _of_this_epoch(self) -> Sequences:
         """Made again from the seed after an interruption, so no checkpoint has to hold them."""
         which = self._position[0] // self.settings.pool_epochs
@@ -144,7 +141,7 @@ class DataFreeTrainer(SafeTrainer, Trainer):
         )
         collector: Any = self.eval_collector
         self.eval_collector = cast(Any, _NothingToCollect())
-        best = _Best(self.model)
+        best = BestWeights(self.model)
 
         def after_evaluation(epoch, score):
             best.offer(score)
@@ -166,9 +163,9 @@ class DataFreeTrainer(SafeTrainer, Trainer):
         self.model.eval()
         return result
 
-    def _enter_the_start(self, best: _Best, saved: bool) -> None:
+    def _enter_the_start(self, best: BestWeights, saved: bool) -> None:
         """Many bits need no training: a pass has to beat the weights that it starts from."""
-        self._know(None)
+        self._note_data(None)
         self.best_valid_score, self.best_valid_result = self._valid_epoch(None)
         best.offer(self.best_valid_score)
         if saved:
@@ -180,7 +177,7 @@ class DataFreeTrainer(SafeTrainer, Trainer):
     def _goes_on_from(self):
         return self.config["df_resume"]
 
-    def _know(self, train_data):
+    def _note_data(self, train_data):
         self.fingerprint = self.item_map_sha256
         self.generator = None
 
@@ -251,7 +248,7 @@ class DataFreeTrainer(SafeTrainer, Trainer):
     @torch.no_grad()
     def _valid_epoch(self, valid_data, show_progress=False):
         if self._held_out is None:
-            sequences = self.sequences(self.settings.n_valid, self._chance(0))
+            sequences = self._held_out_sequences()
             reading = self.teacher.ends(sequences)
             self._held_out = sequences, reading, _best(reading, self.teacher.n_items)
         sequences, wanted, best = self._held_out
@@ -268,81 +265,11 @@ class DataFreeTrainer(SafeTrainer, Trainer):
         return agreement.item(), self._latest_result
 
 
-class SelfSampleTrainer(DataFreeTrainer):
-    """Sequences from the full-precision model itself."""
-
-    recipe = "self_sample"
-
-    def sequences(self, n, generator):
-        return self._sampled(n, generator)
-
-
-class NoiseTrainer(DataFreeTrainer):
-    """Uniformly random items: what any data-free method has to beat."""
-
-    recipe = "noise"
-
-    def sequences(self, n, generator):
-        return noise_sequences(
-            self.teacher.n_items, self.teacher.max_length, n, self.settings.sampling, generator
-        )
-
-
-class QATTrainer(DataFreeTrainer):
-    """The real training sequences: what the data would have given.
-
-    Args:
-        real: All of them, see :func:`recbole_compress.data.train_sequences.train_sequences`; some
-            are held out.
-    """
-
-    recipe = "qat"
-    reads_data = True
-
-    def __init__(self, config, student, teacher, item_map_sha256=None, *, real: Sequences):
-        super().__init__(config, student, teacher, item_map_sha256)
-        order = torch.randperm(len(real.lengths), generator=self._chance(-2))
-        n_held_out = min(self.settings.n_valid, len(order) // 10 or 1)
-        self._apart, self._real = order[:n_held_out], order[n_held_out:]
-        self._all = real
-
-    def sequences(self, n, generator):
-        order = self._real[torch.randint(len(self._real), (n,), generator=generator)]
-        if n <= len(self._real):
-            order = self._real[torch.randperm(len(self._real), generator=generator)[:n]]
-        return self._all.take(order)
-
-    def _valid_epoch(self, valid_data, show_progress=False):
-        if self._held_out is None:
-            sequences = self._all.take(self._apart)
-            with torch.no_grad():
-                reading = self.teacher.ends(sequences)
-                self._held_out = sequences, reading, _best(reading, self.teacher.n_items)
-        return super()._valid_epoch(valid_data, show_progress)
-
-
 class _NothingToCollect:
     """In place of RecBole's collector, which counts items of the train split."""
 
     def data_collect(self, train_data):
         pass
-
-
-class _Best:
-    """The best weights so far, where no file keeps them."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        self.score = -math.inf
-        self.weights: dict[str, Tensor] | None = None
-
-    def offer(self, score: float) -> None:
-        if score > self.score:
-            self.score, self.weights = score, copy.deepcopy(self.model.state_dict())
-
-    def restore(self) -> None:
-        if self.weights is not None:
-            self.model.load_state_dict(self.weights)
 
 
 def _best(reading: Reading, n_items: int) -> Tensor:
@@ -352,7 +279,7 @@ def _best(reading: Reading, n_items: int) -> Tensor:
 
 
 def without_dropout(model: nn.Module) -> None:
-    """Two models are to be compared, not two dropouts, be they modules or functions."""
+    """Switch dropout off, module or functional, so that models are compared deterministically."""
     model.eval()
     for module in model.modules():
         if isinstance(module, nn.RNNBase) and next(module.parameters()).is_cuda:

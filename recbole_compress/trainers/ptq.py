@@ -11,7 +11,7 @@ from recbole_compress.errors import ConfigError
 from recbole_compress.models.compressed_recommender import n_readable_items
 from recbole_compress.quantization import calibrating, quantize_
 from recbole_compress.readers import SequenceReader
-from recbole_compress.trainers.quantization_work import QuantizationWork
+from recbole_compress.trainers.quantization_job import QuantizationJob, QuantizationWork
 
 __all__ = ["check_ptq", "ptq", "random_sequences"]
 
@@ -19,7 +19,7 @@ __all__ = ["check_ptq", "ptq", "random_sequences"]
 _BATCH = 64
 
 
-def ptq(job: Any) -> QuantizationWork:
+def ptq(job: QuantizationJob) -> QuantizationWork:
     """Fit every grid to its numbers, and static activation ranges to random sequences.
 
     Takes seconds. Args and result: see

@@ -11,36 +11,15 @@ from typing import Any
 
 from recbole_compress.errors import ConfigError
 from recbole_compress.near_names import did_you_mean
-from recbole_compress.quantization import QuantizationSpec
 from recbole_compress.trainers.adversarial_trainer import AdversarialTrainer
 from recbole_compress.trainers.datafree_recipe import readable_by, trained_by
-from recbole_compress.trainers.datafree_trainer import NoiseTrainer, QATTrainer, SelfSampleTrainer
+from recbole_compress.trainers.noise_trainer import NoiseTrainer
 from recbole_compress.trainers.ptq import check_ptq, ptq
-from recbole_compress.trainers.quantization_work import QuantizationWork
+from recbole_compress.trainers.qat_trainer import QATTrainer
+from recbole_compress.trainers.quantization_job import QuantizationJob, QuantizationWork
+from recbole_compress.trainers.self_sample_trainer import SelfSampleTrainer
 
-__all__ = ["QUANTIZATION_RECIPES", "QuantizationJob", "QuantizationRecipe", "recipe_named"]
-
-
-@dataclass(frozen=True)
-class QuantizationJob:
-    """What a recipe is given.
-
-    Attributes:
-        model: Full precision, with its trained weights, in evaluation mode; to be quantized in
-            place. A recipe that needs the original as well copies it first.
-        spec: How its numbers are to be stored.
-        config: All settings, the recipe's own among them.
-        train_data: Makes the loader of the train split; None on the data-free path.
-        drawn_again: Makes the model anew, its weights drawn as its class draws them.
-        item_map_sha256: Which items it knows, where its checkpoint says.
-    """
-
-    model: Any
-    spec: QuantizationSpec
-    config: Any
-    train_data: Callable[[], Any] | None = None
-    drawn_again: Callable[[], Any] | None = None
-    item_map_sha256: str | None = None
+__all__ = ["QUANTIZATION_RECIPES", "QuantizationRecipe", "recipe_named"]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from recbole_compress.errors import CheckpointError, TrainingError
 from recbole_compress.trainers import random_state
 from recbole_compress.trainers.checkpoint import (
     item_map_fingerprint,
+    knows_other_items,
     load_checkpoint,
     other_parameter_data,
     plain_config,
@@ -113,7 +114,7 @@ class SafeTrainer:
         show_progress=False,
         callback_fn=None,
     ):
-        self._know(train_data)
+        self._note_data(train_data)
         if self._goes_on_from():
             self.resume_checkpoint(self._goes_on_from())
         if self.finished:
@@ -171,8 +172,8 @@ class SafeTrainer:
         """Checkpoint of an interrupted training, or None."""
         return self.config["resume"]
 
-    def _know(self, train_data):
-        """Take note of the items and of the source of order that the batches come with."""
+    def _note_data(self, train_data):
+        """Record item fingerprint, catalogue sizes and the loader's generator."""
         dataset = train_data._dataset
         self.fingerprint = item_map_fingerprint(dataset)
         self.catalogue = {"n_items": int(dataset.item_num), "n_users": int(dataset.user_num)}
@@ -319,8 +320,7 @@ class SafeTrainer:
         # The first process reads for all: the file may lie on its machine only.
         device = self.device if here().is_alone else "cpu"
         state = from_first(lambda: load_checkpoint(path, device))
-        written_for = state.get("item_map_sha256")
-        if written_for and self.fingerprint and written_for != self.fingerprint:
+        if knows_other_items(state.get("item_map_sha256"), self.fingerprint, unknown=False):
             raise CheckpointError(
                 f"{path}: made for the items of data set {state['config']['dataset']!r}, not for "
                 f"{self.config['dataset']!r} as loaded here; use the same data set and filters"

@@ -15,7 +15,7 @@ from recbole_compress.data.transfer_dataset import (
 )
 from recbole_compress.errors import CheckpointError
 from recbole_compress.models.transfer import freeze_all_but_adapters, give_new_catalogue
-from recbole_compress.trainers.checkpoint import item_map_fingerprint
+from recbole_compress.trainers.checkpoint import item_map_fingerprint, knows_other_items
 from recbole_compress.trainers.compress_trainer import CompressTrainer
 from recbole_compress.trainers.transfer_settings import TransferSettings
 
@@ -151,7 +151,8 @@ class TransferTrainer(CompressTrainer):
         return {"source_item_map_sha256": self.source_fingerprint}
 
     def _load_more_state(self, state, path):
-        if state.get("source_item_map_sha256") != self.source_fingerprint:
+        noted = state.get("source_item_map_sha256")
+        if knows_other_items(noted, self.source_fingerprint, unknown=True):
             raise CheckpointError(
                 f"{path}: made for the items of another source than "
                 f"{self.config['source_dataset']!r} as loaded here; use the same files and filters"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recbole_compress.comparison import runs
 from recbole_compress.quick_start.command_line import main
-from recbole_compress.trainers.datafree_trainer import SelfSampleTrainer
+from recbole_compress.trainers.self_sample_trainer import SelfSampleTrainer
 from tests.comparison.experiments import RUNS, write_experiment
 from tests.cut_runs import assert_same_weights, cut_at, killing
 

@@ -60,6 +60,10 @@ def test_every_properties_file_is_in_the_wheel(contents: set[PurePosixPath]) -> 
     assert not ours - contents
 
 
+def test_type_checkers_are_told_that_there_are_types(contents: set[PurePosixPath]) -> None:
+    assert PurePosixPath("recbole_compress/py.typed") in contents
+
+
 def test_nothing_else_is_in_the_wheel(contents: set[PurePosixPath]) -> None:
     version = _version()
     tops = {path.parts[0] for path in contents}

@@ -13,8 +13,8 @@ from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.reports.table import card_table
 from recbole_compress.trainers.checkpoint import load_checkpoint
-from recbole_compress.trainers.datafree_trainer import SelfSampleTrainer
 from recbole_compress.trainers.safe_trainer import SafeTrainer
+from recbole_compress.trainers.self_sample_trainer import SelfSampleTrainer
 from tests.quick_start.conftest import QUICK, SMALL
 
 SHORT = {"df_epochs": 1, "df_sequences": 64, "df_valid_sequences": 32}

@@ -83,10 +83,12 @@ def test_codes_beside_integers_are_exported(in_tmp, capsys) -> None:
         (["--k=0"], "k=0"),
         (["--tokens=perhaps"], "tokens="),
         (["--data_path=nowhere"], "for the item tokens"),
+        (["--data_path=other"], "knows other items than data set 'tiny'"),
     ],
 )
 def test_a_wrong_option_leaves_no_file(checkpoint, capsys, options, message) -> None:
     path, _ = checkpoint
+    write_interactions(Path("other"), "tiny", SEQUENCES[1:])
     assert message in refusal(capsys, ["export", path, "-o", "m.onnx", *options])
     assert not Path("m.onnx").exists()
 

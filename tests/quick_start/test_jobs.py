@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import importlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from recbole_compress._version import __version__
 from recbole_compress.quick_start.command_line import COMMANDS, main
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from tests.conftest import write_interactions
+from tests.refusals import refusal
 
 SEQUENCES = [[f"i{(u * 7 + s * s) % 41}" for s in range(4 + u % 9)] for u in range(60)]
 SCRIPT = os.path.join(os.path.dirname(__file__), "..", "..", "run_recbole_compress.py")
@@ -70,6 +72,27 @@ def test_a_setting_of_a_choice_that_was_not_taken(arguments, capsys):
     assert "n_item_blocks=2 is not read" in capsys.readouterr().err
 
 
+def test_every_command_is_there():
+    for command in COMMANDS.values():
+        assert callable(getattr(importlib.import_module(command.module), command.function))
+
+
+@pytest.mark.parametrize(
+    "command, module, extra",
+    [
+        ("recommend", "artifact.command", "runtime"),
+        ("demo", "demo.site", "export"),
+        ("evaluate", "artifact.session", "runtime"),
+        ("export", "export.writing", "export"),
+    ],
+)
+def test_what_is_missing_is_named(monkeypatch, capsys, command, module, extra):
+    monkeypatch.setitem(sys.modules, f"recbole_compress.{module}", None)
+    assert f"{module} is missing: pip install 'recbole-compress[{extra}]'" in refusal(
+        capsys, [command, "m.onnx"]
+    )
+
+
 def test_help_of_every_command(capsys):
     for command in COMMANDS:
         assert main([command, "--help"]) == 0
@@ -77,12 +100,6 @@ def test_help_of_every_command(capsys):
         assert f"{command}: " in said and said.count("recbole-compress ") > 1
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == __version__
-
-
-def test_the_readmes_import():
-    from recbole_compress.quick_start import run_recbole_compress as named_there
-
-    assert named_there is run_recbole_compress
 
 
 def test_the_script_runs_from_another_folder(arguments):

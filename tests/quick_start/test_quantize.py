@@ -16,7 +16,7 @@ from recbole_compress.quick_start.quantize import quantize_checkpoint
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.quick_start.resumption import settings_of
 from recbole_compress.trainers.checkpoint import load_checkpoint, save_checkpoint
-from recbole_compress.trainers.datafree_trainer import SelfSampleTrainer
+from recbole_compress.trainers.self_sample_trainer import SelfSampleTrainer
 from tests.conftest import SEQUENCES, write_interactions
 from tests.quick_start.conftest import QUICK, SMALL, changed
 

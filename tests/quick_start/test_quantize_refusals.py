@@ -160,11 +160,19 @@ def test_a_quantized_file_that_does_not_fit_itself(alone, capsys):
             model_alone(changed("wrong.pth", change))
 
 
-def test_other_items_are_not_evaluated(alone, capsys, in_tmp):
+def test_other_items_are_neither_evaluated_nor_learned_from(alone, capsys, in_tmp):
     assert main(["quantize", alone(), "--recipe=ptq", "-o", "out.pth"]) == 0
-    capsys.readouterr()
     path = write_interactions(in_tmp / "other", "tiny", SEQUENCES[1:])
     refused(capsys, ["evaluate", "out.pth", f"--data_path={path}"], "knows other items")
+    learn = ["quantize", "full.pth", "--recipe=qat", f"--data_path={path}"]
+    refused(capsys, learn, "full.pth: knows other items")
+
+    def as_recbole_writes_it(state):
+        del state["item_map_sha256"]
+
+    changed("full.pth", as_recbole_writes_it)
+    fewer = write_interactions(in_tmp / "fewer", "tiny", [s[:2] for s in SEQUENCES[:20]])
+    refused(capsys, [*learn[:-1], f"--data_path={fewer}"], "full.pth: knows other items")
 
 
 def test_settings_of_a_quantization_that_nobody_asked_for(in_tmp, capsys):

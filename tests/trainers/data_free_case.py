@@ -13,8 +13,10 @@ from recbole_compress.datafree import Sequences
 from recbole_compress.quantization import QuantizationSpec, quantize_
 from recbole_compress.quick_start.host_models import dataset_class
 from recbole_compress.trainers.adversarial_trainer import AdversarialTrainer
-from recbole_compress.trainers.datafree_trainer import NoiseTrainer, QATTrainer, SelfSampleTrainer
-from recbole_compress.trainers.quantization_recipes import QuantizationJob
+from recbole_compress.trainers.noise_trainer import NoiseTrainer
+from recbole_compress.trainers.qat_trainer import QATTrainer
+from recbole_compress.trainers.quantization_job import QuantizationJob
+from recbole_compress.trainers.self_sample_trainer import SelfSampleTrainer
 
 __all__ = ["ALONE", "Case"]
 

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,13 @@ import torch
 from recbole.config import Config
 
 from recbole_compress.errors import CheckpointError
-from recbole_compress.trainers.checkpoint import load_checkpoint, plain_config, save_checkpoint
+from recbole_compress.trainers.checkpoint import (
+    item_map_fingerprint,
+    knows_other_items,
+    load_checkpoint,
+    plain_config,
+    save_checkpoint,
+)
 
 
 @pytest.fixture
@@ -115,3 +122,20 @@ def test_a_full_disk_leaves_the_file_of_before(state, tmp_path):
     assert "untouched" in run.stdout
     assert load_checkpoint(path)["epoch"] == 3
     assert os.listdir(tmp_path) == ["a.pth"]
+
+
+@pytest.mark.parametrize("unknown", [True, False])
+def test_other_items_are_seen_by_token_and_by_number(unknown):
+    def dataset(*tokens):
+        table = {"item_id": ["[PAD]", *tokens]}
+        return SimpleNamespace(iid_field="item_id", item_num=len(tokens) + 1, field2id_token=table)
+
+    here, noted = dataset("a", "b"), item_map_fingerprint(dataset("a", "b"))
+    for seen in (here, item_map_fingerprint(here)):
+        assert not knows_other_items(noted, seen, unknown=unknown)
+    for seen in (dataset("b", "a"), item_map_fingerprint(dataset("a"))):
+        assert knows_other_items(noted, seen, unknown=unknown)
+    assert knows_other_items(None, here, unknown=unknown) is unknown
+    assert knows_other_items(noted, None, unknown=unknown) is unknown
+    assert knows_other_items(None, here, unknown=unknown, n_items=3) is unknown
+    assert knows_other_items(None, here, unknown=unknown, n_items=4)

@@ -10,8 +10,9 @@ import torch
 from recbole_compress.errors import ConfigError
 from recbole_compress.quantization import QuantizationSpec, quantize_
 from recbole_compress.trainers.adversarial_trainer import AdversarialTrainer
-from recbole_compress.trainers.datafree_trainer import QATTrainer, SelfSampleTrainer
 from recbole_compress.trainers.generated_batches import GeneratedBatches
+from recbole_compress.trainers.qat_trainer import QATTrainer
+from recbole_compress.trainers.self_sample_trainer import SelfSampleTrainer
 from tests.cut_runs import assert_same_weights, cut_at
 from tests.trainers.data_free_case import ALONE, Case
 
