@@ -15,6 +15,7 @@ from recbole_compress.config import Config
 from recbole_compress.quick_start import tune as module
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.quick_start import run_recbole_compress
+from tests.conftest import write_interactions
 
 # Right by type, but RecBole has no such distribution.
 SAMPLES = "train_neg_sample_args choice [{'distribution': 'normal', 'sample_num': 1}]\n"
@@ -152,6 +153,16 @@ def test_a_loss_that_is_no_number_fails_its_trial_alone(hyperopt, job, write_spa
     assert status[48]["status"] == "failed" and "loss is nan" in status[48]["error"]
 
 
+def test_a_trial_without_a_validation_score_is_a_failed_one(hyperopt, job, write_space, capsys):
+    """Of three items one is read, one learned and one tested: nothing that settings could tell."""
+    short = [[f"i{(u + step) % 41}" for step in range(3)] for u in range(60)]
+    write_interactions(Path("tiny").parent, "tiny", short)
+    assert main(["tune", *job, write_space(RATES), "--algo=exhaustive"]) == 2
+    printed = capsys.readouterr()
+    assert re.search("none of 2 trials finished.*the validation score is -inf", printed.err)
+    assert printed.out.count("skipped: the validation score is -inf") == 2
+
+
 def test_all_trials_failing_is_an_error(hyperopt, job, write_space, capsys):
     space = write_space("n_item_blocks choice [400,500]")
     assert main(["tune", *job, space]) == 2
@@ -203,12 +214,18 @@ def test_a_stock_model_with_a_space_of_the_users(hyperopt, job, write_space):
         ("--params_file=samples.hyper", "samples.hyper, line 1: RecBole refuses these settings"),
         ("--output_file=a.json", "that is where the json file goes"),
         ("--resume=x.pth", "repeat the same tune command"),
+        ("--epochs=0", "epochs=0: nothing is validated.*choose 1 or more"),
+        ("--eval_step=0", "eval_step=0: nothing is validated"),
+        ("--eval_args={'split': {'LS': 'test_only'}}", "test_only.*nothing is validated"),
+        ("--eval_args={'split': {'RS': [0.9,0,0.1]}}", "RS.*nothing is validated.*valid_and_test"),
+        ("--params_file=steps.hyper", "steps.hyper, line 1: eval_step=0: nothing is validated"),
     ],
 )
 def test_bad_input_gets_one_line_before_the_first_trial(hyperopt, job, wrong, message, capsys):
     Path("unknown.hyper").write_text("# sizes\nhiden_size choice [16,32]\n")
     Path("range.hyper").write_text("item_head choice [tide]\n")
     Path("samples.hyper").write_text(SAMPLES)
+    Path("steps.hyper").write_text("eval_step choice [1,0]\n")
     kept = [argument for argument in job if argument.split("=")[0] != wrong.split("=")[0]]
     assert main(["tune", *kept, wrong]) == 2
     printed = capsys.readouterr()
