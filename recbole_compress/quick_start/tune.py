@@ -23,6 +23,7 @@ from recbole_compress.quick_start.quick_start import (
     ignore_warnings_of_recbole,
     run_recbole_compress,
 )
+from recbole_compress.quick_start.unread_in_search import without_unread
 from recbole_compress.quick_start.validated import check_validated
 from recbole_compress.tuning.hyperopt_search import Search, require_hyperopt
 from recbole_compress.tuning.options import TRIALS, Options, near_option, split_arguments
@@ -198,6 +199,9 @@ def _space(options: Options, fixed: Mapping[str, str], files: list[str], config:
                 check_validated(one, undecided=searched - {dimension.key})
             except ConfigError as error:
                 raise ConfigError(f"{dimension.where}: {error}") from error
+    space = without_unread(config, space, of_the_user=options.params_file is not None)
+    if not space.dimensions:
+        raise ConfigError(f"{path}: nothing in it is read with these choices; add --params_file")
     return space
 
 
@@ -364,6 +368,9 @@ def _conclude(stem: str, options: Options, trials: Trials, config: Any) -> dict[
         f"{best['score']:.4f} (recbole_compress {__version__}, {options.algo})",
     )
     print(f"\nbest    {settings_text(best['settings'])}")
+    equals = sum(r["status"] == FINISHED and r["score"] == best["score"] for r in trials.records)
+    if equals > 1:
+        print(f"        the first of {equals} trials with this score")
     for split in ("valid", "test"):
         metrics = ", ".join(f"{name} {value:.4f}" for name, value in best[split].items())
         print(f"{split:7} {metrics}")

@@ -12,9 +12,12 @@ import pytest
 import yaml
 
 from recbole_compress.config import Config
+from recbole_compress.config.properties_folder import hyper_file
 from recbole_compress.quick_start import tune as module
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.quick_start import run_recbole_compress
+from recbole_compress.quick_start.unread_in_search import without_unread
+from recbole_compress.tuning.space import read_space
 from tests.conftest import write_interactions
 
 # Right by type, but RecBole has no such distribution.
@@ -188,6 +191,34 @@ def test_our_models_have_a_space_and_fixed_keys_leave_it(hyperopt, job, capsys):
     assert yaml.safe_load(Path("a.yaml").read_text())["hidden_size"] == 24
 
 
+def test_what_the_given_choices_do_not_read_leaves_the_models_own_space(hyperopt, job, capsys):
+    dense = ["--item_embedding=dense", "--item_head=tied", "--tt_ratio=20", "--max_evals=1"]
+    assert main(["tune", *job, *dense, "--output_file=a.result"]) == 0
+    (trial,) = search_of("a.json")["trials"]
+    assert set(trial["settings"]) == {"learning_rate", "embedding_dropout_prob", "hidden_size"}
+    printed = capsys.readouterr().out
+    assert re.search("n_item_blocks is not read with item_embedding=dense.*: left out", printed)
+    assert "tt_ratio is not read" in printed and "20 changes nothing" in printed
+
+
+def test_a_key_that_some_trials_do_not_read_is_told_of(hyperopt, job, write_space, capsys):
+    space = write_space("item_embedding choice [blockwise,low_rank]", "low_rank_dim choice [4,8]")
+    assert main(["tune", *job, space, "--algo=exhaustive", "--output_file=a.result"]) == 0
+    printed = capsys.readouterr().out
+    assert "low_rank_dim is not read with item_embedding=blockwise:" in printed
+    scores = [trial["score"] for trial in search_of("a.json")["trials"]]
+    equals = scores.count(max(scores))
+    assert ("the first of 2 trials with this score" in printed) == (equals == 2)
+
+
+@pytest.mark.parametrize("model", ["CpRecGRU4Rec", "CpRecNextItNet", "CpRecSASRec", "TTSASRec"])
+def test_the_spaces_that_come_with_models_are_read(model, capsys):
+    config = Config(model, "ml-100k")
+    space = read_space(hyper_file(model))
+    assert without_unread(config, space, of_the_user=True) == space
+    assert not capsys.readouterr().out
+
+
 def test_a_stock_model_with_a_space_of_the_users(hyperopt, job, write_space):
     stock = ["tune", "--model=GRU4Rec", *job[1:], write_space(RATES)]
     assert main([*stock, "--algo=exhaustive", "--output_file=a.result"]) == 0
@@ -218,6 +249,10 @@ def test_a_stock_model_with_a_space_of_the_users(hyperopt, job, write_space):
         ("--eval_step=0", "eval_step=0: nothing is validated"),
         ("--eval_args={'split': {'LS': 'test_only'}}", "test_only.*nothing is validated"),
         ("--eval_args={'split': {'RS': [0.9,0,0.1]}}", "RS.*nothing is validated.*valid_and_test"),
+        (
+            "--params_file=unread.hyper",
+            "unread.hyper, line 2: tt_ratio, low_rank_dim: not read with",
+        ),
         ("--params_file=steps.hyper", "steps.hyper, line 1: eval_step=0: nothing is validated"),
     ],
 )
@@ -225,6 +260,9 @@ def test_bad_input_gets_one_line_before_the_first_trial(hyperopt, job, wrong, me
     Path("unknown.hyper").write_text("# sizes\nhiden_size choice [16,32]\n")
     Path("range.hyper").write_text("item_head choice [tide]\n")
     Path("samples.hyper").write_text(SAMPLES)
+    Path("unread.hyper").write_text(
+        f"{RATES}\ntt_ratio choice [20,40]\nlow_rank_dim choice [4,8]\n"
+    )
     Path("steps.hyper").write_text("eval_step choice [1,0]\n")
     kept = [argument for argument in job if argument.split("=")[0] != wrong.split("=")[0]]
     assert main(["tune", *kept, wrong]) == 2
