@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import time
@@ -19,6 +20,8 @@ from recbole_compress.config.schema import load_schema
 from recbole_compress.config.written import for_config_file
 from recbole_compress.errors import CheckpointError, ConfigError, DataError, RecBoleCompressError
 from recbole_compress.quick_start.quick_start import run_recbole_compress
+from recbole_compress.quick_start.unread_in_search import without_unread
+from recbole_compress.quick_start.validated import check_validated
 from recbole_compress.quick_start.warnings_of_recbole import ignore_warnings_of_recbole
 from recbole_compress.tuning.hyperopt_search import Search, require_hyperopt
 from recbole_compress.tuning.options import TRIALS, Options, near_option, split_arguments
@@ -83,17 +86,25 @@ class Trial:
                 lines = str(error).strip().splitlines() or ["no reason given"]
                 record["error"] = f"{type(error).__name__}: {lines[0]}"
             else:
-                card = result["card"]
-                record |= {
-                    "status": FINISHED,
-                    "score": float(result["best_valid_score"]),
-                    "valid": _plain(result["best_valid_result"]),
-                    "test": _plain(result["test_result"]),
-                    "parameters": card["parameters"]["total"],
-                    "size_bytes": card["size_bytes"]["total"],
-                    "epochs": card["training"]["epochs"],
-                }
+                record |= _outcome(result)
         return {**record, "seconds": round(time.perf_counter() - start, 3)}
+
+
+def _outcome(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run that came to its end says of its settings."""
+    score = result["best_valid_score"]
+    if score is None or not math.isfinite(score):
+        return {"error": f"the validation score is {score}: see that rows are left to validate on"}
+    card = result["card"]
+    return {
+        "status": FINISHED,
+        "score": float(score),
+        "valid": _plain(result["best_valid_result"]),
+        "test": _plain(result["test_result"]),
+        "parameters": card["parameters"]["total"],
+        "size_bytes": card["size_bytes"]["total"],
+        "epochs": card["training"]["epochs"],
+    }
 
 
 def _plain(result: Mapping[str, Any] | None) -> dict[str, float]:
@@ -173,16 +184,22 @@ def _space(options: Options, fixed: Mapping[str, str], files: list[str], config:
     space = read_space(path).check(schema, model).without(fixed)
     if not space.dimensions:
         raise ConfigError(f"{path}: every key in it is fixed on the command line")
+    searched = {dimension.key for dimension in space}
+    check_validated(config, undecided=searched)
     for dimension in space:
         for value in dimension.probes():
             try:
-                Config(
+                one = Config(
                     config_file_list=files,
                     config_dict={dimension.key: value},
                     command_line=_as_arguments(fixed),
                 )
+                check_validated(one, undecided=searched - {dimension.key})
             except ConfigError as error:
                 raise ConfigError(f"{dimension.where}: {error}") from error
+    space = without_unread(config, space, of_the_user=options.params_file is not None)
+    if not space.dimensions:
+        raise ConfigError(f"{path}: nothing in it is read with these choices; add --params_file")
     return space
 
 
@@ -349,6 +366,9 @@ def _conclude(stem: str, options: Options, trials: Trials, config: Any) -> dict[
         f"{best['score']:.4f} (recbole_compress {__version__}, {options.algo})",
     )
     print(f"\nbest    {settings_text(best['settings'])}")
+    equals = sum(r["status"] == FINISHED and r["score"] == best["score"] for r in trials.records)
+    if equals > 1:
+        print(f"        the first of {equals} trials with this score")
     for split in ("valid", "test"):
         metrics = ", ".join(f"{name} {value:.4f}" for name, value in best[split].items())
         print(f"{split:7} {metrics}")

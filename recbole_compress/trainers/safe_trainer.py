@@ -133,7 +133,10 @@ class SafeTrainer:
         if not here().is_alone:
             train_data = training_share(train_data, here().rank, here().world_size)
             shares = train_data.batch_sampler or train_data.sampler
-            self._shared_loss = SharedLoss(self._trained_modules(), shares.scales)
+            modules = self._trained_modules()
+            # Torch shares no gradients where there are none, as in Pop.
+            if any(parameter.requires_grad for parameter in modules.parameters()):
+                self._shared_loss = SharedLoss(modules, shares.scales)
         try:
             best = super().fit(
                 train_data,

@@ -11,7 +11,7 @@ One key per line, ``#`` begins a comment::
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -194,7 +194,7 @@ class Space:
             checked.append(fitted)
         return Space(checked)
 
-    def without(self, keys: Sequence[str] | Mapping[str, Any]) -> Space:
+    def without(self, keys: Collection[str]) -> Space:
         """The space without these keys."""
         return Space([dimension for dimension in self.dimensions if dimension.key not in keys])
 

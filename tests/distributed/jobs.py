@@ -45,6 +45,7 @@ MODELS = {
         "hidden_dropout_prob": 0.0,
         "attn_dropout_prob": 0.0,
     },
+    "Pop": {},
 }
 # The contrastive task compares the rows of a batch, of which each process has a part.
 DISTILLED = {
@@ -60,6 +61,8 @@ RUNS = {
     "CpRecNextItNet, sampled evaluation": ("CpRecNextItNet", {"epochs": 1, **SAMPLED}),
     "TTSASRec, distilled": ("TTSASRec", DISTILLED),
     "SASRec": ("SASRec", {"metrics": ["NDCG", "GAUC"], "valid_metric": "NDCG@10", "epochs": 1}),
+    # Nothing to train, and so no gradients to share; Recency trains as Pop does.
+    "Pop": ("Pop", {"epochs": 1}),
 }
 
 

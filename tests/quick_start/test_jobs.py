@@ -68,6 +68,7 @@ def test_a_setting_of_a_choice_that_was_not_taken(arguments, capsys):
     assert "tt_ratio=30 is not read by these choices: item_embedding=blockwise" in said
     assert "n_item_blocks=2 is not read" not in said
     assert "embedding_size=8 is not read" not in said
+    assert "MAX_ITEM_LIST_LENGTH=6 is not read" not in said  # every data set reads it
     assert main([*command, "--item_embedding=tensor_train", "--item_head=tied"]) == 0
     assert "n_item_blocks=2 is not read" in capsys.readouterr().err
 

@@ -12,9 +12,13 @@ import pytest
 import yaml
 
 from recbole_compress.config import Config
+from recbole_compress.config.properties_folder import hyper_file
 from recbole_compress.quick_start import tune as module
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.quick_start import run_recbole_compress
+from recbole_compress.quick_start.unread_in_search import without_unread
+from recbole_compress.tuning.space import read_space
+from tests.conftest import write_interactions
 
 # Right by type, but RecBole has no such distribution.
 SAMPLES = "train_neg_sample_args choice [{'distribution': 'normal', 'sample_num': 1}]\n"
@@ -152,6 +156,16 @@ def test_a_loss_that_is_no_number_fails_its_trial_alone(hyperopt, job, write_spa
     assert status[48]["status"] == "failed" and "loss is nan" in status[48]["error"]
 
 
+def test_a_trial_without_a_validation_score_is_a_failed_one(hyperopt, job, write_space, capsys):
+    """Of three items one is read, one learned and one tested: nothing that settings could tell."""
+    short = [[f"i{(u + step) % 41}" for step in range(3)] for u in range(60)]
+    write_interactions(Path("tiny").parent, "tiny", short)
+    assert main(["tune", *job, write_space(RATES), "--algo=exhaustive"]) == 2
+    printed = capsys.readouterr()
+    assert re.search("none of 2 trials finished.*the validation score is -inf", printed.err)
+    assert printed.out.count("skipped: the validation score is -inf") == 2
+
+
 def test_all_trials_failing_is_an_error(hyperopt, job, write_space, capsys):
     space = write_space("n_item_blocks choice [400,500]")
     assert main(["tune", *job, space]) == 2
@@ -175,6 +189,34 @@ def test_our_models_have_a_space_and_fixed_keys_leave_it(hyperopt, job, capsys):
     assert "item_head" in trial["settings"]
     assert not {"learning_rate", "hidden_size"} & set(trial["settings"])
     assert yaml.safe_load(Path("a.yaml").read_text())["hidden_size"] == 24
+
+
+def test_what_the_given_choices_do_not_read_leaves_the_models_own_space(hyperopt, job, capsys):
+    dense = ["--item_embedding=dense", "--item_head=tied", "--tt_ratio=20", "--max_evals=1"]
+    assert main(["tune", *job, *dense, "--output_file=a.result"]) == 0
+    (trial,) = search_of("a.json")["trials"]
+    assert set(trial["settings"]) == {"learning_rate", "embedding_dropout_prob", "hidden_size"}
+    printed = capsys.readouterr().out
+    assert re.search("n_item_blocks is not read with item_embedding=dense.*: left out", printed)
+    assert "tt_ratio is not read" in printed and "20 changes nothing" in printed
+
+
+def test_a_key_that_some_trials_do_not_read_is_told_of(hyperopt, job, write_space, capsys):
+    space = write_space("item_embedding choice [blockwise,low_rank]", "low_rank_dim choice [4,8]")
+    assert main(["tune", *job, space, "--algo=exhaustive", "--output_file=a.result"]) == 0
+    printed = capsys.readouterr().out
+    assert "low_rank_dim is not read with item_embedding=blockwise:" in printed
+    scores = [trial["score"] for trial in search_of("a.json")["trials"]]
+    equals = scores.count(max(scores))
+    assert ("the first of 2 trials with this score" in printed) == (equals == 2)
+
+
+@pytest.mark.parametrize("model", ["CpRecGRU4Rec", "CpRecNextItNet", "CpRecSASRec", "TTSASRec"])
+def test_the_spaces_that_come_with_models_are_read(model, capsys):
+    config = Config(model, "ml-100k")
+    space = read_space(hyper_file(model))
+    assert without_unread(config, space, of_the_user=True) == space
+    assert not capsys.readouterr().out
 
 
 def test_a_stock_model_with_a_space_of_the_users(hyperopt, job, write_space):
@@ -203,12 +245,25 @@ def test_a_stock_model_with_a_space_of_the_users(hyperopt, job, write_space):
         ("--params_file=samples.hyper", "samples.hyper, line 1: RecBole refuses these settings"),
         ("--output_file=a.json", "that is where the json file goes"),
         ("--resume=x.pth", "repeat the same tune command"),
+        ("--epochs=0", "epochs=0: nothing is validated.*choose 1 or more"),
+        ("--eval_step=0", "eval_step=0: nothing is validated"),
+        ("--eval_args={'split': {'LS': 'test_only'}}", "test_only.*nothing is validated"),
+        ("--eval_args={'split': {'RS': [0.9,0,0.1]}}", "RS.*nothing is validated.*valid_and_test"),
+        (
+            "--params_file=unread.hyper",
+            "unread.hyper, line 2: tt_ratio, low_rank_dim: not read with",
+        ),
+        ("--params_file=steps.hyper", "steps.hyper, line 1: eval_step=0: nothing is validated"),
     ],
 )
 def test_bad_input_gets_one_line_before_the_first_trial(hyperopt, job, wrong, message, capsys):
     Path("unknown.hyper").write_text("# sizes\nhiden_size choice [16,32]\n")
     Path("range.hyper").write_text("item_head choice [tide]\n")
     Path("samples.hyper").write_text(SAMPLES)
+    Path("unread.hyper").write_text(
+        f"{RATES}\ntt_ratio choice [20,40]\nlow_rank_dim choice [4,8]\n"
+    )
+    Path("steps.hyper").write_text("eval_step choice [1,0]\n")
     kept = [argument for argument in job if argument.split("=")[0] != wrong.split("=")[0]]
     assert main(["tune", *kept, wrong]) == 2
     printed = capsys.readouterr()
