@@ -7,7 +7,7 @@
 - ``runs``: one process per run; what is finished is kept, what was cut off is taken up again.
 - ``rank_metrics``: RecBole's metrics of every single row, from its rank.
 - ``statistics``: mean and deviation, paired tests and bootstrap intervals.
-- ``popularity``: items by train frequency, in thirds of the train interactions.
+- ``row_groups``: items by train frequency, in thirds of the train interactions.
 - ``latency``: requests timed with the models taking turns.
 - ``document``: all of it in ``comparison.json``.
 - ``tables``: Markdown and CSV; ``pareto``, ``plot``: who is not beaten, and the picture of it.
