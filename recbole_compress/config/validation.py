@@ -38,6 +38,8 @@ _LIMITS = {
 _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
 _LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
 _INTERVAL = re.compile(r"\s*[\[(][^,\[\]()]+,[^,\[\]()]+[\])]\s*")
+# RecBole would unpickle what lies there; this package reads the data set anew in every run.
+_PICKLES = ("save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path")
 _INTERVALS = ("user_inter_num_interval", "item_inter_num_interval")
 
 # These are dicts with fixed keys; a typo inside would silently leave the default in place.
@@ -155,7 +157,7 @@ def check_numbers(settings: Mapping[str, Any]) -> None:
 
 
 def check_heeded(settings: Mapping[str, Any]) -> None:
-    """Values of which RecBole says a word in its log, and then goes on without them.
+    """Values without effect: RecBole says a word in its log and goes on, or no run of ours looks.
 
     Raises:
         ConfigError: One of these; names it.
@@ -175,6 +177,12 @@ def check_heeded(settings: Mapping[str, Any]) -> None:
     learner = settings.get("learner")
     if isinstance(learner, str) and learner.lower() not in _LEARNERS:
         raise ConfigError(f"learner={learner!r}: {did_you_mean(learner, _LEARNERS)}")
+    for key in _PICKLES:
+        if settings.get(key):
+            raise ConfigError(
+                f"{key}={settings[key]!r}: data sets are read from their files in every run, never "
+                "saved or taken from a pickle; leave it out"
+            )
 
 
 def check_eval_args(eval_args: Mapping[str, Any]) -> None:
