@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_compress.data.merged_times import users_in_file_order
 from recbole_compress.distributed.group import any_of_all
 from recbole_compress.distributed.place import here
 from recbole_compress.errors import ConfigError, DataError
@@ -194,6 +195,25 @@ class AtomicFiles:
     def _is_history(self, field):
         """Whether a field holds ready-made item histories, as split files do."""
         return field == f"{self.config['ITEM_ID_FIELD']}{self.config['LIST_SUFFIX']}"
+
+    def _change_feat_format(self):
+        self._warn_of_merged_times()
+        super()._change_feat_format()
+
+    def _warn_of_merged_times(self):
+        """Say whose order in time RecBole does not know; it stays, as published results have it."""
+        rows, field = self.inter_feat, self.time_field
+        if self.benchmark_filename_list is not None or field not in rows:
+            return
+        if rows[field].dtype == np.float64:
+            users = rows[self.uid_field].to_numpy()
+            n = users_in_file_order(users, rows[field].to_numpy())
+            if n:
+                self.logger.warning(
+                    f"dataset={self.dataset_name}: {n} of {len(np.unique(users))} users have items "
+                    f"too close in {field} for RecBole's 32-bit floats, which stay in the order of "
+                    "the file; sort the file by time to have them in theirs"
+                )
 
     def build(self):
         splits = super().build()

@@ -14,6 +14,7 @@ from recbole_compress.data import AtomicFiles, SequenceDataset, train_item_count
 from recbole_compress.data.item_vectors import train_item_vectors
 from recbole_compress.data.loaders import SimilarLengthSampler
 from recbole_compress.data.sequence_dataset import TARGET_LIST_PREFIX
+from recbole_compress.data.shown_sequences import shown_by_split
 from recbole_compress.errors import ConfigError, DataError
 from recbole_compress.quick_start.host_models import _with
 from tests.conftest import write_interactions
@@ -214,6 +215,34 @@ def test_the_samples_of_a_row_share_its_scores(tmp_path, mode, examples):
     config = make_config(path, eval_score_bytes=4 * 9 * 3, eval_args=eval_args)
     SequenceDataset(config).build()
     assert config["eval_batch_size"] == examples
+
+
+@pytest.mark.parametrize("kind", [SequenceDataset, _with(AtomicFiles, SequentialDataset)])
+def test_times_that_become_one_are_told_once_where_the_file_has_them_out_of_order(
+    tmp_path, caplog, kind
+):
+    def order(rows):
+        """The items of user ``u``, and what is said of them."""
+        (tmp_path / "close").mkdir(exist_ok=True)
+        header = "user_id:token\titem_id:token\ttimestamp:float\n"
+        rows = [f"{user}\t{item}\t{time}\n" for user, item, time in rows]
+        (tmp_path / "close" / "close.inter").write_text(header + "".join(rows))
+        caplog.clear()
+        train = kind(make_config(str(tmp_path), "close", state="WARNING")).build()[0]
+        owner, items = shown_by_split(train)
+        said = [line for line in caplog.messages if "32-bit" in line]
+        return "".join(train.field2id_token["item_id"][items[owner == 0]]), said
+
+    now = 881250000
+    rows = [("u", item, now + second) for item, second in zip("abcdef", range(6), strict=True)]
+    far = [("v", item, now + 1000 * n) for n, item in enumerate("fedcba")]
+    assert order(rows + far[::-1]) == ("abcd", [])
+    swapped, said = order([rows[1], rows[0], *rows[2:], *far])
+    assert swapped == "bacd"  # as RecBole has it
+    (line,) = said
+    assert line.startswith("dataset=close: 1 of 2 users have") and line.endswith("in theirs")
+    early = [(user, item, time - now) for user, item, time in rows[::-1] + far]
+    assert order(early) == ("abcd", [])
 
 
 def test_labels_are_needed_where_they_are_evaluated(tmp_path):
