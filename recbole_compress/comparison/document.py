@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,8 @@ from recbole_compress.comparison.statistics import (
     mean_and_deviation,
     mean_per_user,
     paired_difference,
+    row_fingerprints,
 )
-from recbole_compress.errors import DataError
 from recbole_compress.files import replacing
 from recbole_compress.reports.environment import commit, environment
 from recbole_compress.trainers.ranks import RankRecords, read_ranks
@@ -35,6 +35,7 @@ SCHEMA = 1
 WANTED = ("ndcg@10", "hit@10", "mrr@5", "mrr@20")
 AT_MOST = 4
 NOT_RUN = "not run yet"
+OTHER_ROWS = "other test rows"
 
 
 def build_document(
@@ -53,8 +54,8 @@ def build_document(
 
     Returns:
         ``experiment``; ``datasets``, each with its ``entries`` (means over seeds, differences
-        from the reference, accuracy by popularity, cost); ``runs``, the cards; ``missing``, why a
-        run is not among them; ``provenance``.
+        from the reference, or why it is ``not_compared`` with it, accuracy by popularity, cost);
+        ``runs``, the cards; ``missing``, why a run is not among them; ``provenance``.
     """
     finished = Finished(runs, folder)
     found: list[tuple[CheckedRun, RunFiles, dict[str, Any]]] = []
@@ -150,9 +151,12 @@ def _dataset(
     for entry, records in ranks.items():
         entries[entry]["popularity"] = _by_popularity(records, tested)
         entries[entry]["novelty"] = _by_novelty(records, tested)
-        entries[entry]["against_reference"] = _against(
-            per_user.get(entry), per_user.get(reference or ""), tested
-        )
+        others = (per_user.get(entry), per_user.get(reference or ""))
+        entries[entry]["against_reference"] = _against(*others, tested)
+        # Both have rows, but no pairs of them.
+        both = entry != reference and {entry, reference} <= per_user.keys()
+        if both and entries[entry]["against_reference"] is None:
+            entries[entry]["not_compared"] = OTHER_ROWS
     for entry in entries:
         entries[entry]["latency_in_turns_ms"] = latency.get(entry)
     return {
@@ -215,34 +219,35 @@ def _all_tell(name: str, ranks: Mapping[str, Sequence[RankRecords]]) -> bool:
     return bool(depths) and told_from_ranks(name, min(depths))
 
 
-def _per_user(
-    records: Sequence[RankRecords], metrics: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Users, sorted, and their metrics: mean over a user's rows, then over seeds."""
-    sums, users = None, None
+class _PerUser(NamedTuple):
+    """Users, sorted, and their metrics; which rows those are means of."""
+
+    users: np.ndarray
+    means: np.ndarray
+    rows: np.ndarray
+
+
+def _per_user(records: Sequence[RankRecords], metrics: Sequence[str]) -> _PerUser | None:
+    """Mean over a user's rows, then over seeds; None if the seeds were tested on different rows."""
+    found: list[_PerUser] = []
     for record in records:
         values = np.stack([metric_per_row(name, record.ranks) for name in metrics], axis=1)
-        names, means = mean_per_user(record.users, values)
-        if users is not None and not np.array_equal(users, names):
-            raise DataError(
-                "two seeds of one entry were tested on different users; a split by chance "
-                "(eval_args order RO) cannot be averaged per user, take order TO"
-            )
-        users, sums = names, means if sums is None else sums + means
-    assert users is not None and sums is not None
-    return users, sums / len(records)
+        rows = row_fingerprints(record.users, record.items)
+        if found and not np.array_equal(found[0].rows, rows):
+            return None
+        found.append(_PerUser(*mean_per_user(record.users, values), rows))
+    return found[0]._replace(means=sum(each.means for each in found) / len(found))
 
 
 def _against(
-    ours: tuple[np.ndarray, np.ndarray] | None,
-    reference: tuple[np.ndarray, np.ndarray] | None,
-    metrics: Sequence[str],
+    ours: _PerUser | None, reference: _PerUser | None, metrics: Sequence[str]
 ) -> dict[str, Any] | None:
+    """Differences by metric; None where there are no pairs to compare."""
     if ours is None or reference is None or ours is reference:
         return None
-    if not np.array_equal(ours[0], reference[0]):
-        return None  # other users: no pairs to compare
-    differences = paired_difference(ours[1], reference[1])
+    if not np.array_equal(ours.rows, reference.rows):
+        return None
+    differences = paired_difference(ours.means, reference.means)
     return {name: each._asdict() for name, each in zip(metrics, differences, strict=True)}
 
 

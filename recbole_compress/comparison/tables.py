@@ -169,7 +169,9 @@ def _accuracy(dataset: Mapping[str, Any]) -> str:
         row = [name, _spread((entry["metrics"]["valid"] or {}).get(metric))]
         row += [_spread((entry["metrics"]["test"] or {}).get(each)) for each in shown]
         if reference is not None:
-            row += _difference((entry["against_reference"] or {}).get(metric), name == reference)
+            difference = (entry["against_reference"] or {}).get(metric)
+            without = entry.get("not_compared", UNKNOWN)  # older files say nothing of it
+            row += _difference(difference, name == reference, without)
         groups = {**(entry["popularity"] or {}), **(entry.get("novelty") or {})}
         row += [number((groups.get(group) or {}).get(metric), ".4f") for group in _groups(dataset)]
         rows.append(row)
@@ -251,11 +253,13 @@ def _spread(value: Mapping[str, Any] | None) -> str:
     return f"{value['mean']:.4f}{spread}"
 
 
-def _difference(difference: Mapping[str, Any] | None, is_reference: bool) -> list[str]:
+def _difference(
+    difference: Mapping[str, Any] | None, is_reference: bool, without: str = UNKNOWN
+) -> list[str]:
     if is_reference:
         return ["reference", ""]
     if difference is None or difference["relative"] is None:
-        return [UNKNOWN, UNKNOWN]
+        return [without, UNKNOWN]
     text = f"{difference['relative']:+.1%}"
     if difference["low"] is not None:
         text += f" ({difference['low']:+.1%} to {difference['high']:+.1%})"

@@ -15,7 +15,14 @@ from recbole_compress.errors import ConfigError
 from recbole_compress.limits import ABOVE_ZERO, SHARE, Limit, check_limits
 from recbole_compress.near_names import did_you_mean
 
-__all__ = ["check_eval_args", "check_heeded", "check_keys", "check_metrics", "check_numbers"]
+__all__ = [
+    "PICKLES",
+    "check_eval_args",
+    "check_heeded",
+    "check_keys",
+    "check_metrics",
+    "check_numbers",
+]
 
 # Of RecBole's keys and of ours that every model reads; others are checked where they are read.
 _LIMITS = {
@@ -38,6 +45,8 @@ _LIMITS = {
 _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
 _LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
 _INTERVAL = re.compile(r"\s*[\[(][^,\[\]()]+,[^,\[\]()]+[\])]\s*")
+# RecBole would unpickle what lies there; this package reads the data set anew in every run.
+PICKLES = ("save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path")
 _INTERVALS = ("user_inter_num_interval", "item_inter_num_interval")
 
 # These are dicts with fixed keys; a typo inside would silently leave the default in place.
@@ -155,7 +164,7 @@ def check_numbers(settings: Mapping[str, Any]) -> None:
 
 
 def check_heeded(settings: Mapping[str, Any]) -> None:
-    """Values that RecBole only warns about and then ignores.
+    """Values without effect: RecBole only warns about them, or this package ignores them.
 
     Raises:
         ConfigError: One of these; names it.
@@ -175,6 +184,12 @@ def check_heeded(settings: Mapping[str, Any]) -> None:
     learner = settings.get("learner")
     if isinstance(learner, str) and learner.lower() not in _LEARNERS:
         raise ConfigError(f"learner={learner!r}: {did_you_mean(learner, _LEARNERS)}")
+    for key in PICKLES:
+        if settings.get(key):
+            raise ConfigError(
+                f"{key}={settings[key]!r}: data sets are read from their files in every run, never "
+                "saved or taken from a pickle; leave it out"
+            )
 
 
 def check_eval_args(eval_args: Mapping[str, Any]) -> None:

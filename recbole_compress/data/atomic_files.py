@@ -11,9 +11,10 @@ import pandas as pd
 import torch
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_compress.data.merged_times import users_in_file_order
 from recbole_compress.distributed.group import any_of_all
 from recbole_compress.distributed.place import here
-from recbole_compress.errors import DataError
+from recbole_compress.errors import ConfigError, DataError
 
 __all__ = ["AtomicFiles", "existing_file", "open_text"]
 
@@ -195,10 +196,40 @@ class AtomicFiles:
         """Whether a field holds ready-made item histories, as split files do."""
         return field == f"{self.config['ITEM_ID_FIELD']}{self.config['LIST_SUFFIX']}"
 
+    def _change_feat_format(self):
+        self._warn_of_merged_times()
+        super()._change_feat_format()
+
+    def _warn_of_merged_times(self):
+        """Say whose order in time RecBole does not know; it stays, as published results have it."""
+        rows, field = self.inter_feat, self.time_field
+        if self.benchmark_filename_list is not None or field not in rows:
+            return
+        if rows[field].dtype == np.float64:
+            users = rows[self.uid_field].to_numpy()
+            n = users_in_file_order(users, rows[field].to_numpy())
+            if n:
+                self.logger.warning(
+                    f"dataset={self.dataset_name}: {n} of {len(np.unique(users))} users have items "
+                    f"too close in {field} for RecBole's 32-bit floats, which stay in the order of "
+                    "the file; sort the file by time to have them in theirs"
+                )
+
     def build(self):
         splits = super().build()
+        for phase, split in zip(("valid", "test"), splits[1:], strict=True):
+            self._need_labels(phase, split)
         self._bound_evaluation()
         return splits
+
+    def _need_labels(self, phase, split):
+        mode = self.config["eval_args"]["mode"][phase]
+        if mode == "labeled" and self.label_field not in split.inter_feat:
+            raise ConfigError(
+                f"eval_args mode={mode!r}: the {phase} split has no column {self.label_field!r} "
+                "(LABEL_FIELD); add it to load_col, make one with threshold={column: least value "
+                "of a 1} of a loaded column, or choose mode full"
+            )
 
     def _bound_evaluation(self):
         """Shrink ``eval_batch_size`` so that one batch's scores fit ``eval_score_bytes``."""
@@ -206,9 +237,19 @@ class AtomicFiles:
         if budget is None:  # on a CPU what is near its cache, on a GPU what keeps it busy
             budget = _SCORE_BYTES if self.config["device"].type == "cpu" else 16 * _SCORE_BYTES
         if budget and self.config["eval_batch_size"]:
-            rows = max(1, int(budget) // (4 * self.item_num))
+            rows = max(1, int(budget) // (4 * self.item_num)) * self._examples_per_row()
             if rows < self.config["eval_batch_size"]:
                 self.config["eval_batch_size"] = rows
+
+    def _examples_per_row(self):
+        """How many of ``eval_batch_size`` a row of scores takes: the target and its samples.
+
+        One size serves both phases, so it is what the phase with fewer takes.
+        """
+        drawn = [
+            self.config[f"{phase}_neg_sample_args"]["sample_num"] for phase in ("valid", "test")
+        ]
+        return 1 + min(0 if samples == "none" else samples for samples in drawn)
 
 
 def _read_header(filepath, separator, encoding):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from recbole_compress.data.shown_sequences import shown_by_split
 
 __all__ = ["covered_positions", "train_item_counts"]
 
@@ -41,10 +42,5 @@ def train_item_counts(dataset) -> Tensor:
     """
     if hasattr(dataset, "item_counts"):
         return dataset.item_counts()
-    # RecBole's rows hold the history itself; a history of one item is a user's first item.
-    feat = dataset.inter_feat
-    lengths = feat[dataset.item_list_length_field]
-    histories = feat[dataset.item_id_list_field]
-    firsts = histories[torch.as_tensor(np.asarray(lengths)) == 1][:, 0]
-    seen = torch.cat([feat[dataset.iid_field], firsts])
-    return torch.bincount(seen, minlength=dataset.item_num)
+    _, items = shown_by_split(dataset)
+    return torch.bincount(torch.from_numpy(items), minlength=dataset.item_num)

@@ -12,6 +12,8 @@ from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
+from recbole_compress.data.shown_sequences import shown_by_split
+
 __all__ = ["state_will_be_loaded", "train_item_vectors"]
 
 _NOT_NEEDED = ContextVar("_NOT_NEEDED", default=False)
@@ -51,7 +53,7 @@ def train_item_vectors(dataset, dim: int, seed: int = 0) -> Tensor:
     """
     if _NOT_NEEDED.get():
         return torch.zeros(dataset.item_num - 1, dim)
-    sequences, items = _shown(dataset)
+    sequences, items = shown_by_split(dataset)
     ones = np.ones(len(items), dtype=np.float32)
     matrix = csr_matrix(
         (ones, (sequences, items - 1)), shape=(sequences.max() + 1, dataset.item_num - 1)
@@ -65,16 +67,3 @@ def train_item_vectors(dataset, dim: int, seed: int = 0) -> Tensor:
     vectors = np.zeros((matrix.shape[1], dim), dtype=np.float32)
     vectors[:, :rank] = factors.T
     return torch.from_numpy(vectors)
-
-
-def _shown(dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Sequence and item id of everything that the train split shows."""
-    if hasattr(dataset, "shown_items"):
-        sequences, items = dataset.shown_items()
-        return sequences.numpy(), items.numpy()
-    # RecBole's rows hold the history itself.
-    feat = dataset.inter_feat
-    histories = feat[dataset.item_id_list_field]
-    rows = torch.cat([histories, feat[dataset.iid_field].unsqueeze(1)], dim=1)
-    users = feat[dataset.uid_field].unsqueeze(1).expand_as(rows)
-    return users[rows > 0].numpy(), rows[rows > 0].numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["merge_prefix_rows"]
+__all__ = ["merge_prefix_rows", "offsets", "spans"]
 
 
 def merge_prefix_rows(
@@ -39,7 +39,7 @@ def merge_prefix_rows(
     """
     items = np.insert(histories, np.cumsum(lengths), targets).astype(np.int64, copy=False)
     sizes = lengths + 1
-    starts = _starts(sizes)
+    starts = offsets(sizes)
     part = np.searchsorted(part_ends, np.arange(len(sessions)), side="right")
     # Longest row first within a session of a file.
     order = np.lexsort((-lengths, sessions, part))
@@ -48,21 +48,21 @@ def merge_prefix_rows(
     longer, row = order[:-1], order[1:]
     same = (sessions[longer] == sessions[row]) & (part[longer] == part[row])
     longer, row = longer[same], row[same]
-    equal = items[_spans(starts[longer], sizes[row])] == items[_spans(starts[row], sizes[row])]
-    is_new[1:][same] = ~np.logical_and.reduceat(equal, _starts(sizes[row]))
+    equal = items[spans(starts[longer], sizes[row])] == items[spans(starts[row], sizes[row])]
+    is_new[1:][same] = ~np.logical_and.reduceat(equal, offsets(sizes[row]))
 
     kept = order[is_new]
-    sequence_starts = _starts(sizes[kept])
+    sequence_starts = offsets(sizes[kept])
     ends = np.empty(len(sessions), dtype=np.int64)
     ends[order] = sequence_starts[np.cumsum(is_new) - 1] + lengths[order]
-    return items[_spans(starts[kept], sizes[kept])], sequence_starts, ends
+    return items[spans(starts[kept], sizes[kept])], sequence_starts, ends
 
 
-def _starts(sizes: np.ndarray) -> np.ndarray:
+def offsets(sizes: np.ndarray) -> np.ndarray:
     """Where pieces of these sizes start when they lie end to end."""
     return np.cumsum(sizes) - sizes
 
 
-def _spans(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def spans(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """``start, .., start + size - 1`` of every piece, end to end."""
-    return np.repeat(starts - _starts(sizes), sizes) + np.arange(sizes.sum())
+    return np.repeat(starts - offsets(sizes), sizes) + np.arange(sizes.sum())

@@ -13,6 +13,7 @@ from torch import Tensor
 from recbole_compress.data.atomic_files import AtomicFiles
 from recbole_compress.data.item_counts import covered_positions
 from recbole_compress.data.prefix_rows import merge_prefix_rows
+from recbole_compress.data.shown_sequences import shown_sequences
 from recbole_compress.data.windows import Windows, cut_windows, window_stride
 from recbole_compress.errors import DataError
 
@@ -265,8 +266,14 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
 
     def shown_items(self) -> tuple[Tensor, Tensor]:
         """Sequence and item id of every interaction that the rows of this split show, each once."""
-        ends = self.inter_feat[END_FIELD]
-        starts = ends - self.inter_feat[self.item_list_length_field]
-        shown = covered_positions(len(self.items), starts, ends).nonzero().squeeze(1)
+        ends, lengths = self.inter_feat[END_FIELD], self.inter_feat[self.item_list_length_field]
+        shown = covered_positions(len(self.items), ends - lengths, ends).nonzero().squeeze(1)
         sequences = torch.searchsorted(self.sequence_starts, shown, right=True) - 1
-        return sequences, self.items[shown]
+        users = self.inter_feat[self.uid_field]
+        pieces = 1 + int(((shown.diff() > 1) | (sequences.diff() > 0)).sum())
+        if self.benchmark_filename_list is None or pieces == len(users.unique()):
+            return sequences, self.items[shown]
+        # Where histories were cut in the file, several sequences of a session may be one.
+        rows = (part.numpy() for part in (users, self.items, ends - lengths, lengths))
+        sequences, items = map(torch.from_numpy, shown_sequences(*rows))
+        return sequences, items

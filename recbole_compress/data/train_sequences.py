@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_compress.data.shown_sequences import shown_by_split
 from recbole_compress.errors import DataError
 
 __all__ = ["train_sequences"]
@@ -25,9 +26,10 @@ def train_sequences(split, max_length: int) -> tuple[Tensor, Tensor]:
     Returns:
         Item ids ``(B, L)``, right-padded with 0, and lengths ``(B,)``.
     """
+    owner, items = shown_by_split(split)
     pieces = [
         sequence[max(0, end - max_length) : end]
-        for sequence in _whole(split)
+        for sequence in np.split(items, np.flatnonzero(np.diff(owner)) + 1)
         for end in range(len(sequence), 1, -max_length)
     ]
     pieces = [piece for piece in pieces if len(piece) > 1]
@@ -40,26 +42,3 @@ def train_sequences(split, max_length: int) -> tuple[Tensor, Tensor]:
     for row, piece in zip(item_seq, pieces, strict=True):
         row[: len(piece)] = torch.as_tensor(piece)
     return item_seq, lengths
-
-
-def _whole(split) -> list[np.ndarray]:
-    """What the train split shows of every sequence."""
-    if hasattr(split, "shown_items"):
-        owner, items = (t.numpy() for t in split.shown_items())
-        return np.split(items, np.flatnonzero(np.diff(owner)) + 1)
-    # RecBole's rows hold histories, in any order: each goes on where a shorter one ended.
-    rows = split.inter_feat
-    users = np.asarray(rows[split.uid_field])
-    targets = np.asarray(rows[split.iid_field])
-    histories = np.asarray(rows[split.item_id_list_field])
-    lengths = np.asarray(rows[split.item_list_length_field])
-    whole: list[list[int]] = []
-    owner = None
-    for row in np.lexsort((lengths, users)):  # stable: of equal length in the order they came
-        history = histories[row, : lengths[row]].tolist()
-        # Histories that are too long to be held have lost what is oldest.
-        if users[row] != owner or whole[-1][-len(history) :] != history:
-            whole.append(history)
-        owner = users[row]
-        whole[-1].append(int(targets[row]))
-    return [np.asarray(sequence) for sequence in whole]

@@ -15,14 +15,49 @@ from recbole_compress.data.candidates import draw_candidates
 from recbole_compress.data.histories import known_before
 from recbole_compress.data.sequence_dataset import END_FIELD, SequenceDataset
 from recbole_compress.data.windows import Windows, cut_windows, window_stride
-from recbole_compress.errors import DataError
+from recbole_compress.errors import ConfigError, DataError
 
-__all__ = ["CANDIDATES_FIELD", "POSITIONS_FIELD", "TARGETS_FIELD", "TransferDataset"]
+__all__ = [
+    "CANDIDATES_FIELD",
+    "POSITIONS_FIELD",
+    "TARGETS_FIELD",
+    "TransferDataset",
+    "refuse_scaled_times",
+]
 
 CANDIDATES_FIELD = "candidates"
 POSITIONS_FIELD = "target_positions"
 TARGETS_FIELD = "targets"
 FEW = 0.1
+
+
+def refuse_scaled_times(config: Any, source_config: Any) -> None:
+    """Refuse to compare times that were scaled to 0 .. 1 in each data set for itself.
+
+    Args:
+        config: Of the run on the target data set, or what its checkpoint says of it.
+        source_config: Of the source.
+
+    Raises:
+        ConfigError: They would be compared, and what is later could seem to be earlier.
+
+    Example:
+        >>> its = {"dataset": "a", "TIME_FIELD": "time", "normalize_field": ["time"]}
+        >>> its["normalize_all"] = None
+        >>> refuse_scaled_times({**its, "source_history": "whole"}, its)
+    """
+    if config["source_history"] != "before":
+        return
+    for key, its in (("dataset", config), ("source_dataset", source_config)):
+        field = its["TIME_FIELD"]
+        if its["normalize_all"] or field in (its["normalize_field"] or ()):
+            wrong = "normalize_all=True" if its["normalize_all"] else "normalize_field"
+            raise ConfigError(
+                f"{key}={its['dataset']}: {wrong} scales {field} to 0 .. 1, and source_history="
+                f"before compares the times of two data sets; set normalize_all=False and leave "
+                f"{field} out of normalize_field, in the pre-training too, or take "
+                "--source_history=whole"
+            )
 
 
 class TransferDataset(SequenceDataset):
@@ -52,6 +87,7 @@ class TransferDataset(SequenceDataset):
     shared: dict[str, int]
 
     def __init__(self, config, source: SequenceDataset):
+        refuse_scaled_times(config, source.config)
         self.source = source
         super().__init__(config)
 
@@ -106,6 +142,9 @@ class TransferDataset(SequenceDataset):
                 f"dataset={self.dataset_name}: no column {self.time_field!r} (TIME_FIELD) says "
                 "when an interaction was; name it, or take --source_history=whole"
             )
+
+    def _warn_of_merged_times(self):
+        """No order of rows here: every target has its own history."""
 
     def _sequences_of_users(self) -> Tensor:
         """Number of every user's source sequence, by user id; -1 for a user without one."""

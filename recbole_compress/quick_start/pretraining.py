@@ -11,7 +11,7 @@ from recbole_compress.config import Config
 from recbole_compress.config.model_names import find_model
 from recbole_compress.config.properties_folder import model_yaml
 from recbole_compress.config.schema import declared_in, load_schema
-from recbole_compress.data.transfer_dataset import TransferDataset
+from recbole_compress.data.transfer_dataset import TransferDataset, refuse_scaled_times
 from recbole_compress.distributed.group import from_first
 from recbole_compress.distributed.place import here
 from recbole_compress.errors import CheckpointError, ConfigError
@@ -68,14 +68,18 @@ def check_pretraining(config: Config) -> None:
     if path is not None:
         if here().is_first:  # the file may lie on its machine only
             path = _pretrained_in(str(path))
-            _form(config, path, load_checkpoint(path))
+            state = load_checkpoint(path)
+            _form(config, path, state)
+            refuse_scaled_times(config, state["config"])
     elif source is None:
         raise ConfigError(
             "recipe=transfer: pre-trained on what? Add --source_dataset=NAME, or "
             "--pretrained=CHECKPOINT"
         )
     else:
-        pretraining_config(config)
+        its_config = pretraining_config(config)
+        if source != config["dataset"]:
+            refuse_scaled_times(config, its_config)
     if source == config["dataset"]:
         raise ConfigError(
             f"source_dataset={source}: is the target itself; recbole-compress split-domains makes "

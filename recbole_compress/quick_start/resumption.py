@@ -8,6 +8,7 @@ from typing import Any
 
 from recbole_compress.arguments import read_command_line
 from recbole_compress.config.given import all_config_files, with_config_files
+from recbole_compress.config.validation import PICKLES
 from recbole_compress.distributed.place import started_by_torchrun
 from recbole_compress.distributed.settings import KEYS_OF_A_LAUNCH
 from recbole_compress.trainers.checkpoint import load_checkpoint
@@ -61,6 +62,6 @@ def _relaunched(settings: dict[str, Any]) -> dict[str, Any]:
     # As many processes as before, but not where they were; torchrun says both itself.
     if started_by_torchrun() or "world_size" in given:
         given.pop("nproc", None)
-    for key in KEYS_OF_A_LAUNCH:
+    for key in (*KEYS_OF_A_LAUNCH, *PICKLES):  # older runs took the latter and did nothing
         given.pop(key, None)
     return given

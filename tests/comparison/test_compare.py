@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from recbole_compress.comparison import document as document_module
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.trainers.checkpoint import load_checkpoint, save_checkpoint
 from tests.comparison.experiments import RUNS, document_in, write_experiment
@@ -230,3 +231,35 @@ def test_metrics_that_ranks_do_not_tell(folder, started, first, second):
     assert main(["compare", path]) == 0
     page = (folder / "runs/compare/exp/comparison.md").read_text()
     assert "items in head" in page and "of the rows" not in page.split("How to read")[0]
+
+
+def test_rows_that_are_not_the_same_are_no_pairs(folder, started, monkeypatch):
+    later = {"eval_args": {"split": {"RS": [0.5, 0.2, 0.3]}}}
+    entries = {
+        "Pop": {"model": "Pop"},
+        "again": {"model": "Pop", "topk": [5, 10, 20]},
+        "later": {"model": "Pop", **later},
+    }
+    path = write_experiment(folder, runs=entries, reference="Pop", seeds=[1])
+    assert main(["compare", path]) == 0
+    found = document_in(folder)["datasets"]["tiny"]["entries"]
+    assert found["again"]["against_reference"] and "not_compared" not in found["again"]
+    assert found["later"]["against_reference"] is None and "not_compared" not in found["Pop"]
+    assert found["later"]["not_compared"] == "other test rows"
+    page = (folder / "runs/compare/exp/comparison.md").read_text()
+    (row,) = [
+        line for line in page.splitlines() if line.startswith("| later |") and "other" in line
+    ]
+    assert "| other test rows | - |" in row and "%" not in row
+
+    # So are the seeds of one entry: nothing can be averaged per user.
+    real = document_module._ranks
+
+    def of_other_rows(files):
+        first = real(files)[0]
+        return [first, first._replace(items=first.items[::-1])]
+
+    monkeypatch.setattr(document_module, "_ranks", of_other_rows)
+    assert main(["compare", path, "--table"]) == 0
+    found = document_in(folder)["datasets"]["tiny"]["entries"]
+    assert found["again"]["not_compared"] == "other test rows"

@@ -7,7 +7,7 @@ import pytest
 
 from recbole_compress.config.model_names import find_model
 from recbole_compress.config.schema import Declared, declared_in, load_schema
-from recbole_compress.config.validation import check_keys, check_metrics
+from recbole_compress.config.validation import check_heeded, check_keys, check_metrics
 from recbole_compress.errors import ConfigError
 
 
@@ -145,3 +145,19 @@ def test_early_stopping_needs_a_metric_that_is_computed():
         check_metrics(["NDCG"], [5], "MRR@10", ranking=True)
     with pytest.raises(ConfigError, match="did you mean 'NDCG@5'"):
         check_metrics(["NDCG"], [5], "NDCG", ranking=True)
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("save_dataset", True),
+        ("save_dataloaders", True),
+        ("dataset_save_path", "a.pth"),
+        ("dataloaders_save_path", "b.pth"),
+    ],
+)
+def test_pickled_data_sets_are_refused(key, value):
+    check_heeded({key: None})
+    check_heeded({key: False})
+    with pytest.raises(ConfigError, match=f"^{key}={value!r}: .*; leave it out$"):
+        check_heeded({key: value})

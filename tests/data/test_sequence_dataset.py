@@ -10,11 +10,13 @@ import torch
 from recbole.config import Config
 from recbole.data.dataset import SequentialDataset
 
-from recbole_compress.data import SequenceDataset, train_item_counts
+from recbole_compress.data import AtomicFiles, SequenceDataset, train_item_counts
 from recbole_compress.data.item_vectors import train_item_vectors
 from recbole_compress.data.loaders import SimilarLengthSampler
 from recbole_compress.data.sequence_dataset import TARGET_LIST_PREFIX
-from recbole_compress.errors import DataError
+from recbole_compress.data.shown_sequences import shown_by_split
+from recbole_compress.errors import ConfigError, DataError
+from recbole_compress.quick_start.host_models import _with
 from tests.conftest import write_interactions
 
 SEQUENCES = [list("abcdefg"), list("bca"), list("cadeb"), list("ab"), list("hhhhhhhhhhhh")]
@@ -201,6 +203,70 @@ def test_evaluation_batch_is_bounded_by_its_score_matrix(tmp_path):
     config = make_config(path, eval_score_bytes=4 * 9 * 3)  # three rows of nine ids
     SequenceDataset(config).build()
     assert config["eval_batch_size"] == 3
+
+
+@pytest.mark.parametrize(
+    "mode, examples",
+    [("uni4", 3 * 5), ("pop2", 3 * 3), ({"valid": "uni4", "test": "full"}, 3)],
+)
+def test_the_samples_of_a_row_share_its_scores(tmp_path, mode, examples):
+    path = write_interactions(tmp_path, "tiny", SEQUENCES)
+    eval_args = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": mode}
+    config = make_config(path, eval_score_bytes=4 * 9 * 3, eval_args=eval_args)
+    SequenceDataset(config).build()
+    assert config["eval_batch_size"] == examples
+
+
+@pytest.mark.parametrize("kind", [SequenceDataset, _with(AtomicFiles, SequentialDataset)])
+def test_times_that_become_one_are_told_once_where_the_file_has_them_out_of_order(
+    tmp_path, caplog, kind
+):
+    def order(rows):
+        """The items of user ``u``, and what is said of them."""
+        (tmp_path / "close").mkdir(exist_ok=True)
+        header = "user_id:token\titem_id:token\ttimestamp:float\n"
+        rows = [f"{user}\t{item}\t{time}\n" for user, item, time in rows]
+        (tmp_path / "close" / "close.inter").write_text(header + "".join(rows))
+        caplog.clear()
+        train = kind(make_config(str(tmp_path), "close", state="WARNING")).build()[0]
+        owner, items = shown_by_split(train)
+        said = [line for line in caplog.messages if "32-bit" in line]
+        return "".join(train.field2id_token["item_id"][items[owner == 0]]), said
+
+    now = 881250000
+    rows = [("u", item, now + second) for item, second in zip("abcdef", range(6), strict=True)]
+    far = [("v", item, now + 1000 * n) for n, item in enumerate("fedcba")]
+    assert order(rows + far[::-1]) == ("abcd", [])
+    swapped, said = order([rows[1], rows[0], *rows[2:], *far])
+    assert swapped == "bacd"  # as RecBole has it
+    (line,) = said
+    assert line.startswith("dataset=close: 1 of 2 users have") and line.endswith("in theirs")
+    early = [(user, item, time - now) for user, item, time in rows[::-1] + far]
+    assert order(early) == ("abcd", [])
+
+
+def test_labels_are_needed_where_they_are_evaluated(tmp_path):
+    (tmp_path / "rated").mkdir()
+    rows = [
+        f"{user}\t{item}\t{time}\t{time % 2}\n"
+        for user in "uv"
+        for time, item in enumerate("abcde")
+    ]
+    header = "user_id:token\titem_id:token\ttimestamp:float\tlabel:float\n"
+    (tmp_path / "rated" / "rated.inter").write_text(header + "".join(rows))
+    columns = ["user_id", "item_id", "timestamp", "label"]
+    labeled = {
+        "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "labeled"},
+        **{"metrics": ["AUC"], "valid_metric": "AUC"},
+    }
+    for kind in (SequenceDataset, _with(AtomicFiles, SequentialDataset)):
+        with pytest.raises(ConfigError, match="mode='labeled': the valid split has no column 'la"):
+            kind(make_config(str(tmp_path), "rated", **labeled)).build()
+        config = make_config(str(tmp_path), "rated", load_col={"inter": columns}, **labeled)
+        assert "label" in kind(config).build()[2].inter_feat
+        renamed = {**labeled, "LABEL_FIELD": "good", "threshold": {"label": 1}}
+        config = make_config(str(tmp_path), "rated", load_col={"inter": columns}, **renamed)
+        assert "good" in kind(config).build()[2].inter_feat
 
 
 @pytest.mark.parametrize("device, rows", [("cpu", 2**24 // (4 * 9)), ("cuda", 2**28 // (4 * 9))])

@@ -47,4 +47,5 @@ def test_histories_that_lost_their_oldest_items_go_on_all_the_same():
 
 
 def test_a_row_that_goes_on_from_none_is_a_sequence_of_its_own():
-    assert sequences([(1, [1], 2), (1, [1, 2, 3], 4)]) == [[1, 2], [1, 2, 3, 4]]
+    assert sequences([(1, [1], 2), (1, [1, 3], 4)]) == [[1, 2], [1, 3, 4]]
+    assert sequences([(1, [1], 2), (1, [1, 2, 3], 4)]) == [[1, 2, 3, 4]]  # nothing twice

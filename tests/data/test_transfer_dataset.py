@@ -11,7 +11,8 @@ from recbole_compress.config import Config
 from recbole_compress.data import SequenceDataset
 from recbole_compress.data.candidates import draw_candidates
 from recbole_compress.data.transfer_dataset import TransferDataset
-from recbole_compress.errors import DataError
+from recbole_compress.errors import ConfigError, DataError
+from recbole_compress.quick_start.pretraining import check_pretraining
 
 L = 4
 
@@ -173,3 +174,21 @@ def test_nobody_shared_few_shared_and_nothing_before(tmp_path, caplog):
     late = [(user, item, 100 + time) for user, item, time in SOURCE]
     with pytest.raises(DataError, match=r"32 users are shared .* none had done anything there bef"):
         dataset(tmp_path, source=late).build()
+
+
+@pytest.mark.parametrize("scaled", [{"normalize_all": True}, {"normalize_field": ["timestamp"]}])
+def test_times_on_two_scales_are_not_compared(tmp_path, scaled):
+    with pytest.raises(ConfigError, match="^dataset=target: normalize_.* normalize_all=False"):
+        dataset(tmp_path, **scaled)
+    more = {"source_history": "whole", "training_targets": "last"}
+    parts = dataset(tmp_path, **more, **scaled).build()
+    assert sorted(row for part in parts for row in rows_of(part)) == naive("whole")
+    common = {"data_path": str(tmp_path), "MAX_ITEM_LIST_LENGTH": L, "state": "WARNING"}
+    config = Config("CpRecNextItNet", "source", config_dict={**common, **scaled})
+    source = SequenceDataset(config).build()[0]
+    more = {**common, "recipe": "transfer", "source_dataset": "source"}
+    config = Config("CpRecNextItNet", "target", config_dict=more)
+    with pytest.raises(ConfigError, match="^source_dataset=source: normalize_"):
+        TransferDataset(config, source)
+    with pytest.raises(ConfigError, match="^source_dataset=source: normalize_"):
+        check_pretraining(config.with_values(pretraining=scaled))
