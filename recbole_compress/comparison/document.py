@@ -236,7 +236,7 @@ def _per_user(records: Sequence[RankRecords], metrics: Sequence[str]) -> _PerUse
         if found and not np.array_equal(found[0].rows, rows):
             return None
         found.append(_PerUser(*mean_per_user(record.users, values), rows))
-    return found[0]._replace(means=sum(each.means for each in found) / len(found))
+    return found[0]._replace(means=np.mean([each.means for each in found], axis=0))
 
 
 def _against(
