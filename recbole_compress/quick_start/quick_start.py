@@ -13,7 +13,7 @@ from recbole.utils import get_flops, init_logger, init_seed
 
 from recbole_compress.config import Config
 from recbole_compress.data.item_vectors import state_will_be_loaded
-from recbole_compress.distributed.group import from_first, gathered, joined
+from recbole_compress.distributed.group import joined
 from recbole_compress.distributed.launcher import launch
 from recbole_compress.distributed.place import here
 from recbole_compress.distributed.quiet import quiet_logger
@@ -24,21 +24,12 @@ from recbole_compress.quick_start.data_free import quantized_and_evaluated
 from recbole_compress.quick_start.final_results import final_results
 from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.quick_start.prepared_data import prepare_data
-from recbole_compress.quick_start.pretraining import (
-    load_data,
-    load_pretrained,
-    pretrain,
-    pretraining_report,
-)
+from recbole_compress.quick_start.pretraining import load_data, load_pretrained, pretrain
 from recbole_compress.quick_start.resumption import settings_of
-from recbole_compress.quick_start.sample_requests import sample_requests
+from recbole_compress.quick_start.run_card import card_of_run
 from recbole_compress.quick_start.teacher import load_teacher, train_teacher
 from recbole_compress.quick_start.unread_settings import warn_of_unread_settings
 from recbole_compress.quick_start.warnings_of_recbole import ignore_warnings_of_recbole
-from recbole_compress.reports.card import build_card, card_path_for, write_card
-from recbole_compress.reports.environment import peak_gpu_bytes, peak_rss_bytes
-from recbole_compress.reports.latency import request_latency
-from recbole_compress.reports.table import card_table
 from recbole_compress.reports.thop_counters import register as register_thop_counters
 from recbole_compress.trainers.quantization_settings import spec_of
 
@@ -130,9 +121,7 @@ def _train_and_report(
         config["card_path"] = config["ranks_path"] = None
     for first_phase in (train_teacher, pretrain):
         first_phase(config, lambda its_config: _train_and_report(its_config, True, None))
-    place = here()
-    if config["threads"] or not place.is_alone:
-        torch.set_num_threads(config["threads"] or threads_per_process(place.local_world_size))
+    _use_threads(config)
     init_seed(config["seed"], config["reproducibility"])
     logger = _fresh_logger(config)
     logger.info(config)
@@ -140,28 +129,20 @@ def _train_and_report(
     data = load_data(config)
     logger.info(data)
     train_data, valid_data, test_data = prepare_data(config, data)
+    splits = [loader._dataset for loader in (train_data, valid_data, test_data)]
 
-    first = load_teacher(config, train_data._dataset) or load_pretrained(
-        config, train_data._dataset
-    )
+    first = load_teacher(config, splits[0]) or load_pretrained(config, splits[0])
     init_seed(config["seed"], config["reproducibility"])
     make_trainer = trainer_class(config)
-    with state_will_be_loaded() if config["resume"] else contextlib.nullcontext():
-        network = make_trainer.build_model(config, train_data._dataset).to(config["device"])
-    logger.info(network)
-    if config["data_free_quantization"]:  # now that the catalogue is known
-        check_quantizable(network, spec_of(config))
-    if place.is_first:
-        warn_of_unread_settings(config, network, logger)
-        register_thop_counters()
-        flops = get_flops(network, data, config["device"], logger, construct_transform(config))
-        logger.info(f"FLOPs of one prediction (RecBole's count): {flops}")
+    network = _network(make_trainer, config, splits[0], logger)
+    if here().is_first:
+        _describe(network, config, data, logger)
 
     trainer = make_trainer(config, network)
     if first is not None:
-        trainer.learn_from(first, train_data._dataset)
-    if not place.is_first:  # one model at the start, but dropout of one's own
-        init_seed(config["seed"] + place.rank, config["reproducibility"])
+        trainer.learn_from(first, splits[0])
+    if not here().is_first:  # one model at the start, but dropout of one's own
+        init_seed(config["seed"] + here().rank, config["reproducibility"])
     best_valid_score, best_valid_result = trainer.fit(
         train_data,
         valid_data,
@@ -172,38 +153,9 @@ def _train_and_report(
     test_result, further = final_results(
         trainer, train_data, valid_data, test_data, saved, config["show_progress"]
     )
-
     checkpoint = trainer.saved_model_file if saved else None
-    peak_bytes = sum(gathered(peak_rss_bytes()))
-    gpu_bytes = [peak for peak in gathered(peak_gpu_bytes()) if peak is not None]
-
-    requests = sample_requests(test_data._dataset, valid_data._dataset)
-
-    def measure() -> tuple[dict[str, Any], str | None]:
-        card = build_card(
-            network,
-            config,
-            metrics={"valid": best_valid_result, "test": test_result, **further},
-            training={
-                "seconds": trainer.seconds,
-                "epochs": trainer.epochs_done,
-                "seconds_per_epoch": trainer.seconds / max(1, trainer.epochs_done),
-                "peak_rss_bytes": peak_bytes,
-                "peak_gpu_bytes": sum(gpu_bytes) if gpu_bytes else None,
-                "processes": place.world_size,
-            },
-            latency_ms=request_latency(network, *requests),
-            files={"checkpoint": checkpoint, "artifact": None, **_first_phase_file(config)},
-            pretraining=pretraining_report(config, train_data._dataset),
-            choices=make_trainer.choices(config),
-        )
-        card_path = config["card_path"] or (checkpoint and card_path_for(checkpoint))
-        if card_path:
-            write_card(card, card_path)
-        logger.info("\n" + card_table(card, card_path))
-        return card, card_path
-
-    card, card_path = from_first(measure)
+    metrics = {"valid": best_valid_result, "test": test_result, **further}
+    card, card_path = card_of_run(trainer, network, metrics, splits, checkpoint)
     return {
         "best_valid_score": best_valid_score,
         "valid_score_bigger": config["valid_metric_bigger"],
@@ -215,9 +167,28 @@ def _train_and_report(
     }
 
 
-def _first_phase_file(config: Config) -> dict[str, str]:
-    paths = {"teacher": config["teacher_path"], "pretrained": config["pretrained"]}
-    return {name: path for name, path in paths.items() if path}
+def _use_threads(config: Config) -> None:
+    place = here()
+    if config["threads"] or not place.is_alone:
+        torch.set_num_threads(config["threads"] or threads_per_process(place.local_world_size))
+
+
+def _network(make_trainer: Any, config: Config, train_split: Any, logger: logging.Logger) -> Any:
+    """The model before its training, on its device."""
+    with state_will_be_loaded() if config["resume"] else contextlib.nullcontext():
+        network = make_trainer.build_model(config, train_split).to(config["device"])
+    logger.info(network)
+    if config["data_free_quantization"]:  # now that the catalogue is known
+        check_quantizable(network, spec_of(config))
+    return network
+
+
+def _describe(network: Any, config: Config, data: Any, logger: logging.Logger) -> None:
+    """Into the log: settings that it does not read, and RecBole's count of its work."""
+    warn_of_unread_settings(config, network, logger)
+    register_thop_counters()
+    flops = get_flops(network, data, config["device"], logger, construct_transform(config))
+    logger.info(f"FLOPs of one prediction (RecBole's count): {flops}")
 
 
 def _fresh_logger(config) -> logging.Logger:
