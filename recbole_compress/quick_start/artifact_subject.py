@@ -11,7 +11,8 @@ from torch import Tensor
 from recbole_compress.artifact.measure import measured
 from recbole_compress.artifact.session import Session
 from recbole_compress.config import Config
-from recbole_compress.errors import ConfigError
+from recbole_compress.errors import ArtifactError, ConfigError
+from recbole_compress.quick_start.portable_settings import portable
 
 __all__ = ["answering_model", "artifact_card", "config_of"]
 
@@ -23,9 +24,17 @@ _OF_THE_TOP = {
 
 
 def config_of(session: Session, settings: dict[str, Any]) -> Config:
-    """The settings that a file's model was made with, and what differs from them now."""
-    given = session.described["configuration"]
-    config = Config(config_dict={**given, "resume": None, "use_gpu": False, **settings})
+    """The settings that a file's model was made with, and what differs from them now.
+
+    Raises:
+        ArtifactError: The file does not say how its model was made.
+        ConfigError: Settings that cannot be used; metrics that the file has too few scores for.
+    """
+    said = session.said("configuration")
+    if not isinstance(said, dict):
+        raise ArtifactError(f"{session.path}: its configuration is no table; export it again")
+    given = portable(said)
+    config = Config(config_dict={**given, "use_gpu": False, **settings})
     metrics = {str(name).lower() for name in config["metrics"]}
     if not session.has_all_scores and (config["ranks_path"] or metrics - _OF_THE_TOP):
         wanted = ", ".join(sorted(metrics - _OF_THE_TOP)) or "ranks_path"

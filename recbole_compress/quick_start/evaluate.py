@@ -81,14 +81,14 @@ def _artifact(path: str, settings: dict[str, Any]) -> Subject:
 
     session = Session(path)
     config = config_of(session, settings)
-    bits = session.described["bits"]
+    bits = session.said("bits")
     return Subject(
         config,
-        session.described["item_map_sha256"],
+        session.described.get("item_map_sha256"),
         lambda train_split: answering_model(session, config, train_split),
         {key: bits[key] for key in ("weight_bits", "table_bits", "activation_bits") if key in bits},
         {"checkpoint": None, "artifact": path},
-        session.described["model"],
+        session.said("model"),
         amend=lambda card, requests: artifact_card(card, path, requests),
     )
 

@@ -21,6 +21,7 @@ from recbole_compress.quick_start.from_checkpoint import (
     settings_of_model,
 )
 from recbole_compress.quick_start.host_models import dataset_class
+from recbole_compress.quick_start.portable_settings import portable
 from recbole_compress.reports.card import card_path_for
 from recbole_compress.trainers.checkpoint import item_map_fingerprint
 
@@ -28,7 +29,6 @@ __all__ = ["export", "export_checkpoint"]
 
 FULL, HALF = 32, 16
 BITS = (FULL, HALF, 8, 4, 2)
-_PLACES = ("data_path", "checkpoint_dir", "config_files", "teacher_path", "pretrained")
 OPTIONS = ("table_bits", "weight_bits", "k", "all_scores", "tokens")
 
 
@@ -133,11 +133,8 @@ def _described(
     restored: Restored, path: str, tokens: bool, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     config = restored.config
-    configuration = {
-        key: value
-        for key, value in settings_of_model(restored.state).items()
-        if key not in _PLACES  # nobody else has them
-    }
+    configuration = portable(settings_of_model(restored.state))
+    configuration["exclude_history"] = bool(config["exclude_history"])
     described: dict[str, Any] = {
         "model": config["model"],
         "dataset": config["dataset"],
