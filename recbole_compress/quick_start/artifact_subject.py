@@ -21,6 +21,8 @@ _OF_THE_TOP = {
     *("recall", "mrr", "ndcg", "hit", "precision", "map"),
     *("itemcoverage", "averagepopularity", "giniindex", "shannonentropy", "tailpercentage"),
 }
+# Some heads score the whole catalogue for a single candidate.
+_SCORES_AT_ONCE = 1 << 24
 
 
 def config_of(session: Session, settings: dict[str, Any]) -> Config:
@@ -47,10 +49,12 @@ def config_of(session: Session, settings: dict[str, Any]) -> Config:
 def answering_model(session: Session, config: Config, train_split: Any) -> Any:
     """A model of the file's settings whose answers are the file's.
 
-    It is a real one, so that RecBole finds all it asks for, but its own weights are never read.
+    It is a real one, so that RecBole finds all it asks for, and so that its operations can be
+    counted; no answer comes from its own weights, which are random.
     """
     model = config.model_class(config, train_split)
     history = config["MAX_ITEM_LIST_LENGTH"] if config["exclude_history"] else 0
+    at_once = max(1, _SCORES_AT_ONCE // session.n_items)
     enough = min(max(config["topk"]) + history, session.n_items - 1)
 
     def asked(interaction: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -69,8 +73,23 @@ def answering_model(session: Session, config: Config, train_split: Any) -> Any:
         matrix = torch.full((len(ids), session.n_items), -torch.inf)
         return matrix.scatter_(1, ids, scores)
 
-    # What RecBole's trainers ask, and what ours do.
-    model.full_sort_predict, model.topk = full_sort_predict, topk
+    def predict(interaction: Any) -> Tensor:
+        item_seq, length, user = asked(interaction)
+        chosen = interaction[model.ITEM_ID].numpy()[:, None]
+        pieces = []
+        for start in range(0, len(chosen), at_once):
+            rows = slice(start, start + at_once)
+            some = None if user is None else user[rows]
+            found = session.topk(item_seq[rows], length[rows], 1, False, chosen[rows], some)
+            pieces.append(found[1][:, 0])
+        return torch.from_numpy(np.concatenate(pieces))
+
+    def calculate_loss(interaction: Any) -> Tensor:
+        raise NotImplementedError(f"{session.path}: an exported file answers, it has no loss")
+
+    # What RecBole's trainers ask (of sampled items, of all), and what ours do.
+    model.predict, model.full_sort_predict, model.topk = predict, full_sort_predict, topk
+    model.calculate_loss = calculate_loss
     return model
 
 
