@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from recbole.utils.argument_list import dataset_arguments
 
 from recbole_compress._version import __version__
 from recbole_compress.arguments import read_file_arguments
 from recbole_compress.config.values import parse_value
 from recbole_compress.data.catalogue import Catalogue
 from recbole_compress.errors import ConfigError, DataError, ExportError, RecBoleCompressError
+from recbole_compress.files import keep_input
+from recbole_compress.near_names import did_you_mean
 from recbole_compress.quick_start.from_checkpoint import (
     Restored,
     model_alone,
@@ -30,6 +33,8 @@ __all__ = ["export", "export_checkpoint"]
 FULL, HALF = 32, 16
 BITS = (FULL, HALF, 8, 4, 2)
 OPTIONS = ("table_bits", "weight_bits", "k", "all_scores", "tokens")
+# Of the config. All else was decided when the model was made: it would change it, or nothing.
+SETTINGS = ("data_path", "dataset", "split_files", "config_files", "exclude_history")
 
 
 def export(arguments: list[str]) -> None:
@@ -88,6 +93,13 @@ def export_checkpoint(
         raise ExportError(
             f"{error.name} is missing: pip install 'recbole-compress[export]'"
         ) from error
+    keep_input(path, out)
+    for key in settings:
+        if key not in (*SETTINGS, *dataset_arguments):
+            raise ConfigError(
+                f"{key}={settings[key]}: not read by export, which takes the model as it is; "
+                + did_you_mean(key, (*OPTIONS, *SETTINGS))
+            )
     for name, bits in (("table_bits", table_bits), ("weight_bits", weight_bits)):
         if bits not in BITS or (name == "weight_bits" and bits == HALF):
             raise ConfigError(f"{name}={bits!r}: choose one of {', '.join(map(str, BITS))}")
