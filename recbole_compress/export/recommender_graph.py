@@ -96,15 +96,16 @@ def _call(source: Source) -> tuple[Any, dict[str, Tensor], dict[str, Any]]:
     """The encoder, an example to trace it with, and which of its axes have no fixed length."""
     batch, length = 3, source.max_length
     if not source.padded:
-        length = max(2, min(7, length))
+        length = min(7, length)
     generator = torch.Generator().manual_seed(0)
     example = {
         "item_seq": torch.randint(1, source.n_items, (batch, length), generator=generator),
         "length": torch.arange(batch) % length + 1,
     }
     rows = torch.export.Dim("batch")
-    columns = torch.export.Dim("sequence", max=source.max_length)
-    sequence = {0: rows} if source.padded else {0: rows, 1: columns}
+    sequence = {0: rows}
+    if not source.padded and source.max_length > 1:  # an axis of one place has a fixed length
+        sequence[1] = torch.export.Dim("sequence", max=source.max_length)
     dynamic: dict[str, Any] = {"item_seq": sequence, "length": {0: rows}}
     if source.user:
         example["user"] = torch.zeros(batch, dtype=torch.long)
