@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, helper, numpy_helper
 from torch import Tensor
 
 from recbole_compress.export.encoder import splice_encoder, traced
-from recbole_compress.export.graph import FLOAT, INT64, Graph
+from recbole_compress.export.graph import BOOL, FLOAT, INT64, Graph
 from recbole_compress.export.lookup import Store
 from recbole_compress.export.scoring import Scorer
 from recbole_compress.export.sources import Source
@@ -136,18 +136,7 @@ def _rank(
     of_all = scorer.topk(graph, hidden, room, unless=given)
     values, ids = graph.branch(given, of_candidates, of_all, (FLOAT, INT64))
 
-    padding = graph.op("Equal", ids, graph.constant(0, np.int64))
-    same = graph.op(
-        "Equal",
-        graph.op("Unsqueeze", ids, graph.integers(2)),
-        graph.op("Unsqueeze", history, graph.integers(1)),
-    )
-    seen = graph.op("ReduceMax", graph.cast(same, INT64), graph.integers(2), keepdims=0)
-    seen = graph.op("Mul", seen, graph.cast("exclude_history", INT64))
-    hidden_from_view = graph.op(
-        "Or", padding, graph.op("Greater", seen, graph.constant(0, np.int64))
-    )
-    values = graph.masked(values, hidden_from_view, -np.inf)
+    values = graph.masked(values, _not_shown(graph, ids, history, n_items), -np.inf)
     shown = graph.op("Min", "k", graph.size(values, 1))
     best, place = graph.topk(values, shown)
     _output(graph, best, "scores")
@@ -159,6 +148,24 @@ def _rank(
         by_id = graph.op("Gather", scores, scorer.columns.of_ids(graph, ids), axis=1)
         padding = graph.op("Equal", ids, graph.constant(0, np.int64))
         _output(graph, graph.masked(by_id, padding, -np.inf), "all_scores")
+
+
+def _not_shown(graph: Graph, ids: str, history: str, n_items: int) -> str:
+    """Which of ``ids`` are padding, or of the row's history if that is to be left out."""
+    padding = graph.op("Equal", ids, graph.constant(0, np.int64))
+
+    def padding_and_history(inner: Graph) -> tuple[str]:
+        # A mark per item of the catalogue: comparing every id with every item of a long history
+        # would take their product.
+        rows = inner.op("Concat", inner.size(history, 0), inner.integers(n_items), axis=0)
+        nothing = inner.op("Expand", inner.constant(False), rows)
+        marks = inner.op("Expand", inner.constant(True), inner.op("Shape", history))
+        seen = inner.op("ScatterElements", nothing, history, marks, axis=1)
+        return (inner.op("Or", padding, inner.op("GatherElements", seen, ids, axis=1)),)
+
+    wanted = graph.op("Squeeze", "exclude_history")
+    (found,) = graph.branch(wanted, padding_and_history, lambda inner: (padding,), (BOOL,))
+    return found
 
 
 def _output(graph: Graph, value: str, name: str) -> None:
@@ -173,7 +180,7 @@ def _model(graph: Graph, source: Source, k: int, all_scores: bool) -> ModelProto
         value("item_seq", INT64, "batch", "sequence"),
         value("length", INT64, "batch"),
         value("k", INT64, 1),
-        value("exclude_history", TensorProto.BOOL, 1),
+        value("exclude_history", BOOL, 1),
         value("candidates", INT64, "rows", "candidates_per_row"),
     ]
     defaults = {
