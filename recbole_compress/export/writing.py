@@ -32,11 +32,13 @@ class Exported(NamedTuple):
         path: Where it is.
         size_bytes: On the disk.
         deviation: How far it is from the model.
+        remark: A line on what the file does otherwise than its checkpoint; None for nothing.
     """
 
     path: str
     size_bytes: int
     deviation: Deviation
+    remark: str | None = None
 
 
 def export_model(

@@ -87,7 +87,9 @@ def _artifact(path: str, settings: dict[str, Any]) -> Subject:
         config,
         session.described.get("item_map_sha256"),
         lambda train_split: answering_model(session, config, train_split),
-        {key: bits[key] for key in ("weight_bits", "table_bits", "activation_bits") if key in bits},
+        # The graph rounds no activations, whatever its checkpoint did.
+        {key: bits[key] for key in ("weight_bits", "table_bits") if key in bits}
+        | {"activation_bits": 32},
         {"checkpoint": None, "artifact": path},
         session.said("model"),
         amend=lambda card, requests: artifact_card(card, path, requests),

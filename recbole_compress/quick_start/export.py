@@ -52,6 +52,8 @@ def export(arguments: list[str]) -> None:
         f"{deviation.largest:.2g} of the range of scores, {deviation.same_items:.1%} of the "
         "recommended items at the same place"
     )
+    if done.remark is not None:
+        print(done.remark)
 
 
 def export_checkpoint(
@@ -130,7 +132,9 @@ def export_checkpoint(
         quantized = quantized_copy(model, of_tables, weight_bits)
         read_numbers_of(quantized, model)
     described.setdefault("bits", {"table_bits": table_bits, "weight_bits": weight_bits})
-    return export_model(
+    activations = described["bits"].get("activation_bits", FULL)
+    described["bits"] = {**described["bits"], "activation_bits": FULL}
+    done = export_model(
         model.eval(),
         out,
         quantized=quantized,
@@ -138,6 +142,12 @@ def export_checkpoint(
         half=table_bits == HALF,
         all_scores=all_scores,
         described=described,
+    )
+    if activations == FULL:
+        return done
+    return done._replace(
+        remark=f"activation_bits={activations} of the checkpoint: the file does not round "
+        "activations; compared with a model that does not either, whose metrics may differ"
     )
 
 
