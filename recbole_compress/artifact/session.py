@@ -116,7 +116,7 @@ class Session:
         item_seq: np.ndarray,
         length: np.ndarray,
         k: int | None = None,
-        exclude_history: bool = False,
+        exclude_history: bool | None = None,
         candidates: np.ndarray | None = None,
         user: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -127,15 +127,15 @@ class Session:
                 ``max_length`` the newest items are read.
             length: ``(B,)``.
             k: How many; the file's own number if None.
-            exclude_history: Leave out the items of the row itself.
+            exclude_history: Leave out the items of the row itself; as the file has it if None.
             candidates: Item ids ``(B, C)`` or ``(1, C)``, the only ones to rank.
             user: User ids ``(B,)``, for models that ask for them.
         """
         feed = self._feed(item_seq, length, user)
         if k is not None:
             feed["k"] = np.array([k], np.int64)
-        if exclude_history:
-            feed["exclude_history"] = np.array([True])
+        if exclude_history is not None:
+            feed["exclude_history"] = np.array([exclude_history])
         if candidates is not None:
             feed["candidates"] = np.asarray(candidates, np.int64)
         ids, scores = self._session.run(["items", "scores"], feed)

@@ -26,6 +26,7 @@ def recommender_graph(
     k: int,
     half: bool = False,
     all_scores: bool = False,
+    exclude_history: bool = False,
 ) -> ModelProto:
     """Put a model into one ONNX graph.
 
@@ -45,6 +46,7 @@ def recommender_graph(
         k: The default.
         half: Store item tables in half precision.
         all_scores: Add that output.
+        exclude_history: The default.
     """
     graph = Graph()
     history, whole = _clean(graph)
@@ -59,7 +61,12 @@ def recommender_graph(
     encoder = traced(*_call(source), _by_name(source, integers))
     hidden = splice_encoder(graph, encoder, values, items.rows)
     _rank(graph, scorer, hidden, history, all_scores, source.n_items)
-    return _model(graph, source, k, all_scores)
+    defaults = {
+        "k": np.array([k], np.int64),
+        "exclude_history": np.array([exclude_history]),
+        "candidates": np.zeros((1, 0), np.int64),
+    }
+    return _model(graph, source, defaults, all_scores)
 
 
 def _clean(graph: Graph) -> tuple[str, str]:
@@ -172,7 +179,9 @@ def _output(graph: Graph, value: str, name: str) -> None:
     graph.nodes.append(helper.make_node("Identity", [value], [name]))
 
 
-def _model(graph: Graph, source: Source, k: int, all_scores: bool) -> ModelProto:
+def _model(
+    graph: Graph, source: Source, defaults: dict[str, np.ndarray], all_scores: bool
+) -> ModelProto:
     def value(name: str, kind: int, *shape: str | int) -> Any:
         return helper.make_tensor_value_info(name, kind, shape)
 
@@ -183,11 +192,6 @@ def _model(graph: Graph, source: Source, k: int, all_scores: bool) -> ModelProto
         value("exclude_history", BOOL, 1),
         value("candidates", INT64, "rows", "candidates_per_row"),
     ]
-    defaults = {
-        "k": np.array([k], np.int64),
-        "exclude_history": np.array([False]),
-        "candidates": np.zeros((1, 0), np.int64),
-    }
     if source.user:
         inputs.append(value("user", INT64, "users"))
         defaults["user"] = np.zeros(1, np.int64)

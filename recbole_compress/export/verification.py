@@ -71,9 +71,9 @@ def verified(path: str, source: Source, k: int, integers: bool) -> Deviation:
             1, chosen.expand(len(truth), -1), truth[:, chosen[0]]
         )
         asked: tuple[tuple[Tensor, dict[str, np.ndarray]], ...] = (
-            (truth, {}),
+            (truth, {"exclude_history": np.array([False])}),
             (seen, {"exclude_history": np.array([True])}),
-            (among, {"candidates": chosen.numpy()}),
+            (among, {"exclude_history": np.array([False]), "candidates": chosen.numpy()}),
         )
         for expected, options in asked:
             wanted = np.array([k], np.int64)

@@ -61,9 +61,10 @@ def answering_model(session: Session, config: Config, train_split: Any) -> Any:
         user = interaction[model.USER_ID].numpy() if model.USER_ID in interaction else None
         return interaction[model.ITEM_SEQ].numpy(), interaction[model.ITEM_SEQ_LEN].numpy(), user
 
+    # With the history: whoever evaluates leaves it out, or not.
     def topk(interaction: Any, k: int) -> tuple[Tensor, Tensor]:
         item_seq, length, user = asked(interaction)
-        ids, scores = session.topk(item_seq, length, k, user=user)
+        ids, scores = session.topk(item_seq, length, k, False, user=user)
         return torch.from_numpy(scores), torch.from_numpy(ids)
 
     def full_sort_predict(interaction: Any) -> Tensor:

@@ -40,7 +40,8 @@ SETTINGS = ("data_path", "dataset", "split_files", "config_files", "exclude_hist
 def export(arguments: list[str]) -> None:
     """The command: ``CHECKPOINT -o FILE.onnx [--table-bits=4] [--weight-bits=8] [--k=10] ...``."""
     usage = "recbole-compress export CHECKPOINT -o model.onnx [--table-bits=4] [--weight-bits=8]"
-    path, out, given = read_file_arguments(arguments, usage, switches=("all_scores",))
+    switches = ("all_scores", "exclude_history")
+    path, out, given = read_file_arguments(arguments, usage, switches=switches)
     settings: dict[str, Any] = dict(given)
     options = {key: parse_value(settings.pop(key)) for key in OPTIONS if key in settings}
     out = out or os.path.splitext(path)[0] + ".onnx"
@@ -79,7 +80,8 @@ def export_checkpoint(
         k: Items returned where nothing else is asked for.
         all_scores: Add an output with the scores of all items.
         tokens: Let the item tokens travel with the file, which needs the data set.
-        settings: Config keys that differ from the checkpoint's, such as ``data_path``.
+        settings: Config keys that differ from the checkpoint's: where its data set is and how it
+            is read, and ``exclude_history``, which becomes what the file does if nothing is asked.
 
     Returns:
         :class:`~recbole_compress.export.writing.Exported`.
@@ -141,6 +143,7 @@ def export_checkpoint(
         k=k,
         half=table_bits == HALF,
         all_scores=all_scores,
+        exclude_history=described["configuration"]["exclude_history"],
         described=described,
     )
     if activations == FULL:
