@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from recbole_compress.reports.environment import commit, environment
@@ -12,5 +12,5 @@ __all__ = ["provenance"]
 
 def provenance() -> dict[str, Any]:
     """Versions, processor, threads, commit (``-dirty`` with changes not committed) and time."""
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     return {**environment(), "commit": commit(), "date": now}

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and not over what they are made of."""
 
 from __future__ import annotations
 
@@ -8,7 +8,31 @@ import uuid
 from collections.abc import Iterator
 from typing import IO
 
-__all__ = ["replacing"]
+from recbole_compress.errors import ConfigError
+
+__all__ = ["keep_input", "replacing"]
+
+
+def keep_input(path: str, out: str) -> None:
+    """Refuse to write what is made of a file over the file itself.
+
+    Args:
+        path: What is read.
+        out: What is to be written, there already or not.
+
+    Raises:
+        ConfigError: They are one file, by whatever names.
+
+    Example:
+        >>> keep_input("a.pth", "a.onnx")
+        >>> keep_input(__file__, os.path.join(os.path.dirname(__file__), ".", "files.py"))
+        ... # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        recbole_compress.errors.ConfigError: ...files.py: is the file that is read, ...
+    """
+    if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
+        raise ConfigError(f"{out}: is the file that is read, and would be lost; choose another -o")
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 
-OLDEST, NEWEST = (3, 10), (3, 13)
+OLDEST, NEWEST = (3, 11), (3, 13)
 RECBOLE = "recbole==1.2.1"
 EXTRAS = ("test", "lint", "hyper", "plot", "export")
 COMPLETE = "complete"  # the file inside the environment that says so; the Makefile knows its name
@@ -25,7 +25,7 @@ COMPLETE = "complete"  # the file inside the environment that says so; the Makef
 def problem_with_this_python():
     """One line on why the environment cannot be made with this Python, or None."""
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
-        return "%s is Python %s; 3.10 to 3.13 will do: make PYTHON=python3.12" % (
+        return "%s is Python %s; 3.11 to 3.13 will do: make PYTHON=python3.12" % (
             sys.executable,
             ".".join(map(str, sys.version_info[:2])),
         )

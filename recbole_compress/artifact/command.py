@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -37,8 +39,10 @@ def recommend(arguments: list[str]) -> None:
     if items is None:
         raise ArtifactError('no history: write --items="TOKEN TOKEN ...", the oldest item first')
     recommender = Recommender(path, options.pop("threads", 1))
-    options.setdefault("k", recommender.info["k"])
+    options.setdefault("k", recommender.session.said("k"))
     found = recommender.recommend(items, **options)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a console may lack a token's letters
+        sys.stdout.reconfigure(errors="replace")
     width = max((len(one.item) for one in found), default=0)
     for place, one in enumerate(found, 1):
         print(f"{place:>3}  {one.item:<{width}}  {one.score:9.4f}")

@@ -10,16 +10,21 @@ from typing import Any
 
 from recbole_compress.errors import ArtifactError
 
-__all__ = ["SCHEMA", "read", "written"]
+__all__ = ["LARGEST", "SCHEMA", "read", "written"]
 
 SCHEMA = 1
 _PREFIX = "recbole_compress."
 # JSON, compressed, as letters: maps of many tokens.
 _PACKED = ("item_tokens", "user_tokens")
+# Unpacked: tokens of ten million items. A few bytes could claim to be far more than memory holds.
+LARGEST = 1 << 28
 
 
 def written(described: Mapping[str, Any]) -> dict[str, str]:
     """Entries of the metadata.
+
+    Raises:
+        ArtifactError: Tokens that take more than :data:`LARGEST` bytes.
 
     Example:
         >>> read(written({"model": "SASRec", "item_tokens": ["[PAD]", "a"]}), "m.onnx")
@@ -28,12 +33,30 @@ def written(described: Mapping[str, Any]) -> dict[str, str]:
     entries = {_PREFIX + "schema": str(SCHEMA)}
     for key, value in described.items():
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        entries[_PREFIX + key] = _packed(text) if key in _PACKED and value is not None else text
+        entries[_PREFIX + key] = (
+            _packed(key, text) if key in _PACKED and value is not None else text
+        )
     return entries
 
 
-def _packed(text: str) -> str:
-    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+def _packed(name: str, text: str) -> str:
+    content = text.encode()
+    if len(content) > LARGEST:
+        raise ArtifactError(
+            f"{name} take {len(content):,} bytes, a file holds at most {LARGEST:,}; export with "
+            "--tokens=False"
+        )
+    return base64.b64encode(zlib.compress(content, 9)).decode()
+
+
+def _unpacked(text: str) -> str:
+    reader = zlib.decompressobj()
+    content = reader.decompress(base64.b64decode(text), LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"more than {LARGEST:,} bytes")
+    if not reader.eof:
+        raise ValueError("it ends early")
+    return content.decode()
 
 
 def read(entries: Mapping[str, str], path: str) -> dict[str, Any]:
@@ -55,8 +78,8 @@ def read(entries: Mapping[str, str], path: str) -> dict[str, Any]:
             if name == key or name == "sha256":
                 continue
             if name in _PACKED and text != "null":
-                text = zlib.decompress(base64.b64decode(text)).decode()
+                text = _unpacked(text)
             described[name] = json.loads(text)
-    except (ValueError, zlib.error) as error:
+    except (ValueError, zlib.error, RecursionError) as error:
         raise ArtifactError(f"{path}: {name} in its metadata cannot be read ({error})") from error
     return described

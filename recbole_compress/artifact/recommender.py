@@ -64,7 +64,7 @@ class Recommender:
         self,
         history: Iterable[str],
         k: int = 10,
-        exclude_history: bool = False,
+        exclude_history: bool | None = None,
         candidates: Iterable[str] | None = None,
         user: str | None = None,
     ) -> list[Recommendation]:
@@ -73,7 +73,8 @@ class Recommender:
         Args:
             history: Item tokens, at least one.
             k: How many.
-            exclude_history: Recommend nothing that is in the history.
+            exclude_history: Recommend nothing that is in the history; None for what the export was
+                told, ``info["exclude_history"]``.
             candidates: Rank these alone.
             user: Who asks, for the few models that want to know.
 
@@ -88,7 +89,7 @@ class Recommender:
         self,
         histories: Iterable[Iterable[str]],
         k: int = 10,
-        exclude_history: bool = False,
+        exclude_history: bool | None = None,
         candidates: Iterable[str] | None = None,
         users: Sequence[str] | None = None,
     ) -> list[list[Recommendation]]:

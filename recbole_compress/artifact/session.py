@@ -76,19 +76,47 @@ class Session:
         self.described: dict[str, Any] = metadata.read(
             self._session.get_modelmeta().custom_metadata_map, path
         )
-        self.n_items: int = self.described["n_items"]
-        self.max_length: int = self.described["max_length"]
+        self.n_items = self._number("n_items")
+        self.max_length = self._number("max_length")
+        self._check_tokens()
         self.has_all_scores = "all_scores" in {out.name for out in self._session.get_outputs()}
         self._known = {given.name for given in self._session.get_inputs()} | {
             given.name for given in self._session.get_overridable_initializers()
         }
+
+    def said(self, name: str) -> Any:
+        """What the file says of itself under a name.
+
+        Raises:
+            ArtifactError: Nothing.
+        """
+        if name not in self.described:
+            raise ArtifactError(f"{self.path}: says nothing of its {name}; export the model again")
+        return self.described[name]
+
+    def _number(self, name: str) -> int:
+        number = self.said(name)
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ArtifactError(
+                f"{self.path}: says {name}={str(number)[:80]}, expected a whole number above 0; "
+                "export the model again"
+            )
+        return number
+
+    def _check_tokens(self) -> None:
+        tokens = self.described.get("item_tokens")
+        if tokens is not None and (not isinstance(tokens, list) or len(tokens) != self.n_items):
+            raise ArtifactError(
+                f"{self.path}: its item_tokens are not a list of {self.n_items}, one for "
+                "each id; export the model again"
+            )
 
     def topk(
         self,
         item_seq: np.ndarray,
         length: np.ndarray,
         k: int | None = None,
-        exclude_history: bool = False,
+        exclude_history: bool | None = None,
         candidates: np.ndarray | None = None,
         user: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -99,15 +127,15 @@ class Session:
                 ``max_length`` the newest items are read.
             length: ``(B,)``.
             k: How many; the file's own number if None.
-            exclude_history: Leave out the items of the row itself.
+            exclude_history: Leave out the items of the row itself; as the file has it if None.
             candidates: Item ids ``(B, C)`` or ``(1, C)``, the only ones to rank.
             user: User ids ``(B,)``, for models that ask for them.
         """
         feed = self._feed(item_seq, length, user)
         if k is not None:
             feed["k"] = np.array([k], np.int64)
-        if exclude_history:
-            feed["exclude_history"] = np.array([True])
+        if exclude_history is not None:
+            feed["exclude_history"] = np.array([exclude_history])
         if candidates is not None:
             feed["candidates"] = np.asarray(candidates, np.int64)
         ids, scores = self._session.run(["items", "scores"], feed)

@@ -14,13 +14,16 @@ import onnx
 from recbole_compress.arguments import read_file_arguments
 from recbole_compress.artifact.session import Session
 from recbole_compress.demo.titles import titles_in
-from recbole_compress.demo.web_runtime import copy_runtime
+from recbole_compress.demo.web_runtime import FILES, copy_runtime
 from recbole_compress.errors import ArtifactError, ExportError
 
 __all__ = ["demo", "write_site"]
 
 _PAGE = ("index.html", "style.css", "app.js")
-_OURS = {*_PAGE, "runtime", "model.onnx", "catalogue.json"}
+_OURS = {*_PAGE, "runtime", "model.onnx", "catalogue.json"} | {
+    os.path.join("runtime", name) for name in FILES
+}
+_SIGNS = {"app.js", "catalogue.json", "model.onnx"}  # of a page of ours
 _OPTIONS = ("items", "runtime", "title")
 
 
@@ -55,15 +58,15 @@ def write_site(
     Raises:
         RecBoleCompressError: Something is missing or cannot be read; then ``out`` is as before.
     """
-    described = Session(path).described
-    tokens = described.get("item_tokens")
+    session = Session(path)
+    tokens = session.described.get("item_tokens")
     if tokens is None:
         raise ArtifactError(f"{path}: has no item tokens to show; export without --tokens=False")
-    there = set(os.listdir(out)) if os.path.exists(out) else set()
-    if there and (there - _OURS or not {"app.js", "catalogue.json", "model.onnx"} <= there):
-        raise ExportError(f"{out}: is a folder with other things in it; choose a new one")
+    model, dataset = session.said("model"), session.said("dataset")
+    place_of_it = os.path.realpath(out)  # a link stays one
+    _refuse_others_things(out, place_of_it)
     titles = {} if items is None else titles_in(items)
-    parent = os.path.dirname(os.path.abspath(out))
+    parent = os.path.dirname(place_of_it)
     os.makedirs(parent, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent) as place:
         fresh = os.path.join(place, "site")
@@ -75,19 +78,52 @@ def write_site(
                 shutil.copyfileobj(file, copy)
         _write_model(path, os.path.join(fresh, "model.onnx"))
         catalogue: dict[str, Any] = {
-            "title": title or f"{described['model']} on {described['dataset']}",
-            "model": described["model"],
-            "dataset": described["dataset"],
-            "max_length": described["max_length"],
+            "title": title or f"{model} on {dataset}",
+            "model": model,
+            "dataset": dataset,
+            "max_length": session.max_length,
             "model_bytes": os.path.getsize(path),
             "tokens": tokens,
             "titles": [titles.get(token, token) for token in tokens],
         }
         with open(os.path.join(fresh, "catalogue.json"), "w", encoding="utf-8") as text:
             json.dump(catalogue, text, ensure_ascii=False)
-        if os.path.exists(out):
-            shutil.rmtree(out)
+        _take_the_place(fresh, place_of_it, os.path.join(place, "before"))
+
+
+def _refuse_others_things(out: str, folder: str) -> None:
+    """Only an earlier page of ours may go, and not from under somebody's feet."""
+    if not os.path.exists(folder):
+        return
+    if not os.path.isdir(folder):
+        raise ExportError(f"{out}: is a file; name a folder")
+    if os.path.join(os.path.realpath(os.curdir), "").startswith(os.path.join(folder, "")):
+        raise ExportError(
+            f"{out}: would be replaced while this command runs in it; run it from elsewhere, or "
+            "choose a new folder"
+        )
+    there = set(os.listdir(folder))
+    if "runtime" in there:
+        names = os.listdir(os.path.join(folder, "runtime"))
+        there |= {os.path.join("runtime", name) for name in names}
+    folders = {name for name in there if os.path.isdir(os.path.join(folder, name))}
+    other = sorted((there - _OURS) | (folders - {"runtime"}))
+    if other or (there and not there >= _SIGNS):
+        example = f", such as {other[0]}" if other else ""
+        raise ExportError(f"{out}: is a folder with other things in it{example}; choose a new one")
+
+
+def _take_the_place(fresh: str, out: str, aside: str) -> None:
+    """Put a folder where another may be, which is moved aside and back if that fails."""
+    if not os.path.exists(out):
         os.replace(fresh, out)
+        return
+    os.replace(out, aside)
+    try:
+        os.replace(fresh, out)
+    except OSError:
+        os.replace(aside, out)
+        raise
 
 
 def _write_model(path: str, out: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-
 from recbole_compress.errors import DataError
 
 __all__ = ["TITLE_FIELDS", "titles_in"]
@@ -22,8 +20,9 @@ def titles_in(path: str) -> dict[str, str]:
         DataError: The file cannot be read, or has no ``item_id``.
     """
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        with open(path, encoding="utf-8") as file:
+            # Not csv's reader, which refuses long texts.
+            rows = (line.rstrip("\n").split("\t") for line in file)
             names = [cell.split(":")[0] for cell in next(rows, [])]
             if "item_id" not in names:
                 raise DataError(f"{path}: has no column item_id; give RecBole's .item file")

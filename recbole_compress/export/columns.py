@@ -69,7 +69,7 @@ def scattered(n_items: int, factor: int) -> Columns:
 
 
 def by_rank(graph: Graph, blocks: ItemBlocks) -> Columns:
-    """Columns in order of popularity; one permutation is stored, its inverse follows from it."""
+    """Columns in order of popularity; a permutation and its inverse are stored."""
     n_items = blocks.num_embeddings
     id_of_rank = graph.stored(as_array(blocks.id_of_rank.int()), "id_of_rank")
 

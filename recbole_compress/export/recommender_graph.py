@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, helper, numpy_helper
 from torch import Tensor
 
 from recbole_compress.export.encoder import splice_encoder, traced
-from recbole_compress.export.graph import FLOAT, INT64, Graph
+from recbole_compress.export.graph import BOOL, FLOAT, INT64, Graph
 from recbole_compress.export.lookup import Store
 from recbole_compress.export.scoring import Scorer
 from recbole_compress.export.sources import Source
@@ -26,6 +26,7 @@ def recommender_graph(
     k: int,
     half: bool = False,
     all_scores: bool = False,
+    exclude_history: bool = False,
 ) -> ModelProto:
     """Put a model into one ONNX graph.
 
@@ -45,6 +46,7 @@ def recommender_graph(
         k: The default.
         half: Store item tables in half precision.
         all_scores: Add that output.
+        exclude_history: The default.
     """
     graph = Graph()
     history, whole = _clean(graph)
@@ -59,7 +61,12 @@ def recommender_graph(
     encoder = traced(*_call(source), _by_name(source, integers))
     hidden = splice_encoder(graph, encoder, values, items.rows)
     _rank(graph, scorer, hidden, history, all_scores, source.n_items)
-    return _model(graph, source, k, all_scores)
+    defaults = {
+        "k": np.array([k], np.int64),
+        "exclude_history": np.array([exclude_history]),
+        "candidates": np.zeros((1, 0), np.int64),
+    }
+    return _model(graph, source, defaults, all_scores)
 
 
 def _clean(graph: Graph) -> tuple[str, str]:
@@ -96,15 +103,16 @@ def _call(source: Source) -> tuple[Any, dict[str, Tensor], dict[str, Any]]:
     """The encoder, an example to trace it with, and which of its axes have no fixed length."""
     batch, length = 3, source.max_length
     if not source.padded:
-        length = max(2, min(7, length))
+        length = min(7, length)
     generator = torch.Generator().manual_seed(0)
     example = {
         "item_seq": torch.randint(1, source.n_items, (batch, length), generator=generator),
         "length": torch.arange(batch) % length + 1,
     }
     rows = torch.export.Dim("batch")
-    columns = torch.export.Dim("sequence", max=source.max_length)
-    sequence = {0: rows} if source.padded else {0: rows, 1: columns}
+    sequence = {0: rows}
+    if not source.padded and source.max_length > 1:  # an axis of one place has a fixed length
+        sequence[1] = torch.export.Dim("sequence", max=source.max_length)
     dynamic: dict[str, Any] = {"item_seq": sequence, "length": {0: rows}}
     if source.user:
         example["user"] = torch.zeros(batch, dtype=torch.long)
@@ -135,18 +143,7 @@ def _rank(
     of_all = scorer.topk(graph, hidden, room, unless=given)
     values, ids = graph.branch(given, of_candidates, of_all, (FLOAT, INT64))
 
-    padding = graph.op("Equal", ids, graph.constant(0, np.int64))
-    same = graph.op(
-        "Equal",
-        graph.op("Unsqueeze", ids, graph.integers(2)),
-        graph.op("Unsqueeze", history, graph.integers(1)),
-    )
-    seen = graph.op("ReduceMax", graph.cast(same, INT64), graph.integers(2), keepdims=0)
-    seen = graph.op("Mul", seen, graph.cast("exclude_history", INT64))
-    hidden_from_view = graph.op(
-        "Or", padding, graph.op("Greater", seen, graph.constant(0, np.int64))
-    )
-    values = graph.masked(values, hidden_from_view, -np.inf)
+    values = graph.masked(values, _not_shown(graph, ids, history, n_items), -np.inf)
     shown = graph.op("Min", "k", graph.size(values, 1))
     best, place = graph.topk(values, shown)
     _output(graph, best, "scores")
@@ -160,11 +157,31 @@ def _rank(
         _output(graph, graph.masked(by_id, padding, -np.inf), "all_scores")
 
 
+def _not_shown(graph: Graph, ids: str, history: str, n_items: int) -> str:
+    """Which of ``ids`` are padding, or of the row's history if that is to be left out."""
+    padding = graph.op("Equal", ids, graph.constant(0, np.int64))
+
+    def padding_and_history(inner: Graph) -> tuple[str]:
+        # A mark per item of the catalogue: comparing every id with every item of a long history
+        # would take their product.
+        rows = inner.op("Concat", inner.size(history, 0), inner.integers(n_items), axis=0)
+        nothing = inner.op("Expand", inner.constant(False), rows)
+        marks = inner.op("Expand", inner.constant(True), inner.op("Shape", history))
+        seen = inner.op("ScatterElements", nothing, history, marks, axis=1)
+        return (inner.op("Or", padding, inner.op("GatherElements", seen, ids, axis=1)),)
+
+    wanted = graph.op("Squeeze", "exclude_history")
+    (found,) = graph.branch(wanted, padding_and_history, lambda inner: (padding,), (BOOL,))
+    return found
+
+
 def _output(graph: Graph, value: str, name: str) -> None:
     graph.nodes.append(helper.make_node("Identity", [value], [name]))
 
 
-def _model(graph: Graph, source: Source, k: int, all_scores: bool) -> ModelProto:
+def _model(
+    graph: Graph, source: Source, defaults: dict[str, np.ndarray], all_scores: bool
+) -> ModelProto:
     def value(name: str, kind: int, *shape: str | int) -> Any:
         return helper.make_tensor_value_info(name, kind, shape)
 
@@ -172,14 +189,9 @@ def _model(graph: Graph, source: Source, k: int, all_scores: bool) -> ModelProto
         value("item_seq", INT64, "batch", "sequence"),
         value("length", INT64, "batch"),
         value("k", INT64, 1),
-        value("exclude_history", TensorProto.BOOL, 1),
+        value("exclude_history", BOOL, 1),
         value("candidates", INT64, "rows", "candidates_per_row"),
     ]
-    defaults = {
-        "k": np.array([k], np.int64),
-        "exclude_history": np.array([False]),
-        "candidates": np.zeros((1, 0), np.int64),
-    }
     if source.user:
         inputs.append(value("user", INT64, "users"))
         defaults["user"] = np.zeros(1, np.int64)

@@ -52,7 +52,8 @@ def verified(path: str, source: Source, k: int, integers: bool) -> Deviation:
         integers: The file multiplies integers, so that small differences are what is expected.
 
     Raises:
-        ExportError: They differ by more than rounding explains.
+        ExportError: They differ by more than rounding explains; the model has no scores to compare
+            with.
     """
     session = open_session(path, 1, path)
     tolerance = _TOLERANCE_OF_INTEGERS if integers else _TOLERANCE
@@ -62,6 +63,7 @@ def verified(path: str, source: Source, k: int, integers: bool) -> Deviation:
     for item_seq, length in _sequences(source):
         feed = {"item_seq": item_seq.numpy(), "length": length.numpy()}
         truth = _truth(source, item_seq, length)
+        _refuse_no_numbers(path, truth)
         seen = truth.scatter(1, item_seq, -torch.inf)
         chosen = torch.randint(1, source.n_items, (1, _CANDIDATES), generator=generator)
         chosen = chosen.unique().unsqueeze(0)
@@ -69,9 +71,9 @@ def verified(path: str, source: Source, k: int, integers: bool) -> Deviation:
             1, chosen.expand(len(truth), -1), truth[:, chosen[0]]
         )
         asked: tuple[tuple[Tensor, dict[str, np.ndarray]], ...] = (
-            (truth, {}),
+            (truth, {"exclude_history": np.array([False])}),
             (seen, {"exclude_history": np.array([True])}),
-            (among, {"candidates": chosen.numpy()}),
+            (among, {"exclude_history": np.array([False]), "candidates": chosen.numpy()}),
         )
         for expected, options in asked:
             wanted = np.array([k], np.int64)
@@ -81,6 +83,15 @@ def verified(path: str, source: Source, k: int, integers: bool) -> Deviation:
             same, places = same + right, places + ids.size
         sequences += len(item_seq)
     return Deviation(largest, same / places, sequences)
+
+
+def _refuse_no_numbers(path: str, truth: Tensor) -> None:
+    """A score of -inf is an item that is never ranked; the best of a row has to be a number."""
+    if not bool((~torch.isnan(truth)).all() and torch.isfinite(truth.amax(1)).all()):
+        raise ExportError(
+            f"{path}: not written: the model itself gives scores that are not numbers, as after a "
+            "training that diverged; train it anew or give another checkpoint"
+        )
 
 
 def _compare(

@@ -32,11 +32,13 @@ class Exported(NamedTuple):
         path: Where it is.
         size_bytes: On the disk.
         deviation: How far it is from the model.
+        remark: A line on what the file does otherwise than its checkpoint; None for nothing.
     """
 
     path: str
     size_bytes: int
     deviation: Deviation
+    remark: str | None = None
 
 
 def export_model(
@@ -47,6 +49,7 @@ def export_model(
     k: int = 10,
     half: bool = False,
     all_scores: bool = False,
+    exclude_history: bool = False,
     described: Mapping[str, Any] | None = None,
 ) -> Exported:
     """Write a model into one ONNX file.
@@ -62,6 +65,7 @@ def export_model(
         k: How many items are returned where nothing else is asked for.
         half: Store tables in half precision; ``model`` is rounded likewise.
         all_scores: Add an output with the scores of all items.
+        exclude_history: Whether the history is left out where nothing else is asked for.
         described: What the file is to say of itself.
 
     Raises:
@@ -87,7 +91,7 @@ def export_model(
             f"{LARGEST / 1e9:.1f} GB; store integers (--table-bits=4 --weight-bits=8) or compress "
             "its table"
         )
-    onnx_model = recommender_graph(source, integers, k, half, all_scores)
+    onnx_model = recommender_graph(source, integers, k, half, all_scores, exclude_history)
     operators = sorted({node.op_type for node in onnx_model.graph.node if node.domain == MICROSOFT})
     _describe(
         onnx_model,
@@ -96,6 +100,7 @@ def export_model(
             "n_items": source.n_items,
             "max_length": source.max_length,
             "k": k,
+            "exclude_history": exclude_history,
             "operators": operators,
         },
     )

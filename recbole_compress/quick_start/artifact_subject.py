@@ -11,7 +11,8 @@ from torch import Tensor
 from recbole_compress.artifact.measure import measured
 from recbole_compress.artifact.session import Session
 from recbole_compress.config import Config
-from recbole_compress.errors import ConfigError
+from recbole_compress.errors import ArtifactError, ConfigError
+from recbole_compress.quick_start.portable_settings import portable
 
 __all__ = ["answering_model", "artifact_card", "config_of"]
 
@@ -20,12 +21,22 @@ _OF_THE_TOP = {
     *("recall", "mrr", "ndcg", "hit", "precision", "map"),
     *("itemcoverage", "averagepopularity", "giniindex", "shannonentropy", "tailpercentage"),
 }
+# Some heads score the whole catalogue for a single candidate.
+_SCORES_AT_ONCE = 1 << 24
 
 
 def config_of(session: Session, settings: dict[str, Any]) -> Config:
-    """The settings that a file's model was made with, and what differs from them now."""
-    given = session.described["configuration"]
-    config = Config(config_dict={**given, "resume": None, "use_gpu": False, **settings})
+    """The settings that a file's model was made with, and what differs from them now.
+
+    Raises:
+        ArtifactError: The file does not say how its model was made.
+        ConfigError: Settings that cannot be used; metrics that the file has too few scores for.
+    """
+    said = session.said("configuration")
+    if not isinstance(said, dict):
+        raise ArtifactError(f"{session.path}: its configuration is no table; export it again")
+    given = portable(said)
+    config = Config(config_dict={**given, "use_gpu": False, **settings})
     metrics = {str(name).lower() for name in config["metrics"]}
     if not session.has_all_scores and (config["ranks_path"] or metrics - _OF_THE_TOP):
         wanted = ", ".join(sorted(metrics - _OF_THE_TOP)) or "ranks_path"
@@ -38,19 +49,22 @@ def config_of(session: Session, settings: dict[str, Any]) -> Config:
 def answering_model(session: Session, config: Config, train_split: Any) -> Any:
     """A model of the file's settings whose answers are the file's.
 
-    It is a real one, so that RecBole finds all it asks for, but its own weights are never read.
+    It is a real one, so that RecBole finds all it asks for, and so that its operations can be
+    counted; no answer comes from its own weights, which are random.
     """
     model = config.model_class(config, train_split)
     history = config["MAX_ITEM_LIST_LENGTH"] if config["exclude_history"] else 0
+    at_once = max(1, _SCORES_AT_ONCE // session.n_items)
     enough = min(max(config["topk"]) + history, session.n_items - 1)
 
     def asked(interaction: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         user = interaction[model.USER_ID].numpy() if model.USER_ID in interaction else None
         return interaction[model.ITEM_SEQ].numpy(), interaction[model.ITEM_SEQ_LEN].numpy(), user
 
+    # With the history: whoever evaluates leaves it out, or not.
     def topk(interaction: Any, k: int) -> tuple[Tensor, Tensor]:
         item_seq, length, user = asked(interaction)
-        ids, scores = session.topk(item_seq, length, k, user=user)
+        ids, scores = session.topk(item_seq, length, k, False, user=user)
         return torch.from_numpy(scores), torch.from_numpy(ids)
 
     def full_sort_predict(interaction: Any) -> Tensor:
@@ -60,8 +74,23 @@ def answering_model(session: Session, config: Config, train_split: Any) -> Any:
         matrix = torch.full((len(ids), session.n_items), -torch.inf)
         return matrix.scatter_(1, ids, scores)
 
-    # What RecBole's trainers ask, and what ours do.
-    model.full_sort_predict, model.topk = full_sort_predict, topk
+    def predict(interaction: Any) -> Tensor:
+        item_seq, length, user = asked(interaction)
+        chosen = interaction[model.ITEM_ID].numpy()[:, None]
+        pieces = []
+        for start in range(0, len(chosen), at_once):
+            rows = slice(start, start + at_once)
+            some = None if user is None else user[rows]
+            found = session.topk(item_seq[rows], length[rows], 1, False, chosen[rows], some)
+            pieces.append(found[1][:, 0])
+        return torch.from_numpy(np.concatenate(pieces))
+
+    def calculate_loss(interaction: Any) -> Tensor:
+        raise NotImplementedError(f"{session.path}: an exported file answers, it has no loss")
+
+    # What RecBole's trainers ask (of sampled items, of all), and what ours do.
+    model.predict, model.full_sort_predict, model.topk = predict, full_sort_predict, topk
+    model.calculate_loss = calculate_loss
     return model
 
 

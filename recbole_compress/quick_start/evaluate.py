@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from recbole_compress.arguments import read_file_arguments
 from recbole_compress.config import Config
 from recbole_compress.errors import CheckpointError, ConfigError, needs_extra
+from recbole_compress.files import keep_input
 from recbole_compress.near_names import did_you_mean
 from recbole_compress.quick_start.final_results import final_results
 from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config, writing_beside
@@ -77,14 +78,16 @@ def _artifact(path: str, settings: dict[str, Any]) -> Subject:
 
     session = Session(path)
     config = config_of(session, settings)
-    bits = session.described["bits"]
+    bits = session.said("bits")
     return Subject(
         config,
-        session.described["item_map_sha256"],
+        session.described.get("item_map_sha256"),
         lambda train_split: answering_model(session, config, train_split),
-        {key: bits[key] for key in ("weight_bits", "table_bits", "activation_bits") if key in bits},
+        # The graph rounds no activations, whatever its checkpoint did.
+        {key: bits[key] for key in ("weight_bits", "table_bits") if key in bits}
+        | {"activation_bits": 32},
         {"checkpoint": None, "artifact": path},
-        session.described["model"],
+        session.said("model"),
         amend=lambda card, requests: artifact_card(card, path, requests),
     )
 
@@ -108,13 +111,19 @@ def evaluate(arguments: list[str]) -> None:
     usage = "recbole-compress evaluate FILE [--data_path=FOLDER] [-o CARD.json]"
     path, out, given = read_file_arguments(arguments, usage)
     settings: dict[str, Any] = dict(given)
-    card_path = (
-        out
-        or settings.pop("card_path", None)
-        or card_path_for(os.path.splitext(path)[0] + ".evaluation.pth")
-    )
+    card_path = out or settings.pop("card_path", None) or _own_card(path)
     card = evaluate_file(path, card_path, **settings)
     print(card_table(card, card_path))
+
+
+def _own_card(path: str) -> str:
+    """Another one for each kind of file, though a model and its export may share a name.
+
+    Example:
+        >>> _own_card("saved/a.pth"), _own_card("a.onnx")
+        ('saved/a.evaluation.card.json', 'a.onnx.evaluation.card.json')
+    """
+    return card_path_for(path.removesuffix(".pth") + ".evaluation.pth")
 
 
 def evaluate_file(
@@ -144,6 +153,8 @@ def evaluate_file(
     ending = os.path.splitext(path)[1]
     if ending not in READERS:
         raise ConfigError(f"{path}: cannot be evaluated, {did_you_mean(ending, READERS)}")
+    if card_path:
+        keep_input(path, card_path)
     subject = READERS[ending](path, writing_beside(path, settings))
     if subject.config["ranks_path"]:
         refuse_ranks(subject.config)

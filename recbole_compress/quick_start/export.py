@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from recbole.utils.argument_list import dataset_arguments
 
 from recbole_compress._version import __version__
 from recbole_compress.arguments import read_file_arguments
@@ -19,6 +20,8 @@ from recbole_compress.errors import (
     RecBoleCompressError,
     needs_extra,
 )
+from recbole_compress.files import keep_input
+from recbole_compress.near_names import did_you_mean
 from recbole_compress.quick_start.from_checkpoint import (
     Restored,
     made_anew,
@@ -27,6 +30,7 @@ from recbole_compress.quick_start.from_checkpoint import (
     settings_of_model,
 )
 from recbole_compress.quick_start.host_models import dataset_class
+from recbole_compress.quick_start.portable_settings import portable
 from recbole_compress.reports.card import card_path_for
 from recbole_compress.trainers.checkpoint import item_map_fingerprint, knows_other_items
 
@@ -34,14 +38,16 @@ __all__ = ["export", "export_checkpoint"]
 
 FULL, HALF = 32, 16
 BITS = (FULL, HALF, 8, 4, 2)
-_PLACES = ("data_path", "checkpoint_dir", "config_files", "teacher_path", "pretrained")
 OPTIONS = ("table_bits", "weight_bits", "k", "all_scores", "tokens")
+# Of the config. All else was decided when the model was made: it would change it, or nothing.
+SETTINGS = ("data_path", "dataset", "split_files", "config_files", "exclude_history")
 
 
 def export(arguments: list[str]) -> None:
     """The command: ``CHECKPOINT -o FILE.onnx [--table-bits=4] [--weight-bits=8] [--k=10] ...``."""
     usage = "recbole-compress export CHECKPOINT -o model.onnx [--table-bits=4] [--weight-bits=8]"
-    path, out, given = read_file_arguments(arguments, usage, switches=("all_scores",))
+    switches = ("all_scores", "exclude_history")
+    path, out, given = read_file_arguments(arguments, usage, switches=switches)
     settings: dict[str, Any] = dict(given)
     options = {key: parse_value(settings.pop(key)) for key in OPTIONS if key in settings}
     out = out or os.path.splitext(path)[0] + ".onnx"
@@ -53,6 +59,8 @@ def export(arguments: list[str]) -> None:
         f"{deviation.largest:.2g} of the range of scores, {deviation.same_items:.1%} of the "
         "recommended items at the same place"
     )
+    if done.remark is not None:
+        print(done.remark)
 
 
 def export_checkpoint(
@@ -78,7 +86,8 @@ def export_checkpoint(
         k: Items returned where nothing else is asked for.
         all_scores: Add an output with the scores of all items.
         tokens: Let the item tokens travel with the file, which needs the data set.
-        settings: Config keys that differ from the checkpoint's, such as ``data_path``.
+        settings: Config keys that differ from the checkpoint's: where its data set is and how it
+            is read, and ``exclude_history``, which becomes what the file does if nothing is asked.
 
     Returns:
         :class:`~recbole_compress.export.writing.Exported`.
@@ -90,6 +99,13 @@ def export_checkpoint(
     with needs_extra("export", ExportError):
         from recbole_compress.export.integers import quantized_copy, read_numbers_of
         from recbole_compress.export.writing import export_model
+    keep_input(path, out)
+    for key in settings:
+        if key not in (*SETTINGS, *dataset_arguments):
+            raise ConfigError(
+                f"{key}={settings[key]}: not read by export, which takes the model as it is; "
+                + did_you_mean(key, (*OPTIONS, *SETTINGS))
+            )
     for name, bits in (("table_bits", table_bits), ("weight_bits", weight_bits)):
         if bits not in BITS or (name == "weight_bits" and bits == HALF):
             raise ConfigError(f"{name}={bits!r}: choose one of {', '.join(map(str, BITS))}")
@@ -118,14 +134,23 @@ def export_checkpoint(
         quantized = quantized_copy(model, of_tables, weight_bits)
         read_numbers_of(quantized, model)
     described.setdefault("bits", {"table_bits": table_bits, "weight_bits": weight_bits})
-    return export_model(
+    activations = described["bits"].get("activation_bits", FULL)
+    described["bits"] = {**described["bits"], "activation_bits": FULL}
+    done = export_model(
         model.eval(),
         out,
         quantized=quantized,
         k=k,
         half=table_bits == HALF,
         all_scores=all_scores,
+        exclude_history=described["configuration"]["exclude_history"],
         described=described,
+    )
+    if activations == FULL:
+        return done
+    return done._replace(
+        remark=f"activation_bits={activations} of the checkpoint: the file does not round "
+        "activations; compared with a model that does not either, whose metrics may differ"
     )
 
 
@@ -133,11 +158,8 @@ def _described(
     restored: Restored, path: str, tokens: bool, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     config = restored.config
-    configuration = {
-        key: value
-        for key, value in settings_of_model(restored.state).items()
-        if key not in _PLACES  # nobody else has them
-    }
+    configuration = portable(settings_of_model(restored.state))
+    configuration["exclude_history"] = bool(config["exclude_history"])
     described: dict[str, Any] = {
         "model": config["model"],
         "dataset": config["dataset"],

@@ -21,6 +21,7 @@ from recbole_compress.quick_start.resumption import given_to
 from recbole_compress.trainers.checkpoint import load_checkpoint
 
 __all__ = [
+    "OF_ITS_RUN",
     "Restored",
     "made_anew",
     "model_alone",
@@ -34,7 +35,7 @@ __all__ = [
 # Numbers of items and users that no other dimension of a model is likely to have.
 _PROBE_ITEMS, _PROBE_USERS = 1_009, 2_003
 # Of the run that made a checkpoint, not of what it made.
-_OF_ITS_RUN = (
+OF_ITS_RUN = (
     *("resume", "df_resume", "part_of", "nproc", "train_time_limit"),
     *("card_path", "ranks_path"),
 )
@@ -88,7 +89,7 @@ def writing_beside(path: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def settings_of_model(state: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint's run was told, without what concerned that run alone."""
-    return {k: v for k, v in given_to(state["config"]).items() if k not in _OF_ITS_RUN}
+    return {k: v for k, v in given_to(state["config"]).items() if k not in OF_ITS_RUN}
 
 
 def model_of(config: Config, dataset: Any, state: Mapping[str, Any], path: str) -> Any:

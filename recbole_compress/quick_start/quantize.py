@@ -17,6 +17,7 @@ from recbole_compress.config import Config
 from recbole_compress.config.properties_folder import overall_yaml
 from recbole_compress.config.schema import declared_in
 from recbole_compress.errors import CheckpointError
+from recbole_compress.files import keep_input
 from recbole_compress.quantization import QuantizationReport, QuantizationSpec, freeze_, manifest
 from recbole_compress.quantization.targets import targets
 from recbole_compress.quick_start.from_checkpoint import (
@@ -86,13 +87,12 @@ def quantize_checkpoint(path: str, out: str | None = None, /, **settings: Any) -
     Raises:
         CheckpointError: The checkpoint cannot be used: missing, damaged, holding more than data,
             without an item table, quantized already; or ``out`` cannot be written.
-        ConfigError: An unknown model, setting or recipe.
+        ConfigError: An unknown model, setting or recipe; an ``out`` that is ``path``.
         QuantizationError: Bits or groups that cannot be; numbers that are not finite.
             In all of these nothing is written.
     """
     out = out or quantized_path(path)
-    if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
-        raise CheckpointError(f"{out}: is the checkpoint to be quantized; choose another -o")
+    keep_input(path, out)
     if os.path.isdir(out):
         raise CheckpointError(f"{out}: is a folder; name a file, such as -o {out}/NAME.pth")
     settings = writing_beside(out, settings)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +12,11 @@ from pathlib import Path
 import onnx
 import pytest
 
-from recbole_compress.artifact import Recommender
+from recbole_compress.artifact import Recommender, metadata
 from recbole_compress.artifact.command import recommend
 from recbole_compress.artifact.session import open_session
 from recbole_compress.errors import ArtifactError, ConfigError
+from tests.forged_files import amend_metadata, replace_metadata
 from tests.quantization.models import LENGTH, N_ITEMS
 
 
@@ -104,21 +107,56 @@ def test_what_is_no_file_of_ours_is_refused(tmp_path, content) -> None:
 
 
 def test_another_schema_version_is_refused(exported, tmp_path) -> None:
-    from recbole_compress.artifact import checksum
-
-    model = onnx.load(exported)
-    for entry in model.metadata_props:
-        if entry.key == "recbole_compress.schema":
-            entry.value = "99"
-    path = str(tmp_path / "m.onnx")
-    onnx.save(model, path)
-    for entry in model.metadata_props:
-        if entry.key == checksum.CHECKSUM_KEY:
-            entry.value = checksum.EMPTY
-    onnx.save(model, path)
-    checksum.seal(path)
+    path = shutil.copy(exported, tmp_path / "m.onnx")
+    replace_metadata(path, {"recbole_compress.schema": "99"})
     with pytest.raises(ArtifactError, match="schema version 99"):
         Recommender(path)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda said: said.pop("n_items"), "says nothing of its n_items"),
+        (lambda said: said.update(n_items="many"), "says n_items=many, expected a whole number"),
+        (lambda said: said.update(max_length=0), "says max_length=0"),
+        (lambda said: said["item_tokens"].pop(), f"not a list of {N_ITEMS}"),
+        (lambda said: said.update(item_tokens={"a": 1}), f"not a list of {N_ITEMS}"),
+    ],
+)
+def test_a_file_that_says_too_little_is_refused(exported, tmp_path, change, message) -> None:
+    path = shutil.copy(exported, tmp_path / "m.onnx")
+    amend_metadata(path, change)
+    with pytest.raises(ArtifactError, match=re.escape(message)):
+        Recommender(path)
+
+
+def test_tokens_that_claim_to_be_huge_are_not_unpacked(monkeypatch) -> None:
+    assert metadata.read(metadata.written({"item_tokens": ["a"]}), "m.onnx")["item_tokens"] == ["a"]
+    entries = metadata.written({"item_tokens": ["a" * 2000]})
+    monkeypatch.setattr(metadata, "LARGEST", 1000)
+    with pytest.raises(ArtifactError, match="item_tokens in its metadata .*more than 1,000 bytes"):
+        metadata.read(entries, "m.onnx")
+    with pytest.raises(ArtifactError, match="item_tokens take 2,004 bytes.*--tokens=False"):
+        metadata.written({"item_tokens": ["a" * 2000]})
+    deep = {**metadata.written({}), "recbole_compress.metrics": "[" * 100_000}
+    with pytest.raises(ArtifactError, match="metrics in its metadata cannot be read"):
+        metadata.read(deep, "m.onnx")
+
+
+def test_a_console_without_a_tokens_letters_shows_the_rest(exported, tmp_path) -> None:
+    path = shutil.copy(exported, tmp_path / "m.onnx")
+    amend_metadata(
+        path, lambda said: said.update(item_tokens=[f"寿司{i}" for i in range(N_ITEMS)], k=3)
+    )
+    program = "from recbole_compress.artifact.command import recommend\n"
+    program += f"recommend([{path!r}, '--items=\\u5bff\\u53f83'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3 and b"??" in done.stdout
 
 
 def test_operators_that_are_not_there_are_named(exported) -> None:

@@ -13,7 +13,7 @@ import threading
 import pytest
 
 from recbole_compress.artifact import Recommender
-from recbole_compress.demo.site import write_site
+from recbole_compress.demo.site import _take_the_place, write_site
 from recbole_compress.demo.titles import titles_in
 from recbole_compress.demo.web_runtime import FILES
 from recbole_compress.errors import ArtifactError, DataError, ExportError
@@ -64,6 +64,51 @@ def test_a_site_is_written_whole_or_not_at_all(exported, runtime, tmp_path) -> N
         assert (tmp_path / folder / "letter.txt").read_text() == "dear"
 
 
+def test_nothing_of_others_inside_a_page_is_lost(exported, runtime, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "site"
+    write_site(exported, str(out), runtime=runtime)
+    mine = out / "runtime" / "mine.txt"
+    mine.write_text("dear")
+    with pytest.raises(ExportError, match=r"other things in it, such as runtime.mine\.txt"):
+        write_site(exported, str(out), runtime=runtime)
+    assert mine.read_text() == "dear"
+    mine.unlink()
+    monkeypatch.chdir(out)
+    before = sorted(os.listdir())
+    with pytest.raises(ExportError, match="runs in it"):
+        write_site(exported, ".", runtime=runtime)
+    assert sorted(os.listdir(out)) == before
+
+
+def test_a_link_to_a_page_stays_one(exported, runtime, tmp_path) -> None:
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("real")
+    for title in ("one", "two"):
+        write_site(exported, str(link), runtime=runtime, title=title)
+    assert link.is_symlink() and '"two"' in (tmp_path / "real" / "catalogue.json").read_text()
+    assert sorted(os.listdir(tmp_path)) == ["link", "real", "runtime"]
+    with pytest.raises(ExportError, match="is a file"):
+        write_site(exported, exported, runtime=runtime)
+
+
+def test_a_page_that_cannot_be_moved_in_leaves_the_old_one(tmp_path, monkeypatch) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "old" / "letter.txt").touch()
+    real = os.replace
+
+    def fails(source, target):
+        if os.path.basename(source) == "new":
+            raise OSError(28, "No space left on device", target)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OSError, match="No space"):
+        _take_the_place(*(str(tmp_path / name) for name in ("new", "old", "aside")))
+    assert os.listdir(tmp_path / "old") == ["letter.txt"]
+
+
 def test_a_file_without_tokens_has_nothing_to_show(runtime, tmp_path) -> None:
     path = str(tmp_path / "m.onnx")
     export_model(made("TTSASRec")[1], path)
@@ -75,6 +120,8 @@ def test_titles_come_from_the_item_file(tmp_path) -> None:
     path = tmp_path / "d.item"
     path.write_text("item_id:token\tmovie_title:token_seq\n1\tToy Story\n")
     assert titles_in(str(path)) == {"1": "Toy Story"}
+    path.write_text(f"item_id:token\ttitle:token\r\n1\t{'x' * 200_000}\r\n")
+    assert len(titles_in(str(path))["1"]) == 200_000
     path.write_text("name:token\nToy Story\n")
     with pytest.raises(DataError, match="item_id"):
         titles_in(str(path))

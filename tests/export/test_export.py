@@ -10,6 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from recbole_compress.artifact import Recommender
 from recbole_compress.artifact.session import Session, open_session
 from recbole_compress.errors import ExportError
 from recbole_compress.export import writing
@@ -109,6 +110,40 @@ def test_of_a_longer_sequence_the_newest_items_are_read(tmp_path, name, settings
     unseen, scores = session.topk(item_seq, length, everything, exclude_history=True)
     for row, best, seen in zip(unseen, scores, item_seq, strict=True):
         assert set(row[best > -np.inf]) == set(range(1, N_ITEMS)) - set(seen)
+
+
+def test_a_file_leaves_the_history_out_by_itself_if_told_to(tmp_path) -> None:
+    _, model = made("TTSASRec")
+    done = export_model(model, str(tmp_path / "m.onnx"), exclude_history=True)
+    recommender = Recommender(done.path)
+    assert recommender.info["exclude_history"] is True
+    everything = N_ITEMS - 1
+    assert not {"3", "7"} & {one.item for one in recommender.recommend(["3", "7"], everything)}
+    shown = recommender.recommend(["3", "7"], everything, exclude_history=False)
+    assert len(shown) == everything
+
+
+def test_nothing_is_as_large_as_history_times_items(tmp_path) -> None:
+    """Marks of what was seen: one per item of the catalogue, made only where they are wanted."""
+    _, model = made("TTSASRec")
+    graph = onnx.load(export_model(model, str(tmp_path / "m.onnx")).path).graph
+    outside = {node.op_type for node in graph.node}
+    assert "ScatterElements" not in outside
+    session = Session(str(tmp_path / "m.onnx"))
+    history = np.arange(20_000)[None] % (N_ITEMS - 5) + 1
+    length = np.array([20_000])
+    ids, scores = session.topk(history, length, N_ITEMS - 1, exclude_history=True)
+    assert set(ids[scores > -np.inf]) == set(range(N_ITEMS - 4, N_ITEMS))
+
+
+@pytest.mark.parametrize("name", ["SASRec", "CpRecGRU4Rec", "TTSASRec"])
+def test_a_model_of_one_item_is_exported(tmp_path, name) -> None:
+    _, model = made(name, MAX_ITEM_LIST_LENGTH=1)
+    assert export_model(model, str(tmp_path / "m.onnx")).deviation.largest < 1e-4
+    session = Session(str(tmp_path / "m.onnx"))
+    one, newest = np.array([[7]]), np.array([[3, 7]])
+    ids, _ = session.topk(one, np.array([1]))
+    assert session.topk(newest, np.array([2]))[0].tolist() == ids.tolist()
 
 
 @pytest.mark.parametrize("name", ["CpRecNextItNet", "CpRecGRU4Rec"])

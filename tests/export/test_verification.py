@@ -7,6 +7,8 @@ import torch
 
 from recbole_compress.errors import ExportError
 from recbole_compress.export.verification import _compare
+from recbole_compress.export.writing import export_model
+from tests.quantization.models import made
 
 
 def compared(expected, error):
@@ -26,3 +28,14 @@ def test_rounding_is_that_of_the_scores_not_of_their_range():
         compared(close - 14, error=1e-4)
     with pytest.raises(ExportError, match="ranks items that the model does not"):
         compared(close, error=float("nan"))
+
+
+@pytest.mark.parametrize("broken", [slice(None), slice(7, 8)])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_model_without_numbers_is_refused(tmp_path, broken, value):
+    _, model = made("SASRec")
+    with torch.no_grad():
+        model.item_embedding.weight[broken] = value
+    with pytest.raises(ExportError, match="not written: the model itself gives scores that are no"):
+        export_model(model, str(tmp_path / "m.onnx"))
+    assert list(tmp_path.iterdir()) == []

@@ -94,7 +94,7 @@ def test_metadata(wheel: ZipFile) -> None:
     folder = f"recbole_compress-{_version()}.dist-info"
     metadata = wheel.read(f"{folder}/METADATA").decode()
     assert f"\nVersion: {_version()}\n" in metadata
-    assert "\nRequires-Python: <3.14,>=3.10\n" in metadata
+    assert "\nRequires-Python: <3.14,>=3.11\n" in metadata
     assert "\nRequires-Dist: pandas<3,>=1.5\n" in metadata
     scripts = wheel.read(f"{folder}/entry_points.txt").decode()
     assert "recbole-compress = recbole_compress.quick_start.command_line:main" in scripts

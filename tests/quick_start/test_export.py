@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
 from recbole_compress.artifact import Recommender
+from recbole_compress.artifact.session import Session
+from recbole_compress.data.catalogue import Catalogue
+from recbole_compress.quick_start.artifact_subject import answering_model, config_of
 from recbole_compress.quick_start.command_line import main
+from recbole_compress.quick_start.evaluate import evaluate_file
+from recbole_compress.quick_start.export import export_checkpoint
+from recbole_compress.quick_start.from_checkpoint import model_alone
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from tests.conftest import SEQUENCES, write_interactions
+from tests.forged_files import amend_metadata
 from tests.refusals import refusal
 
 
@@ -84,6 +94,9 @@ def test_codes_beside_integers_are_exported(in_tmp, capsys) -> None:
         (["--tokens=perhaps"], "tokens="),
         (["--data_path=nowhere"], "for the item tokens"),
         (["--data_path=other"], "knows other items than data set 'tiny'"),
+        (["--learning_rate=0.1"], "learning_rate=0.1: not read by export"),
+        (["--exclud_history=True"], "did you mean 'exclude_history'"),
+        (["--exclude_history=perhaps"], "exclude_history="),
     ],
 )
 def test_a_wrong_option_leaves_no_file(checkpoint, capsys, options, message) -> None:
@@ -111,3 +124,83 @@ def test_tokens_are_those_of_the_split_files(in_tmp, capsys) -> None:
     assert main(["quantize", done["checkpoint"], "-o", "q.pth", "--recipe=ptq"]) == 0
     assert main(["evaluate", "q.pth", f"--data_path={in_tmp}"]) == 0
     assert set(Recommender("m.onnx").items) <= {str(item) for items in SEQUENCES for item in items}
+
+
+def test_sampled_candidates_are_ranked_by_the_file(checkpoint) -> None:
+    """Not by the random weights of the model that stands in for it, whose loss nobody is told."""
+    path, _ = checkpoint
+    session = Session(export_checkpoint(path, "m.onnx", tokens=False).path)
+    restored = model_alone(path, use_gpu=False)
+    config = config_of(session, {})
+    stand_in = answering_model(session, config, Catalogue(config, **restored.catalogue))
+    rows = {
+        stand_in.ITEM_SEQ: torch.tensor([[3, 4, 0], [3, 4, 0], [7, 0, 0]]),
+        stand_in.ITEM_SEQ_LEN: torch.tensor([2, 2, 1]),
+        stand_in.ITEM_ID: torch.tensor([3, 9, 20]),  # the first one is in its own history
+    }
+    with torch.no_grad():
+        expected = restored.model.predict(rows)
+    assert torch.allclose(stand_in.predict(rows), expected, atol=1e-5)
+    with pytest.raises(NotImplementedError, match="has no loss"):
+        stand_in.calculate_loss(rows)
+
+
+def test_a_file_does_not_say_what_is_overwritten(checkpoint) -> None:
+    path, _ = checkpoint
+    export_checkpoint(path, "m.onnx", data_path=str(Path.cwd()), all_scores=True)
+    places = {"ranks_path": "ranks.npz", "card_path": "card.json", "dataset_save_path": "data.pth"}
+    amend_metadata("m.onnx", lambda said: said["configuration"].update(places, save_dataset=True))
+    before = {name: os.stat(name).st_mtime_ns for name in os.listdir()}
+    evaluate_file("m.onnx", "mine.json", data_path=str(Path.cwd()))
+    assert set(os.listdir()) - set(before) <= {"mine.json", "log_tensorboard", "log", "saved"}
+
+
+def test_no_command_writes_over_what_it_reads(checkpoint, capsys) -> None:
+    path, _ = checkpoint
+    export_checkpoint(path, "m.onnx", tokens=False)
+    os.symlink(path, "link.pth")
+    for command, file, out in (
+        ("export", path, path),
+        ("export", path, "link.pth"),
+        ("quantize", path, "./" + path),
+        ("evaluate", path, path),
+        ("evaluate", "m.onnx", "m.onnx"),
+    ):
+        before = Path(file).read_bytes()
+        line = refusal(capsys, [command, file, "-o", out, f"--data_path={Path.cwd()}"])
+        assert line.startswith(f"error: {out}: is the file that is read")
+        assert Path(file).read_bytes() == before
+
+
+def test_what_the_history_is_for_travels_with_the_file(checkpoint, capsys) -> None:
+    path, _ = checkpoint
+    here = f"--data_path={Path.cwd()}"
+    assert main(["export", path, "-o", "m.onnx", "--exclude-history", here]) == 0
+    recommender = Recommender("m.onnx")
+    assert recommender.info["exclude_history"] is True
+    assert recommender.info["configuration"]["exclude_history"] is True
+    item = recommender.items[0]
+    capsys.readouterr()
+    command = ["recommend", "m.onnx", f"--items={item}", f"--k={len(recommender.items)}"]
+    shown = []
+    for more in ([], ["--exclude_history=False"]):
+        assert main([*command, *more]) == 0
+        shown.append({line.split()[1] for line in capsys.readouterr().out.splitlines()})
+    assert shown[1] - shown[0] == {item}
+
+
+def test_a_file_says_that_it_rounds_no_activations(checkpoint, capsys) -> None:
+    path, _ = checkpoint
+    bits = ["--weight-bits=8", "--table-bits=8", "--activation-bits=4"]
+    assert main(["quantize", path, "-o", "q.pth", "--recipe=ptq", *bits]) == 0
+    assert main(["export", "q.pth", "-o", "q.onnx", f"--data_path={Path.cwd()}"]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("activation_bits=4 of the checkpoint: the file does not round")
+    assert Recommender("q.onnx").info["bits"]["activation_bits"] == 32
+    for part in ("configuration", "model", "bits"):
+        shutil.copy("q.onnx", "less.onnx")
+        amend_metadata("less.onnx", lambda said, part=part: said.pop(part))
+        assert f"says nothing of its {part}" in refusal(capsys, ["evaluate", "less.onnx"])
+    amend_metadata("q.onnx", lambda said: said["bits"].update(activation_bits=4))  # an older file
+    card = evaluate_file("q.onnx", None, data_path=str(Path.cwd()))
+    assert card["choices"]["activation_bits"] == 32 and card["choices"]["weight_bits"] == 8
