@@ -107,7 +107,7 @@ def test_what_is_no_file_of_ours_is_refused(tmp_path, content) -> None:
 
 
 def test_another_schema_version_is_refused(exported, tmp_path) -> None:
-    path = shutil.copy(exported, tmp_path / "m.onnx")
+    path = str(shutil.copy(exported, tmp_path / "m.onnx"))
     replace_metadata(path, {"recbole_compress.schema": "99"})
     with pytest.raises(ArtifactError, match="schema version 99"):
         Recommender(path)
@@ -124,7 +124,7 @@ def test_another_schema_version_is_refused(exported, tmp_path) -> None:
     ],
 )
 def test_a_file_that_says_too_little_is_refused(exported, tmp_path, change, message) -> None:
-    path = shutil.copy(exported, tmp_path / "m.onnx")
+    path = str(shutil.copy(exported, tmp_path / "m.onnx"))
     amend_metadata(path, change)
     with pytest.raises(ArtifactError, match=re.escape(message)):
         Recommender(path)
@@ -144,7 +144,7 @@ def test_tokens_that_claim_to_be_huge_are_not_unpacked(monkeypatch) -> None:
 
 
 def test_a_console_without_a_tokens_letters_shows_the_rest(exported, tmp_path) -> None:
-    path = shutil.copy(exported, tmp_path / "m.onnx")
+    path = str(shutil.copy(exported, tmp_path / "m.onnx"))
     amend_metadata(
         path, lambda said: said.update(item_tokens=[f"寿司{i}" for i in range(N_ITEMS)], k=3)
     )
