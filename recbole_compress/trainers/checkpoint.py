@@ -3,7 +3,7 @@
 The dictionary is RecBole's own (``config``, ``epoch``, ``state_dict``, ``optimizer``, …) with a few
 keys more, so RecBole's loaders read it. What RecBole does differently and why it cannot stay:
 pickle protocol 4 and numpy scalars are refused by torch's weights-only load, and the pickled
-``Config`` drags the model class along.
+``Config`` drags the model class along. ``pickled_checkpoint`` reads RecBole's own all the same.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import warnings
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch import nn
 
 from recbole_compress.errors import CheckpointError
 from recbole_compress.files import replacing
+from recbole_compress.trainers.pickled_checkpoint import load_pickled
 
 __all__ = [
     "ALLOWED_CLASSES",
@@ -180,11 +182,11 @@ def save_checkpoint(state: dict[str, Any], path: str) -> None:
 
 
 def load_checkpoint(path: str, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint of this package or one that holds nothing but data.
+    """Read a checkpoint of this package or of RecBole.
 
     Raises:
-        CheckpointError: A file that is missing, damaged, or names anything outside
-            :data:`ALLOWED_CLASSES`; nothing of it has been executed.
+        CheckpointError: A file that is missing, damaged, or names anything that does more than make
+            data; nothing of it has been executed.
     """
     if not os.path.isfile(path):
         raise CheckpointError(f"{path}: there is no such checkpoint")
@@ -193,9 +195,7 @@ def load_checkpoint(path: str, device: torch.device | str = "cpu") -> dict[str, 
     if start and start != b"PK" and start[:1] != b"\x80":  # torch's zip files, and its old pickles
         raise CheckpointError(f"{path}: is no checkpoint; give the .pth file that a training wrote")
     try:
-        # Not the context manager of torch: leaving it would take the list from the process again.
-        allow_in_recbole()
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = _read(path, device)
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: refused, {_refusal(error)}") from error
     except Exception as error:  # a damaged zip, a truncated record, a wrong magic number …
@@ -205,6 +205,18 @@ def load_checkpoint(path: str, device: torch.device | str = "cpu") -> dict[str, 
         raise CheckpointError(f"{path}: not a RecBole checkpoint (no 'config' and 'state_dict')")
     _say_what_was_meant(state["config"])
     return state
+
+
+def _read(path: str, device: torch.device | str) -> Any:
+    # Not the context manager of torch: leaving it would take the list from the process again.
+    allow_in_recbole()
+    try:
+        with warnings.catch_warnings():  # of RecBole's protocol, on the way to the other reader
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location=device, weights_only=True)
+    except pickle.UnpicklingError:
+        state = load_pickled(path, device)
+        return {**_plain(state), "config": plain_config(state["config"])}
 
 
 def _say_what_was_meant(config: Any) -> None:

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 from recbole.config import Config
+from recbole.config.configurator import Config as RecBoleConfig
+from recbole.model.sequential_recommender import SASRec
 
 from recbole_compress.errors import CheckpointError
 from recbole_compress.trainers.checkpoint import (
@@ -139,3 +141,52 @@ def test_other_items_are_seen_by_token_and_by_number(unknown):
     assert knows_other_items(noted, None, unknown=unknown) is unknown
     assert knows_other_items(None, here, unknown=unknown, n_items=3) is unknown
     assert knows_other_items(None, here, unknown=unknown, n_items=4)
+
+
+class Names:
+    """Pickles as a call of this name, without having it."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def as_recbole_writes_it(state, path):
+    config = state["config"]
+    # The class of the model comes along, from a module that reading must not import.
+    config.__dict__["model_class"] = SASRec
+    torch.save({**state, "config": config}, path, pickle_protocol=4)
+
+
+def test_recboles_own_pickles_are_read_as_data(state, tmp_path):
+    path = str(tmp_path / "recbole.pth")
+    as_recbole_writes_it(state, path)
+    with pytest.warns(UserWarning, match="protocol 4"), pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=True)
+    loaded = load_checkpoint(path)
+    assert type(loaded["config"]) is RecBoleConfig and loaded["config"]["model"] == "SASRec"
+    assert loaded["config"]["eval_type"] == state["config"]["eval_type"]
+    assert not hasattr(loaded["config"], "model_class")
+    assert type(loaded["best_valid_score"]) is float and loaded["best_valid_score"] == 0.25
+    assert loaded["state_dict"]["weight"].equal(state["state_dict"]["weight"])
+    again = str(tmp_path / "again.pth")
+    save_checkpoint(loaded, again)
+    assert torch.load(again, weights_only=True)["epoch"] == 3
+
+
+@pytest.mark.parametrize(
+    "extra, found",
+    [
+        (Names(os.system, "touch pwned"), "system"),
+        (Names(exec, "open('pwned', 'w')"), "builtins.exec"),
+        (Names(getattr, "text", "upper"), "builtins.getattr"),
+        (np.array(["x"], dtype=object), "numpy"),
+    ],
+)
+def test_pickles_that_do_more_are_refused_by_name(state, in_tmp, extra, found):
+    torch.save({**state, "extra": extra}, "evil.pth", pickle_protocol=4)
+    with pytest.raises(CheckpointError, match=f"evil.pth: refused.*{found}"):
+        load_checkpoint("evil.pth")
+    assert not os.path.exists("pwned")
