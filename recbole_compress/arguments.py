@@ -100,14 +100,21 @@ def read_command_line(arguments: Sequence[str]) -> dict[str, str]:
     return found
 
 
+# As RecBole's own script has them.
+_LONG = {"m": "model", "d": "dataset"}
+
+
 def _advice(argument: str, following: Sequence[str]) -> str:
     """What to write instead of an argument that is not ``--key=value``."""
     name = argument.lstrip("-–—")  # editors turn -- into a dash
-    key, equals, _ = name.partition("=")
+    dashed = name != argument
+    key, equals, text = name.partition("=")
+    if dashed:
+        key = _LONG.get(key, key)
     if key and equals:
-        return f"{argument}: write --{name}"
-    if key and argument != name and following and not following[0].startswith("-"):
+        return f"{argument}: write --{key}={text}"
+    if key and dashed and following and not following[0].startswith("-"):
         return f"{argument} {following[0]}: write --{key}={following[0]}"
-    if key and argument != name:
+    if key and dashed:
         return f"{argument}: a value is missing, write --{key}=VALUE"
     return f"{argument}: not of the form --key=value, for instance --epochs=5"

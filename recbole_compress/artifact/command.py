@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -23,8 +24,8 @@ def _switch(text: str) -> bool:
 
 
 _OPTIONS: dict[str, Callable[[str], Any]] = {
-    "items": str.split,
-    "candidates": str.split,
+    "items": shlex.split,  # quotes around a token with spaces
+    "candidates": shlex.split,
     "k": _number,
     "threads": _number,
     "exclude_history": _switch,

@@ -55,7 +55,7 @@ def stock_models(kind: str = "*") -> dict[str, Path]:
 
 
 def is_stock(model_class: type) -> bool:
-    """Whether a class is RecBole's own rather than ours or the user's."""
+    """Whether a class is RecBole's own, rather than ours or somebody else's."""
     return model_class.__module__.split(".")[0] == "recbole"
 
 

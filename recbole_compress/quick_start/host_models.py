@@ -9,9 +9,9 @@ import recbole.data.dataset
 from recbole.data.dataset import SequentialDataset
 from recbole.utils import ModelType, get_trainer
 
-from recbole_compress.config.model_names import is_stock
 from recbole_compress.data import AtomicFiles, SequenceDataset
 from recbole_compress.errors import ConfigError
+from recbole_compress.models import CompressedRecommender
 from recbole_compress.trainers import SafeTrainer
 from recbole_compress.trainers.recipes import trainer_for
 
@@ -19,15 +19,21 @@ __all__ = ["dataset_class", "trainer_class"]
 
 
 def dataset_class(config) -> type:
-    """The class RecBole would choose, able to read what ours read."""
+    """The class RecBole would choose, able to read what ours read; for our models, ours."""
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
         raise ConfigError(
             f"model={config['model']!r}: not a sequential recommender; this package runs RecBole's "
             "sequential models and its own"
         )
-    usual = SequentialDataset if is_stock(config.model_class) else SequenceDataset
+    usual = SequenceDataset if _is_ours(config.model_class) else SequentialDataset
     chosen = getattr(recbole.data.dataset, f"{config['model']}Dataset", usual)
     return _with(AtomicFiles, chosen)
+
+
+def _is_ours(model_class: type) -> bool:
+    """Whether a class is of this package or made of its parts; any other reads RecBole's rows."""
+    of_package = model_class.__module__.split(".")[0] == "recbole_compress"
+    return of_package or issubclass(model_class, CompressedRecommender)
 
 
 def trainer_class(config) -> type[Any]:

@@ -169,6 +169,8 @@ def test_operators_that_are_not_there_are_named(exported) -> None:
 def test_the_command_explains_what_is_wrong(exported) -> None:
     with pytest.raises(ArtifactError, match="unknown item '3'"):
         recommend([exported, "--items=3"])
+    with pytest.raises(ArtifactError, match="unknown item 'two words'"):
+        recommend([exported, "--items='two words' x"])
     with pytest.raises(ArtifactError, match="no history"):
         recommend([exported])
     with pytest.raises(ConfigError, match="did you mean 'exclude_history'"):

@@ -19,6 +19,8 @@ def test_a_value_may_hold_anything():
     "arguments, advice",
     [
         (["--epochs", "5"], "write --epochs=5"),
+        (["-m", "SASRec"], "write --model=SASRec"),
+        (["-d=ml-100k"], "write --dataset=ml-100k"),
         (["epochs=5"], "write --epochs=5"),
         (["-epochs=5"], "write --epochs=5"),
         (["—epochs=5"], "write --epochs=5"),
