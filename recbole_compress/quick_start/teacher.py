@@ -116,7 +116,12 @@ def load_teacher(config: Config, train_split: Any) -> Any:
         return None
     path = str(config["teacher_path"])
     state = from_first(lambda: load_checkpoint(path))
-    if knows_other_items(state.get("item_map_sha256"), train_split, unknown=True):
+    if (noted := state.get("item_map_sha256")) is None:
+        raise CheckpointError(
+            f"teacher_path={path}: does not say which items it knows, as no file of RecBole's own "
+            "trainers does; train the teacher with recbole-compress, --model and --dataset as then"
+        )
+    if knows_other_items(noted, train_split, unknown=True):
         raise CheckpointError(
             f"teacher_path={path}: knows the items of data set {state['config']['dataset']!r}, not "
             f"those of {config['dataset']!r} as loaded here; train a teacher on the same data set "

@@ -19,7 +19,7 @@ from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.from_checkpoint import made_anew
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.trainers import random_state
-from recbole_compress.trainers.checkpoint import load_checkpoint
+from recbole_compress.trainers.checkpoint import load_checkpoint, save_checkpoint
 from recbole_compress.trainers.distillation_trainer import DistillationTrainer
 from recbole_compress.trainers.safe_trainer import SafeTrainer
 from recbole_compress.trainers.teacher import as_teacher
@@ -290,6 +290,10 @@ def test_a_teacher_is_used_again_and_only_for_its_own_items(settings, trainers, 
     write_interactions(in_tmp, "other", other)
     with pytest.raises(CheckpointError, match=r"knows the items of data set 'tiny', not .*'other'"):
         run({**settings, "teacher_path": path}, dataset="other")
+    state = load_checkpoint(path)
+    save_checkpoint({**state, "item_map_sha256": None}, "unknown.pth")
+    with pytest.raises(CheckpointError, match="unknown.pth: does not say which items it knows"):
+        run({**settings, "teacher_path": "unknown.pth"})
     with pytest.raises(ConfigError, match="reads sequences of 6 items, the student 9"):
         run({**settings, "teacher_path": path, "MAX_ITEM_LIST_LENGTH": 9})
     with pytest.raises(ConfigError, match="give one of them"):
