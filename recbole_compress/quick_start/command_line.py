@@ -28,9 +28,11 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
   recbole-compress tune --model=NAME --dataset=NAME [--params_file=FILE.hyper]
                         [--algo=bayes|random|exhaustive] [--max_evals=30] [--early_stop=10]
                         [--output_file=FILE.result] [--tool=Hyperopt|Ray] [--key=value ...]
-  recbole-compress quantize CHECKPOINT [--weight-bits=4] [--table-bits=4] [--activation-bits=8]
-                            [--recipe=self_sample|ptq|adversarial|noise|qat]
-                            [-o OUT.pth] [--key=value ...]
+  recbole-compress quantize CHECKPOINT [--weight-bits=8] [--table-bits=8] [--activation-bits=32]
+                            [--recipe=self_sample|ptq|adversarial|noise|qat] [-o OUT.pth]
+                            [--granularity=row|tensor|group] [--group-size=N] [--symmetric=True]
+                            [--scale-dtype=float32|float16] [--range-finder=mse]
+                            [--keep=PATTERNS] [--overrides=SETTINGS_BY_PATTERN] [--key=value ...]
   recbole-compress export CHECKPOINT -o model.onnx [--table-bits=16|8|4|2] [--weight-bits=8|4|2]
                           [--k=10] [--exclude-history] [--all-scores] [--tokens=False]
                           [--data_path=FOLDER]
@@ -51,7 +53,8 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
 Models: those of this package and RecBole's sequential ones; DFQ<Model> is <Model>, trained and
 then quantized without data. quantize needs no data set, evaluate the one of the training.
 Keys: RecBole's own and those of properties/model/<Model>.yaml; an unknown key stops the run and
-names the nearest known one.
+names the nearest known one. What all of them mean, and their defaults: properties/overall.yaml and
+properties/model/<Model>.yaml of the package.
 compare runs what is missing, tests every row against the reference and writes tables to FOLDER
 (default runs/compare/<experiment>); --table only writes the tables, from what is there."""
 
