@@ -12,6 +12,7 @@ import hashlib
 import os
 import pickle
 import warnings
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -215,6 +216,8 @@ def _read(path: str, device: torch.device | str) -> Any:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError:
+        if not zipfile.is_zipfile(path):  # of no torch that RecBole runs on today
+            raise
         state = load_pickled(path, device)
         return {**_plain(state), "config": plain_config(state["config"])}
 

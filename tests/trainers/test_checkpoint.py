@@ -69,7 +69,7 @@ def test_code_is_refused_and_not_run(state, in_tmp, protocol):
     assert not os.path.exists("pwned")
     with open("bare.pth", "wb") as file:
         pickle.dump(Evil(), file)
-    with pytest.raises(CheckpointError, match="bare.pth"):
+    with pytest.raises(CheckpointError, match="bare.pth: refused"):
         load_checkpoint("bare.pth")
     assert not os.path.exists("pwned")
 
