@@ -144,7 +144,7 @@ class Config(RecBoleConfig):
             if full_precision:  # the same model, and one step more afterwards
                 self.external_config_dict["data_free_quantization"] = True
                 self.external_config_dict["model"] = model = full_precision
-            return model, find_model(model), dataset
+            model = find_model(model)
         if not isinstance(model, type):
             raise ConfigError(f"model={model!r}: expected the name or the class of a model")
         return model.__name__, model, dataset

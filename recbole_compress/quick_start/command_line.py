@@ -42,7 +42,8 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
   recbole-compress evaluate FILE [--data_path=FOLDER] [-o CARD.json] [--key=value ...]
   recbole-compress synthetic CHECKPOINT [--data_path=FOLDER] [--key=value ...]
   recbole-compress compare --models=CpRecNextItNet,SASRec,Pop --datasets=ml-100k
-                           [--seeds=2020,2021] [--key=value ... for all runs]
+                           [--seeds=2020,2021] [--config_files="a.yaml b.yaml"]
+                           [--key=value ... for all runs]
   recbole-compress compare EXPERIMENT.yaml [--only=ENTRY,ENTRY] [--datasets=...] [--seeds=...]
       both: [--reference=ENTRY] [--output=FOLDER] [--jobs=N] [--latency] [--table]
   recbole-compress split-domains NAME.inter [--by=popularity|id] [--share=0.5] [--output=dataset]

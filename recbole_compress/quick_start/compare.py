@@ -19,6 +19,7 @@ from recbole_compress.comparison.run_files import check_names, make_folder
 from recbole_compress.comparison.runs import run_missing
 from recbole_compress.comparison.settings import checked_runs
 from recbole_compress.comparison.tables import csv_table, markdown_page
+from recbole_compress.config.given import with_config_files
 from recbole_compress.errors import ConfigError
 from recbole_compress.files import replacing
 from recbole_compress.quick_start.checks import check_run
@@ -43,13 +44,12 @@ def compare(arguments: Sequence[str]) -> int:
     flags = {flag: flag in arguments for flag in FLAGS}
     rest = [argument for argument in arguments if argument not in FLAGS]
     files = [argument for argument in rest if not argument.startswith("-") and "=" not in argument]
-    given = read_command_line([argument for argument in rest if argument not in files])
-    options = {name: given.pop(name) for name in OPTIONS if name in given}
+    arguments_given = read_command_line([argument for argument in rest if argument not in files])
+    options = {name: arguments_given.pop(name) for name in OPTIONS if name in arguments_given}
+    given = with_config_files(arguments_given)  # for all runs
     for name, others in (("model", "models"), ("dataset", "datasets"), ("seed", "seeds")):
         if name in given:
-            raise ConfigError(f"--{name}={given[name]}: a comparison takes --{others}=...")
-    if "config_files" in given:
-        raise ConfigError("--config_files: write the settings into 'shared' of an EXPERIMENT.yaml")
+            raise ConfigError(f"{name}={given[name]}: a comparison takes --{others}=...")
     experiment = _experiment(files, options).selected(
         only=options.get("only"), reference=options.get("reference"), common=given
     )

@@ -40,7 +40,7 @@ FULL, HALF = 32, 16
 BITS = (FULL, HALF, 8, 4, 2)
 OPTIONS = ("table_bits", "weight_bits", "k", "all_scores", "tokens")
 # Of the config. All else was decided when the model was made: it would change it, or nothing.
-SETTINGS = ("data_path", "dataset", "split_files", "config_files", "exclude_history")
+SETTINGS = ("model", "data_path", "dataset", "split_files", "config_files", "exclude_history")
 
 
 def export(arguments: list[str]) -> None:

@@ -140,6 +140,21 @@ def test_a_reference_for_each_data_set(folder, started, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_config_files_are_for_all_runs(folder, started, capsys):
+    path = write_experiment(folder, runs={"gru": RUNS["gru"]})
+    (folder / "mine.yaml").write_text("dropout_prob: 0.1\nn_item_blocks: 2\n")
+    files = "--config_files=mine.yaml"
+    assert main(["compare", path, "--seeds=1", files]) == 2
+    assert "n_item_blocks (for all runs): unknown key" in capsys.readouterr().err
+    (folder / "mine.yaml").write_text("dropout_prob: 0.1\n")
+    assert main(["compare", path, "--seeds=1", files]) == 0
+    (run,) = document_in(folder)["runs"]
+    assert run["settings"]["dropout_prob"] == 0.1
+    (folder / "mine.yaml").write_text("seed: 3\n")
+    assert main(["compare", path, files]) == 2
+    assert "seed=3: a comparison takes --seeds=..." in capsys.readouterr().err
+
+
 def test_latency_in_turns(folder, started):
     path = write_experiment(folder)
     assert main(["compare", path, "--seeds=1", "--latency"]) == 0
