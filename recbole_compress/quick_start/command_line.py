@@ -71,6 +71,7 @@ class Command:
         about: One line, for the help.
         extra: What ``pip`` has to install beyond the package itself.
         ignores_warnings: Whether RecBole's warnings are kept from the user.
+        goes_on_from_a_checkpoint: Whether, interrupted, it is given one; others find what is there.
     """
 
     module: str
@@ -78,6 +79,7 @@ class Command:
     about: str
     extra: str | None = None
     ignores_warnings: bool = False
+    goes_on_from_a_checkpoint: bool = False
 
     def __call__(self, arguments: list[str]) -> int:
         with needs_extra(self.extra) if self.extra else contextlib.nullcontext():
@@ -94,6 +96,7 @@ COMMANDS: Mapping[str, Command] = {
         "run",
         "Train, evaluate and report one model.",
         ignores_warnings=True,
+        goes_on_from_a_checkpoint=True,
     ),
     "tune": Command(
         "recbole_compress.quick_start.tune",
@@ -105,6 +108,7 @@ COMMANDS: Mapping[str, Command] = {
         "quantize",
         "Make a file of packed integers from a checkpoint, without its data set.",
         ignores_warnings=True,
+        goes_on_from_a_checkpoint=True,
     ),
     "export": Command(
         "recbole_compress.quick_start.export",
@@ -206,9 +210,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt as interruption:
         if _speaks_for_all():
-            how = {"run": "--resume=<the checkpoint named above>"}.get(command, "the same command")
-            if interruption.args:  # of a phase that knows better
-                how = f"the same command and {interruption}"
+            how = "the same command"
+            if COMMANDS[command].goes_on_from_a_checkpoint and str(interruption):
+                how += f" and {interruption}"  # the training that was interrupted says which
             print(f"interrupted; go on with {how}", file=sys.stderr)
         return 130
 

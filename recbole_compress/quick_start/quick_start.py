@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -104,7 +105,10 @@ def _quantized(config: Config, arguments: dict[str, Any], saved: bool, after_eva
 def _trained(config: Config, arguments: dict[str, Any], saved: bool, after_evaluation: Any):
     if starts_processes(config.final_config_dict):
         arguments |= {"saved": saved, "after_evaluation": after_evaluation}
-        return launch(_one_of_several, arguments, config.final_config_dict)
+        try:
+            return launch(_one_of_several, arguments, config.final_config_dict)
+        except KeyboardInterrupt:  # the processes know the file, this one does not
+            raise KeyboardInterrupt("--resume=<the checkpoint named above>") from None
     with joined(config["device"]):
         return _train_and_report(config, saved, after_evaluation)
 
@@ -143,13 +147,18 @@ def _train_and_report(
         trainer.learn_from(first, splits[0])
     if not here().is_first:  # one model at the start, but dropout of one's own
         init_seed(config["seed"] + here().rank, config["reproducibility"])
-    best_valid_score, best_valid_result = trainer.fit(
-        train_data,
-        valid_data,
-        saved=saved,
-        show_progress=config["show_progress"],
-        callback_fn=after_evaluation,
-    )
+    try:
+        best_valid_score, best_valid_result = trainer.fit(
+            train_data,
+            valid_data,
+            saved=saved,
+            show_progress=config["show_progress"],
+            callback_fn=after_evaluation,
+        )
+    except KeyboardInterrupt:
+        begun = saved and os.path.exists(trainer.saved_model_file)
+        how = f"--resume={trainer.saved_model_file}" if begun else ""
+        raise KeyboardInterrupt(how) from None
     test_result, further = final_results(
         trainer, train_data, valid_data, test_data, saved, config["show_progress"]
     )

@@ -26,4 +26,8 @@ def test_links_lead_somewhere(page):
 
 def test_every_guide_is_named_in_the_readme():
     readme = PAGES[0].read_text(encoding="utf-8")
-    assert [guide.name for guide in sorted((ROOT / "docs").glob("*.md")) if f"(docs/{guide.name})" not in readme] == []
+    assert [
+        guide.name
+        for guide in sorted((ROOT / "docs").glob("*.md"))
+        if f"(docs/{guide.name})" not in readme
+    ] == []

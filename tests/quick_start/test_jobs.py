@@ -15,6 +15,7 @@ import pytest
 from recbole_compress._version import __version__
 from recbole_compress.quick_start.command_line import COMMANDS, main
 from recbole_compress.quick_start.quick_start import run_recbole_compress
+from recbole_compress.trainers.safe_trainer import SafeTrainer
 from tests.conftest import write_interactions
 from tests.refusals import refusal
 
@@ -71,6 +72,27 @@ def test_a_setting_of_a_choice_that_was_not_taken(arguments, capsys):
     assert "MAX_ITEM_LIST_LENGTH=6 is not read" not in said  # every data set reads it
     assert main([*command, "--item_embedding=tensor_train", "--item_head=tied"]) == 0
     assert "n_item_blocks=2 is not read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_interrupted_run_says_how_to_go_on(arguments, capsys, monkeypatch, epoch):
+    train_epoch = SafeTrainer._train_epoch
+
+    def interrupted(self, train_data, number, *args, **kwargs):
+        if number == epoch:
+            raise KeyboardInterrupt
+        return train_epoch(self, train_data, number, *args, **kwargs)
+
+    command = ["--model=CpRecNextItNet", *arguments[: -len(QUICK)], "--epochs=2", *QUICK[1:]]
+    with monkeypatch.context() as patch:
+        patch.setattr(SafeTrainer, "_train_epoch", interrupted)
+        assert main(command) == 130
+    advice = capsys.readouterr().err.splitlines()[-1]
+    saved = glob.glob("saved/*.pth")
+    more = [f"--resume={path}" for path in saved]
+    assert len(more) == epoch
+    assert advice == " and ".join(["interrupted; go on with the same command", *more])
+    assert main([*command, *more]) == 0
 
 
 def test_every_command_is_there():
