@@ -39,19 +39,20 @@ def test_what_ray_cannot_do_is_refused(job, capsys, wrong, message):
 def test_a_trial_keeps_to_its_cores_and_finds_its_data_from_any_folder(job, in_tmp, monkeypatch):
     from recbole_compress.config import Config
     from recbole_compress.quick_start.tune import _of_every_trial
-    from recbole_compress.tuning.options import split_arguments
+    from recbole_compress.tuning.arguments import split_arguments
+    from recbole_compress.tuning.ray_tool import RayTool
 
     given = {"tool": "Ray", "cpus_per_trial": "3", "data_path": "."}
     options, fixed = split_arguments(given)
     config = Config("CpRecGRU4Rec", "tiny", command_line=["--data_path=."])
-    arguments = _of_every_trial(options, fixed, config)
+    arguments = _of_every_trial(RayTool(options), fixed, config)
     (in_tmp / "elsewhere").mkdir()
     monkeypatch.chdir(in_tmp / "elsewhere")
     trial = Config(command_line=arguments)
     assert (trial["threads"], trial["use_gpu"]) == (3, False)
     assert trial["data_path"] == str(in_tmp / "tiny")
     options, fixed = split_arguments({**given, "threads": "1", "gpus_per_trial": "0.5"})
-    arguments = _of_every_trial(options, fixed, config)
+    arguments = _of_every_trial(RayTool(options), fixed, config)
     assert {"--threads=1", "--use_gpu=True"} <= set(arguments)
 
 

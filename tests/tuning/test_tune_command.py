@@ -13,7 +13,7 @@ import yaml
 
 from recbole_compress.config import Config
 from recbole_compress.config.properties_folder import hyper_file
-from recbole_compress.quick_start import tune as module
+from recbole_compress.quick_start import trial as module
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.quick_start.unread_in_search import without_unread
