@@ -77,19 +77,21 @@ def has_settings_of(run: CheckedRun, files: RunFiles) -> bool:
     """
     if files.read_settings() != run.settings:
         return False
-    if run.item_order is None:
+    if not run.left_open:
         return True
     choices = (files.read_card() or {}).get("choices") or {}
-    order = choices.get("tt_item_order") or _item_order_in(files.checkpoint() or files.resumable())
-    return order in (run.item_order, None)
+    return all(
+        (choices.get(key) or _noted(key, files.checkpoint() or files.resumable())) in (value, None)
+        for key, value in run.left_open.items()
+    )
 
 
-def _item_order_in(checkpoint: Path | None) -> str | None:
-    """What a checkpoint's tensor train was made with; None where it cannot be read."""
+def _noted(key: str, checkpoint: Path | None) -> Any:
+    """What a checkpoint's model was made with; None where it cannot be read."""
     if checkpoint is None:
         return None
     try:
-        return load_checkpoint(str(checkpoint))["config"]["tt_item_order"]
+        return load_checkpoint(str(checkpoint))["config"][key]
     except CheckpointError:
         return None
 

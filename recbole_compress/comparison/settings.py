@@ -11,6 +11,7 @@ from typing import Any
 import recbole
 import yaml
 
+from recbole_compress.changed_defaults import left_open
 from recbole_compress.comparison.experiment import Planned
 from recbole_compress.config import Config
 from recbole_compress.config.model_names import find_model, quantized_of
@@ -40,8 +41,7 @@ class CheckedRun:
         valid_metric: Lower case.
         ranked: Whether the test split is ranked in full, so that ranks can be had.
         data_folder: Where the data set's files lie.
-        item_order: The ``tt_item_order`` of a tensor train where the settings leave it open; None
-            otherwise. Its default was another once, so equal settings do not tell.
+        left_open: Values that the settings do not tell and that were others once, by their keys.
     """
 
     planned: Planned
@@ -50,7 +50,7 @@ class CheckedRun:
     valid_metric: str
     ranked: bool
     data_folder: str
-    item_order: str | None = None
+    left_open: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def checked_runs(
@@ -128,13 +128,8 @@ def _checked(
         valid_metric=str(config["valid_metric"]).lower(),
         ranked=config["eval_args"]["mode"]["test"] == "full",
         data_folder=config["data_path"],
-        item_order=_item_order(config) if "tt_item_order" not in settings else None,
+        left_open=left_open(config, settings),
     )
-
-
-def _item_order(config: Config) -> str | None:
-    of_tensor_train = "tensor_train" in str(config["item_embedding"])
-    return config["tt_item_order"] if of_tensor_train else None
 
 
 def _as_stored(settings: Mapping[str, Any], schema: Mapping[str, Declared]) -> dict[str, Any]:

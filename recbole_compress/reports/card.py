@@ -12,6 +12,7 @@ import numpy as np
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor
 
+from recbole_compress.changed_defaults import CHANGED_DEFAULTS
 from recbole_compress.errors import CheckpointError
 from recbole_compress.files import replacing
 from recbole_compress.models import CompressedRecommender
@@ -177,8 +178,7 @@ def _choices(model: SequentialRecommender, config: Any) -> dict[str, Any]:
     if isinstance(model, CompressedRecommender):
         chosen = dict(model.choices)
         chosen["layer_sharing"] = chosen.get("layer_sharing") or "none"
-        if "tt_item_order" in model.keys_of_choices:  # its default was another once
-            chosen["tt_item_order"] = config["tt_item_order"]
+        chosen |= {key: config[key] for key in CHANGED_DEFAULTS if key in model.keys_of_choices}
         return {**chosen, **full_precision, "recipe": config["recipe"] or "cross_entropy"}
     tables, output = item_tensors(model)
     # A bias per item leaves the head tied; a table of its own does not.

@@ -22,6 +22,7 @@ from recbole.config.configurator import Config as RecBoleConfig
 from recbole.utils import EvaluatorType, InputType, ModelType
 from torch import nn
 
+from recbole_compress.changed_defaults import meant_before
 from recbole_compress.errors import CheckpointError
 from recbole_compress.files import replacing
 from recbole_compress.trainers.pickled_checkpoint import load_pickled
@@ -41,10 +42,6 @@ __all__ = [
 # All that a checkpoint may name besides tensors and plain Python values: none of them runs code
 # when it is made. ``allow_in_recbole`` lets RecBole's own ``torch.load`` accept the same list.
 ALLOWED_CLASSES = [RecBoleConfig, ModelType, InputType, EvaluatorType, yaml.FullLoader]
-
-
-# Key -> a key that the models have which it is for, and what was done before there was a choice.
-_MEANT_BEFORE = {"tt_item_order": ("tt_ranks", "by_id")}
 
 _CONFIG_PARTS = (
     "model",
@@ -225,12 +222,11 @@ def _read(path: str, device: torch.device | str) -> Any:
 def _say_what_was_meant(config: Any) -> None:
     """Give a config that is older than a key the value that stood for it then, in place."""
     known = getattr(config, "final_config_dict", {})
-    for key, (of_models_with, value) in _MEANT_BEFORE.items():
-        if of_models_with in known and key not in known:
-            # Of the run that it is a first phase of, too, which is as old.
-            for settings in (known, config.external_config_dict, known.get("part_of")):
-                if settings:
-                    settings[key] = value
+    for key, value in meant_before(known).items():
+        # Of the run that it is a first phase of, too, which is as old.
+        for settings in (known, config.external_config_dict, known.get("part_of")):
+            if settings:
+                settings[key] = value
 
 
 def _refusal(error: Exception) -> str:
