@@ -24,6 +24,7 @@ from recbole.trainer import Trainer
 from benchmarks.evaluation_model import load
 from benchmarks.fresh_process import measure_apart, require_memory
 from benchmarks.results_file import Runs, common_parser, measure_all
+from recbole_compress.data.loaders import split_of
 from recbole_compress.reports.environment import peak_rss_bytes
 from recbole_compress.trainers import CompressTrainer, SafeTrainer
 
@@ -85,7 +86,7 @@ def evaluate(folder: str, path: str, seed: int, repeats: int) -> dict[str, Any]:
     return {
         "seconds": statistics.median(seconds),
         "all_seconds": seconds,
-        "rows": len(test_data._dataset),
+        "rows": len(split_of(test_data)),
         "eval_batch_size": config["eval_batch_size"],
         "rss_bytes_before_evaluation": loaded,
         "weights_sha256": digest(model),

@@ -11,6 +11,7 @@ from recbole.utils import get_model, init_seed
 from benchmarks.synthetic import ZipfCatalogue
 from recbole_compress.config import Config
 from recbole_compress.data import SequenceDataset, training_loader
+from recbole_compress.data.loaders import split_of
 from recbole_compress.files import replacing
 from recbole_compress.quick_start.prepared_data import prepare_data
 from recbole_compress.trainers import CompressTrainer
@@ -68,7 +69,7 @@ def load(folder: str, settings: dict[str, Any]) -> tuple[Any, tuple[Any, ...], C
     )
     init_seed(config["seed"], config["reproducibility"])
     loaders = prepare_data(config, SequenceDataset(config))
-    model = get_model(config["model"])(config, loaders[0]._dataset)
+    model = get_model(config["model"])(config, split_of(loaders[0]))
     weights = Path(folder, WEIGHTS)
     if weights.exists():
         model.load_state_dict(torch.load(weights, weights_only=True))

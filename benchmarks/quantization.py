@@ -25,6 +25,7 @@ from torch import Tensor
 from benchmarks.fresh_process import ROOT
 from benchmarks.results_file import common_parser, key_values, measure_all
 from recbole_compress.config.properties_folder import recipe_yaml
+from recbole_compress.data.loaders import split_of
 from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config
 from recbole_compress.quick_start.host_models import dataset_class
 from recbole_compress.quick_start.prepared_data import prepare_data
@@ -64,7 +65,7 @@ def measure(
     state = load_checkpoint(str(checkpoint))
     config = rebuilt_config(state, str(checkpoint), data_path=data_path, **TRAINING)
     train, _, test = prepare_data(config, dataset_class(config)(config))
-    full = model_of(config, train._dataset, state, str(checkpoint)).to(config["device"]).eval()
+    full = model_of(config, split_of(train), state, str(checkpoint)).to(config["device"]).eval()
     if recipe == "none":
         size = sum(p.numel() * p.element_size() for p in full.parameters())
         return {**_accuracy(full, full, test), "size_bytes": size, "seconds": 0.0}

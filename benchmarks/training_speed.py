@@ -41,6 +41,7 @@ from benchmarks.step_phases import StepPhases
 from benchmarks.timed_batches import TimedBatches
 from recbole_compress.config import Config
 from recbole_compress.data import SequenceDataset, training_loader
+from recbole_compress.data.loaders import split_of
 from recbole_compress.data.sequence_dataset import TARGET_LIST_PREFIX
 from recbole_compress.quick_start.prepared_data import prepare_data
 from recbole_compress.quick_start.quick_start import run_recbole_compress
@@ -169,7 +170,7 @@ def measure_epoch(
         "timed_seconds": sum(batches.seconds),
         "whole_epoch": batches.complete,
         "train_batch_size": config["train_batch_size"],
-        "batches_made_by": type(loader._dataset).__mro__[0].__name__,
+        "batches_made_by": type(split_of(loader)).__mro__[0].__name__,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "anomaly_mode": STOCK.get(variant, False),
         **before,
@@ -199,8 +200,8 @@ def stock_training(config: Config, recbole_augments: bool) -> tuple[Any, Any]:
         loader = prepare_data(config, built(SequentialDataset, config))[0]
     else:
         loader = prepare_data(config, built(SequenceDataset, config))[0]
-        loader._dataset.row_width = config["MAX_ITEM_LIST_LENGTH"]  # RecBole pads every row so
-    model = on_its_device(config, loader._dataset)
+        split_of(loader).row_width = config["MAX_ITEM_LIST_LENGTH"]  # RecBole pads every row so
+    model = on_its_device(config, split_of(loader))
     return get_trainer(config["MODEL_TYPE"], config["model"])(config, model), loader
 
 
@@ -209,7 +210,7 @@ def our_training(config: Config) -> tuple[Any, Any]:
     train_data = prepare_data(config, built(SequenceDataset, config))[0]
     generator = torch.Generator().manual_seed(config["seed"])
     loader: Any = training_loader(train_data, config, generator)
-    model = on_its_device(config, loader._dataset)
+    model = on_its_device(config, split_of(loader))
     return get_trainer(config["MODEL_TYPE"], config["model"])(config, model), loader
 
 
@@ -242,7 +243,7 @@ def targets_of(model: Any) -> Callable[[Any], int]:
 
 
 def targets_per_epoch(loader: Any) -> int:
-    dataset = loader._dataset
+    dataset = split_of(loader)
     if isinstance(dataset, SequenceDataset):
         return int(dataset.example_targets().sum())
     return len(dataset.inter_feat)

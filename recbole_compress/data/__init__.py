@@ -4,7 +4,7 @@
 - ``sequence_dataset``: every sequence stored once, histories as indices.
 - ``prefix_rows``: split files of prefix rows, turned back into sequences.
 - ``windows``: training windows in which every target of the train split occurs exactly once.
-- ``loaders``: batches of similar length.
+- ``loaders``: batches of similar length, and the split behind any batches.
 - ``transfer_dataset``: targets of one data set after the sequences of another; ``histories`` says
   how much of a sequence was known, ``candidates`` which items a target is ranked against.
 - ``domains``: making such a pair of data sets from any interactions.

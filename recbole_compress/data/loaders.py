@@ -1,14 +1,15 @@
-"""Batches of examples of similar length, so that little of a batch is padding."""
+"""Batches of a split: of examples of similar length, so that little of a batch is padding."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-__all__ = ["SimilarLengthSampler", "training_loader"]
+__all__ = ["SimilarLengthSampler", "split_of", "targets_per_example", "training_loader"]
 
 
 class SimilarLengthSampler(Sampler[list[int]]):
@@ -73,12 +74,27 @@ class SimilarLengthSampler(Sampler[list[int]]):
         return len(self._plan)
 
 
+def split_of(loader: Any) -> Any:
+    """The split that a loader hands out the rows of; RecBole has no public name for it.
+
+    Args:
+        loader: Of RecBole or of this package.
+    """
+    return loader._dataset
+
+
+def targets_per_example(loader: Any) -> Tensor | None:
+    """Targets of every training example, ``(n,)``; None for one each, as in RecBole's data sets."""
+    split = split_of(loader)
+    return split.example_targets() if hasattr(split, "example_targets") else None
+
+
 def training_loader(train_data, config, generator: torch.Generator) -> DataLoader:
     """The same examples as RecBole's ``train_data``, in batches of similar length.
 
     ``train_batch_size`` counts targets, as RecBole's does: one of its rows is one target.
     """
-    dataset = train_data._dataset
+    dataset = split_of(train_data)
     sampler = SimilarLengthSampler(
         dataset.example_lengths(),
         dataset.example_targets(),

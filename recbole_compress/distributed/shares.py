@@ -65,10 +65,17 @@ class BatchShares:
         return examples[own].tolist() or examples[:1].tolist()
 
 
-def training_share(loader: DataLoader, rank: int, world_size: int) -> DataLoader:
-    """The loader's batches, of each the part of one process; its sampler is a BatchShares."""
-    dataset = loader._dataset  # type: ignore[attr-defined]
-    targets = dataset.example_targets() if hasattr(dataset, "example_targets") else None
+def training_share(
+    loader: DataLoader, targets: Tensor | None, rank: int, world_size: int
+) -> DataLoader:
+    """The loader's batches, of each the part of one process; its sampler is a BatchShares.
+
+    Args:
+        loader: All batches.
+        targets: Targets per example, ``(n,)``; None for one each.
+        rank: Which part.
+        world_size: Number of parts.
+    """
     return _with_batches(loader, BatchShares(_batches(loader), targets, rank, world_size))
 
 
@@ -101,7 +108,8 @@ class _DrawnBatches(_Part):
     """
 
     def __init__(self, loader: Any, rank: int, world_size: int) -> None:
-        self._loader, self._dataset = loader, loader._dataset
+        self._loader = loader
+        self._dataset = loader._dataset  # where RecBole looks for it
         self._own = _part(len(loader), rank, world_size)
 
     def __iter__(self) -> Iterator[Any]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from recbole_compress.arguments import read_file_arguments
 from recbole_compress.config import Config
+from recbole_compress.data.loaders import split_of
 from recbole_compress.errors import CheckpointError, ConfigError, needs_extra
 from recbole_compress.files import keep_input
 from recbole_compress.near_names import did_you_mean
@@ -171,7 +172,7 @@ def _evaluated(
 ) -> dict[str, Any]:
     config = subject.config
     train_data, valid_data, test_data = prepare_data(config, load_data(config))
-    split = train_data._dataset
+    split = split_of(train_data)
     if knows_other_items(subject.item_map_sha256, split, unknown=False):
         raise CheckpointError(
             f"{path}: knows other items than data set {config['dataset']!r} as loaded here; "
@@ -182,7 +183,7 @@ def _evaluated(
     trainer.eval_collector.data_collect(train_data)  # some metrics count items of the train split
     valid = trainer.evaluate(valid_data, load_best_model=False, show_progress=False)
     test, further = final_results(trainer, train_data, valid_data, test_data, load_best_model=False)
-    requests = sample_requests(test_data._dataset, valid_data._dataset)
+    requests = sample_requests(split_of(test_data), split_of(valid_data))
     card = build_card(
         model,
         config,

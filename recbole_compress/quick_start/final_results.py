@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from recbole_compress.data.loaders import split_of
 from recbole_compress.distributed.group import from_first
 from recbole_compress.trainers.ranks import RankRecorder, write_ranks
 
@@ -28,7 +29,7 @@ def final_results(
         load_best_model: From the trainer's checkpoint; False for the weights as they are.
         show_progress: Draw a bar.
     """
-    path, split = trainer.config["ranks_path"], train_data._dataset
+    path, split = trainer.config["ranks_path"], split_of(train_data)
     if path and not test_data:  # such as after the split LS: valid_only
         trainer.logger.warning(f"ranks_path={path}: the test split has no rows; no file is written")
         path = None
@@ -41,7 +42,7 @@ def final_results(
         test_data, load_best_model=load_best_model, show_progress=show_progress
     )
     if recorder is not None:
-        records = recorder.records(split, test_data._dataset)
+        records = recorder.records(split, split_of(test_data))
         from_first(lambda: write_ranks(records, path))
         trainer.eval_collector.recorder = None
     return result, trainer.further_results(valid_data, test_data, load_best_model=load_best_model)

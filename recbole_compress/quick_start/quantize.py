@@ -16,6 +16,7 @@ from recbole_compress.arguments import read_file_arguments
 from recbole_compress.config import Config
 from recbole_compress.config.properties_folder import overall_yaml
 from recbole_compress.config.schema import declared_in
+from recbole_compress.data.loaders import split_of
 from recbole_compress.errors import CheckpointError
 from recbole_compress.files import keep_input
 from recbole_compress.quantization import QuantizationReport, QuantizationSpec, freeze_, manifest
@@ -175,7 +176,7 @@ def _train_loader(path: str, settings: dict[str, Any], restored: Restored) -> An
     config = rebuilt_config(restored.state, path, **settings)
     train_data = prepare_data(config, load_data(config))[0]
     noted, n_items = restored.state.get("item_map_sha256"), restored.catalogue["n_items"]
-    if knows_other_items(noted, train_data._dataset, unknown=False, n_items=n_items):
+    if knows_other_items(noted, split_of(train_data), unknown=False, n_items=n_items):
         raise CheckpointError(
             f"{path}: knows other items than data set {config['dataset']!r} as loaded here; "
             f"quantization_recipe={config['quantization_recipe']} needs the data it was trained "

@@ -14,6 +14,7 @@ from recbole.utils import get_flops, init_logger, init_seed
 
 from recbole_compress.config import Config
 from recbole_compress.data.item_vectors import state_will_be_loaded
+from recbole_compress.data.loaders import split_of
 from recbole_compress.distributed.group import joined
 from recbole_compress.distributed.launcher import launch
 from recbole_compress.distributed.place import here
@@ -133,7 +134,7 @@ def _train_and_report(
     data = load_data(config)
     logger.info(data)
     train_data, valid_data, test_data = prepare_data(config, data)
-    splits = [loader._dataset for loader in (train_data, valid_data, test_data)]
+    splits = [split_of(loader) for loader in (train_data, valid_data, test_data)]
 
     first = load_teacher(config, splits[0]) or load_pretrained(config, splits[0])
     init_seed(config["seed"], config["reproducibility"])

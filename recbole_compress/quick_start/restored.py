@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from recbole_compress.config import Config
+from recbole_compress.data.loaders import split_of
 from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config
 from recbole_compress.quick_start.prepared_data import prepare_data
 from recbole_compress.quick_start.pretraining import load_data
@@ -26,5 +27,5 @@ def restored_model(checkpoint: str) -> tuple[Config, Any, tuple[Tensor, Tensor]]
     state = load_checkpoint(checkpoint)
     config = rebuilt_config(state, checkpoint)
     train_data, valid_data, test_data = prepare_data(config, load_data(config))
-    model = model_of(config, train_data._dataset, state, checkpoint).to(config["device"])
-    return config, model, sample_requests(test_data._dataset, valid_data._dataset)
+    model = model_of(config, split_of(train_data), state, checkpoint).to(config["device"])
+    return config, model, sample_requests(split_of(test_data), split_of(valid_data))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from recbole_compress.arguments import read_file_arguments
 from recbole_compress.data.item_counts import train_item_counts
+from recbole_compress.data.loaders import split_of
 from recbole_compress.datafree import (
     Sequences,
     epsilon_greedy,
@@ -83,7 +84,7 @@ def compare_with_real_data(path: str, /, **settings: Any) -> dict[str, Any]:
     state = load_checkpoint(path)
     config = rebuilt_config(state, path, **settings)
     chosen = DataFreeSettings.of(config)
-    split = prepare_data(config, dataset_class(config)(config))[0]._dataset
+    split = split_of(prepare_data(config, dataset_class(config)(config))[0])
     model = model_of(config, split, state, path).to(config["device"]).eval()
     init_seed(config["seed"], config["reproducibility"])
     real = train_item_counts(split)[1:]

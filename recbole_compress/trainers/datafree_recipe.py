@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from recbole_compress.data.loaders import split_of
 from recbole_compress.data.train_sequences import train_sequences
 from recbole_compress.datafree import Sequences, sample_sequences
 from recbole_compress.distributed.settings import world_size_of
@@ -50,7 +51,7 @@ def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[QuantizationJob], Qu
         arguments: dict[str, Any] = {"item_map_sha256": job.item_map_sha256}
         if trainer.reads_data:
             assert job.train_data is not None  # its recipe says that it needs data
-            split = job.train_data()._dataset
+            split = split_of(job.train_data())
             arguments["real"] = Sequences(*train_sequences(split, student.max_seq_length))
         teacher = copy.deepcopy(student)
         if config["df_start"] == "random":

@@ -15,6 +15,7 @@ import uuid
 import torch
 from recbole.utils import get_local_time
 
+from recbole_compress.data.loaders import split_of, targets_per_example
 from recbole_compress.distributed.gradients import SharedLoss, batch_norm_over_all, same_buffers
 from recbole_compress.distributed.group import from_first, gathered, mean_of_all
 from recbole_compress.distributed.place import here
@@ -131,7 +132,9 @@ class SafeTrainer:
         if self._loaded_random_states is not None:
             self._restore_chance(self._loaded_random_states)
         if not here().is_alone:
-            train_data = training_share(train_data, here().rank, here().world_size)
+            train_data = training_share(
+                train_data, targets_per_example(train_data), here().rank, here().world_size
+            )
             shares = train_data.batch_sampler or train_data.sampler
             modules = self._trained_modules()
             # Torch shares no gradients where there are none, as in Pop.
@@ -177,7 +180,7 @@ class SafeTrainer:
 
     def _note_data(self, train_data):
         """Record item fingerprint, catalogue sizes and the loader's generator."""
-        dataset = train_data._dataset
+        dataset = split_of(train_data)
         self.fingerprint = item_map_fingerprint(dataset)
         self.catalogue = {"n_items": int(dataset.item_num), "n_users": int(dataset.user_num)}
         if self.needs_source:
@@ -349,7 +352,7 @@ class SafeTrainer:
         if load_best_model:
             path = model_file or self.saved_model_file
             if self.fingerprint is None:
-                self.fingerprint = item_map_fingerprint(eval_data._dataset)
+                self.fingerprint = item_map_fingerprint(split_of(eval_data))
             self._load_weights(self._checked(path), path)
             self.logger.info(f"Loaded {path}")
         with self._shared_out(eval_data) as batches:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recbole_compress.data.loaders import split_of
 from recbole_compress.data.transfer_dataset import (
     CANDIDATES_FIELD,
     POSITIONS_FIELD,
@@ -92,7 +93,7 @@ class TransferTrainer(CompressTrainer):
             ) from error
 
     def fit(self, train_data, *args, **kwargs):
-        self.source_fingerprint = item_map_fingerprint(train_data._dataset.source)
+        self.source_fingerprint = item_map_fingerprint(split_of(train_data).source)
         return super().fit(train_data, *args, **kwargs)
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):

@@ -13,6 +13,7 @@ import sys
 import pytest
 
 from recbole_compress._version import __version__
+from recbole_compress.data.loaders import split_of
 from recbole_compress.quick_start.command_line import COMMANDS, main
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.trainers.safe_trainer import SafeTrainer
@@ -212,7 +213,7 @@ def test_evaluation_equals_recboles_own_to_the_last_digit(in_tmp):
 
     from recbole_compress.trainers.checkpoint import load_checkpoint
 
-    model = get_model("CpRecNextItNet")(config, train._dataset)
+    model = get_model("CpRecNextItNet")(config, split_of(train))
     model.load_state_dict(load_checkpoint(result["checkpoint"])["state_dict"])
     for data in (valid, test):
         theirs = Trainer(config, model).evaluate(data, load_best_model=False)

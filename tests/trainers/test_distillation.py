@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from recbole_compress.config import Config
+from recbole_compress.data.loaders import split_of
 from recbole_compress.errors import CheckpointError, ConfigError
 from recbole_compress.models.compressed_recommender import TrainingRows
 from recbole_compress.quick_start.checks import check_run
@@ -132,7 +133,7 @@ def test_the_best_epoch_is_the_validation_splits(settings, trainers, monkeypatch
     evaluate = SafeTrainer.evaluate
 
     def spy(self, eval_data, load_best_model=True, **kwargs):
-        evaluated.append((self.finished, load_best_model, len(eval_data._dataset)))
+        evaluated.append((self.finished, load_best_model, len(split_of(eval_data))))
         return evaluate(self, eval_data, load_best_model, **kwargs)
 
     monkeypatch.setattr(SafeTrainer, "evaluate", spy)

@@ -11,6 +11,7 @@ import pytest
 import recbole
 import torch
 
+from recbole_compress.data.loaders import split_of
 from recbole_compress.errors import CheckpointError, ConfigError, DataError
 from recbole_compress.heads import LowRankHead, UntiedHead
 from recbole_compress.quick_start.command_line import main
@@ -265,7 +266,7 @@ def keep_split(monkeypatch):
     fit = TransferTrainer.fit
 
     def keep(self, train_data, *args, **kwargs):
-        self.split = train_data._dataset
+        self.split = split_of(train_data)
         return fit(self, train_data, *args, **kwargs)
 
     monkeypatch.setattr(TransferTrainer, "fit", keep)
