@@ -10,34 +10,19 @@ Without RecBole or torch only :mod:`recbole_compress.artifact` can be used, whic
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from recbole_compress import quick_start
 from recbole_compress._version import __version__
 
 if TYPE_CHECKING:
-    from recbole_compress.quick_start import (
-        compare_experiment,
-        compare_with_real_data,
-        evaluate_file,
-        export_checkpoint,
-        quantize_checkpoint,
-        run_recbole_compress,
-    )
+    from recbole_compress.quick_start import *  # noqa: F403
 
-__all__ = [
-    "__version__",
-    "compare_experiment",
-    "compare_with_real_data",
-    "evaluate_file",
-    "export_checkpoint",
-    "quantize_checkpoint",
-    "run_recbole_compress",
-]
+__all__ = ["__version__"]
+__all__ += quick_start.__all__
 
 if not TYPE_CHECKING:  # to a type checker it would say that there is every name
 
     def __getattr__(name: str) -> Any:
-        if name in __all__:
-            from recbole_compress import quick_start
-
+        if name in quick_start.__all__:
             return getattr(quick_start, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
