@@ -1,6 +1,7 @@
 """RecBole trainers: hooks around its fit loop, never a copy of it.
 
-- ``safe_trainer``: what every run gets, stock models included.
+- ``safe_trainer``: what every run gets, stock models included; ``resumable_training`` is its part
+  that saves and goes on.
 - ``compress_trainer``: the trainer of this package's models.
 - ``recipes``: training recipes by name.
 - ``distillation_trainer``: learning from a teacher; with its ``distillation_settings`` and

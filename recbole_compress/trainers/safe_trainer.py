@@ -10,56 +10,32 @@ import math
 import os
 import sys
 import time
-import uuid
 
 import torch
-from recbole.utils import get_local_time
 
 from recbole_compress.data.loaders import split_of, targets_per_example
 from recbole_compress.distributed.gradients import SharedLoss, batch_norm_over_all, same_buffers
-from recbole_compress.distributed.group import from_first, gathered, mean_of_all
+from recbole_compress.distributed.group import from_first, mean_of_all
 from recbole_compress.distributed.place import here
 from recbole_compress.distributed.quiet import without_tensorboard
 from recbole_compress.distributed.shares import evaluation_share, training_share
-from recbole_compress.errors import CheckpointError, TrainingError
+from recbole_compress.errors import TrainingError
 from recbole_compress.trainers import random_state
-from recbole_compress.trainers.checkpoint import (
-    item_map_fingerprint,
-    knows_other_items,
-    load_checkpoint,
-    other_parameter_data,
-    plain_config,
-    save_checkpoint,
-)
+from recbole_compress.trainers.checkpoint import item_map_fingerprint
 from recbole_compress.trainers.collector import BoundedCollector
 from recbole_compress.trainers.history import exclude_history_, refuse_exclusion
 from recbole_compress.trainers.precision import autocast_dtype, matmul_precision
+from recbole_compress.trainers.resumable_training import ResumableTraining
 
-__all__ = ["SafeTrainer", "resume_file"]
-
-
-def resume_file(checkpoint: str) -> str:
-    """Where the latest state lies when it is not the best one: ``X.pth`` -> ``X.resume.pth``.
-
-    Example:
-        >>> resume_file("saved/X.pth"), resume_file("saved/X.resume.pth")
-        ('saved/X.resume.pth', 'saved/X.resume.pth')
-    """
-    stem, ending = os.path.splitext(checkpoint)
-    return checkpoint if stem.endswith(".resume") else f"{stem}.resume{ending}"
+__all__ = ["SafeTrainer"]
 
 
 class _OutOfTime(Exception):
     """Ends RecBole's fit loop from within; never leaves :meth:`SafeTrainer.fit`."""
 
 
-class SafeTrainer:
-    """Safe checkpoints, true resumption, a time limit, bounded evaluation, clear failures.
-
-    Two files: ``X.pth`` is the best epoch (what RecBole saves), ``X.resume.pth`` the latest one
-    where that is another; it goes when training ends. Both hold everything that chance and the
-    optimizer need, so a resumed training ends where an uninterrupted one would.
-    """
+class SafeTrainer(ResumableTraining):
+    """Safe checkpoints, true resumption, a time limit, bounded evaluation, clear failures."""
 
     needs_teacher = False
     needs_source = False
@@ -86,22 +62,8 @@ class SafeTrainer:
             super().__init__(config, model)
         self.eval_collector = BoundedCollector(config)
         self.item_seq_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
-        # RecBole's name is exact to the second only: two runs would overwrite each other.
-        name = (
-            f"{config['model']}-{config['dataset']}-{get_local_time()}-{uuid.uuid4().hex[:6]}.pth"
-        )
-        self.saved_model_file = from_first(lambda: os.path.join(self.checkpoint_dir, name))
-        self.fingerprint: str | None = None
-        self.catalogue: dict[str, int] | None = None
-        self.generator: torch.Generator | None = None
-        self.finished = False
-        self.seconds = 0.0
-        self.seconds_before = 0.0  # those of them that an interrupted training spent
-        self.epochs_done = 0
-        self._latest_result = None
         self._position = (0, 0)
         self._last_epoch_seconds = 0.0
-        self._loaded_random_states = None
         self._shared_loss: SharedLoss | None = None
 
     # -- training ----------------------------------------------------------------------------
@@ -163,7 +125,7 @@ class SafeTrainer:
             best = self.best_valid_score, self.best_valid_result
         self.finished = True
         if saved:
-            self._discard(resume_file(self.saved_model_file))
+            self._discard_latest()
         return best
 
     def _validate_latest(self, valid_data, saved, after_evaluation):
@@ -173,19 +135,6 @@ class SafeTrainer:
         if saved:
             self._save_checkpoint(epoch)
         after_evaluation(epoch, self.best_valid_score)
-
-    def _goes_on_from(self):
-        """Checkpoint of an interrupted training, or None."""
-        return self.config["resume"]
-
-    def _note_data(self, train_data):
-        """Record item fingerprint, catalogue sizes and the loader's generator."""
-        dataset = split_of(train_data)
-        self.fingerprint = item_map_fingerprint(dataset)
-        self.catalogue = {"n_items": int(dataset.item_num), "n_users": int(dataset.user_num)}
-        if self.needs_source:
-            self.catalogue["n_source_items"] = int(dataset.source.item_num)
-        self.generator = train_data.generator
 
     def _trained_modules(self):
         """The module that holds every weight the loss depends on."""
@@ -226,123 +175,6 @@ class SafeTrainer:
                 f"epoch {epoch}, batch {batch}: the training loss is {loss.item()}; try a smaller "
                 f"learning_rate (now {self.learning_rate}) or clip_grad_norm{kept}"
             )
-
-    # -- checkpoints -------------------------------------------------------------------------
-
-    def _state(self, epoch, best_valid_result):
-        # Every process has its own chance, such as which numbers drop out; asked of all of them.
-        chance, *of_others = gathered(random_state.capture(self.generator))
-        return {
-            "config": plain_config(self.config),
-            "epoch": epoch,
-            "cur_step": self.cur_step,
-            "best_valid_score": float(self.best_valid_score),
-            "state_dict": self.model.state_dict(),
-            "other_parameter": other_parameter_data(self.model),
-            "optimizer": self.optimizer.state_dict(),
-            # beyond RecBole
-            "best_valid_result": best_valid_result,
-            "random_state": chance,
-            "random_states_of_others": of_others,
-            "item_map_sha256": self.fingerprint,
-            "catalogue": self.catalogue,
-            "seconds": self.seconds,
-            **self._more_state(),
-        }
-
-    def _more_state(self):
-        """What training needs besides the model, under keys that RecBole does not know."""
-        return {}
-
-    def _load_more_state(self, state, path):
-        """Put back what :meth:`_more_state` gave."""
-
-    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
-        path = kwargs.pop("saved_model_file", self.saved_model_file)
-        # RecBole saves before it stores the result that made this epoch the best.
-        self._write(self._state(epoch, self._latest_result or self.best_valid_result), path)
-        if verbose:
-            self.logger.info(f"Saved {path}")
-
-    def _save_latest(self, epoch):
-        if self.cur_step == 0:  # the best epoch is the latest one: ``X.pth`` says it all
-            self._discard(resume_file(self.saved_model_file))
-        else:
-            self._write(
-                self._state(epoch, self.best_valid_result), resume_file(self.saved_model_file)
-            )
-
-    def _write(self, state, path):
-        if here().is_first:
-            save_checkpoint(state, path)
-
-    def _discard(self, path):
-        if here().is_first and os.path.exists(path):
-            os.unlink(path)
-
-    def resume_checkpoint(self, resume_from):
-        """Go on from ``X.pth`` or ``X.resume.pth``, whichever of the two is further.
-
-        Raises:
-            CheckpointError: Damaged, of another data set, or of a model of another shape.
-        """
-        best = str(resume_from).replace(".resume.pth", ".pth")
-        latest = resume_file(best)
-        state = self._checked(from_first(lambda: latest if os.path.exists(latest) else best))
-        self.saved_model_file = best
-        self._load_weights(state, best)
-        self._load_more_state(state, best)
-        try:
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (KeyError, ValueError) as error:
-            raise CheckpointError(f"{best}: optimizer state does not fit: {error}") from error
-        self.start_epoch = self.epochs_done = state["epoch"] + 1
-        self.cur_step = state["cur_step"]
-        self.best_valid_score = state["best_valid_score"]
-        self.best_valid_result = state.get("best_valid_result")
-        self.seconds = self.seconds_before = state.get("seconds", 0.0)
-        if state.get("random_state"):
-            self._loaded_random_states = [
-                state["random_state"],
-                *state.get("random_states_of_others", []),
-            ]
-        self.finished = self.start_epoch >= self.epochs or self.cur_step > self.stopping_step
-        self.logger.info(f"Resuming {best} at epoch {self.start_epoch}")
-
-    def _restore_chance(self, states):
-        rank, trained_by = here().rank, len(states)
-        if trained_by == here().world_size or rank == 0:
-            random_state.restore(states[rank], self.generator)
-        elif self.generator is not None:  # the order of examples is the same in all processes
-            self.generator.set_state(states[0]["loader"].cpu())
-        if trained_by != here().world_size:
-            self.logger.warning(
-                f"trained by {trained_by} process(es) so far, going on with {here().world_size}: "
-                "batches and steps stay the same, but dropout and sampled negatives are drawn "
-                "differently"
-            )
-
-    def _checked(self, path):
-        # The first process reads for all: the file may lie on its machine only.
-        device = self.device if here().is_alone else "cpu"
-        state = from_first(lambda: load_checkpoint(path, device))
-        if knows_other_items(state.get("item_map_sha256"), self.fingerprint, unknown=False):
-            raise CheckpointError(
-                f"{path}: made for the items of data set {state['config']['dataset']!r}, not for "
-                f"{self.config['dataset']!r} as loaded here; use the same data set and filters"
-            )
-        return state
-
-    def _load_weights(self, state, path):
-        try:
-            self.model.load_state_dict(state["state_dict"])
-        except RuntimeError as error:
-            reason = " ".join(line.strip() for line in str(error).splitlines()[1:2])
-            raise CheckpointError(
-                f"{path}: its weights do not fit this model ({reason}); use the settings it was "
-                "trained with"
-            ) from error
-        self.model.load_other_parameter(state.get("other_parameter"))
 
     # -- evaluation --------------------------------------------------------------------------
 

@@ -96,6 +96,10 @@ class TransferTrainer(CompressTrainer):
         self.source_fingerprint = item_map_fingerprint(split_of(train_data).source)
         return super().fit(train_data, *args, **kwargs)
 
+    def _catalogue_of(self, dataset):
+        source = {"n_source_items": int(dataset.source.item_num)}
+        return {**super()._catalogue_of(dataset), **source}
+
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         return super()._train_epoch(
             train_data, epoch_idx, loss_func or self.transfer_loss, show_progress
