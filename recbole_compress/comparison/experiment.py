@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_compress.config.given import read_config_file
+from recbole_compress.config.model_names import DATA_FREE_PREFIX, class_name, quantized_of
 from recbole_compress.errors import ConfigError
 from recbole_compress.near_names import did_you_mean
 
@@ -164,17 +165,31 @@ def experiment_of_models(models: str, datasets: str | None, seeds: str | None) -
         'CpRecNextItNet-Pop'
     """
     names = _names(models, "--models")
+    runs = {_entry_of(name): {"model": name} for name in names}
+    if len(runs) < len(names):
+        raise ConfigError(f"--models={models}: two of them have one name; rename a class")
     if datasets is None:
         raise ConfigError("no data set named: add --datasets=NAME,NAME, such as --datasets=ml-100k")
     return Experiment(
-        name="-".join(names),
+        name="-".join(runs),
         about="",
         shared={},
         datasets={name: {} for name in _names(datasets, "--datasets")},
         seeds=_seeds(_names(seeds, "--seeds"), "--seeds") if seeds is not None else [SEED],
-        runs={name: {"model": name} for name in names},
+        runs=runs,
         reference=None,
     )
+
+
+def _entry_of(model: str) -> str:
+    """Without the module of a class of the user's: it names rows and files.
+
+    Example:
+        >>> _entry_of("SASRec"), _entry_of("my_models:MyModel"), _entry_of("DFQmy_models:MyModel")
+        ('SASRec', 'MyModel', 'DFQMyModel')
+    """
+    quantized = DATA_FREE_PREFIX if ":" in model and quantized_of(model) else ""
+    return quantized + class_name(model)
 
 
 def read_experiment(path: str | Path) -> Experiment:

@@ -15,7 +15,7 @@ from recbole.utils import EvaluatorType, ModelType
 
 from recbole_compress.arguments import read_command_line
 from recbole_compress.config.given import all_config_files, read_config_file
-from recbole_compress.config.model_names import find_model, quantized_of
+from recbole_compress.config.model_names import find_model, know_classes, name_of, quantized_of
 from recbole_compress.config.schema import load_schema
 from recbole_compress.config.validation import (
     check_eval_args,
@@ -131,8 +131,13 @@ class Config(RecBoleConfig):
         return converted
 
     def _get_model_and_dataset(self, model, dataset):
-        model = self.external_config_dict.get("model") if model is None else model
-        dataset = self.external_config_dict.get("dataset") if dataset is None else dataset
+        given = self.external_config_dict
+        if given.get("model_classes") is not None:
+            given["model_classes"] = know_classes(given["model_classes"])
+        model = given.get("model") if model is None else model
+        if isinstance(given.get("model"), type):  # a config is written into checkpoints
+            given["model"] = name_of(given["model"])
+        dataset = given.get("dataset") if dataset is None else dataset
         if model is None:
             raise ConfigError("no model named: add --model=NAME, such as --model=CpRecNextItNet")
         if dataset is None:
@@ -142,8 +147,8 @@ class Config(RecBoleConfig):
         if isinstance(model, str):
             full_precision = quantized_of(model)
             if full_precision:  # the same model, and one step more afterwards
-                self.external_config_dict["data_free_quantization"] = True
-                self.external_config_dict["model"] = model = full_precision
+                given["data_free_quantization"] = True
+                given["model"] = model = full_precision
             model = find_model(model)
         if not isinstance(model, type):
             raise ConfigError(f"model={model!r}: expected the name or the class of a model")

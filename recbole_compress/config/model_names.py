@@ -7,7 +7,9 @@ import importlib
 import os
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import recbole
 from recbole.model.abstract_recommender import SequentialRecommender
@@ -20,8 +22,11 @@ __all__ = [
     "DATA_FREE_PREFIX",
     "REGISTERED",
     "STAND_INS",
+    "class_name",
     "find_model",
     "is_stock",
+    "know_classes",
+    "name_of",
     "quantized_of",
     "stock_models",
 ]
@@ -36,8 +41,8 @@ REGISTERED: dict[str, type] = {}
 # keep RecBole's model.
 STAND_INS: dict[str, type] = {}
 
-# The user's, named as ``module:Class``; by the class's name, as checkpoints name it.
-_IMPORTED: dict[str, type] = {}
+# The user's, by the class's name, as checkpoints name it.
+_OF_THE_USER: dict[str, type] = {}
 
 _CLASS = re.compile(r"^class (\w+)", re.MULTILINE)
 
@@ -88,33 +93,84 @@ def find_model(name: str) -> type:
     """
     if ":" in name:
         return _imported(name)
-    known = {**STAND_INS, **REGISTERED, **_IMPORTED}
+    known = {**STAND_INS, **REGISTERED, **_OF_THE_USER}
     if name in known:
         return known[name]
     if name not in stock_models():
+        module, _, last = name.rpartition(".")
+        yours = f"for a class of yours add --model_classes={module or 'MODULE'}:{last}"
         near = did_you_mean(name, {*known, *stock_models("sequential")})
-        raise ConfigError(f"model={name!r}: {near}; a class of yours is --model=MODULE:{name}")
+        raise ConfigError(f"model={name!r}: not known; {yours}, or {near}")
     try:
         return get_model(name)
     except ModuleNotFoundError as error:
         raise ConfigError(f"model={name!r}: RecBole needs {error.name!r} for it") from error
 
 
-def _imported(name: str) -> type:
-    """The class of ``package.module:Class``; from now on its own name stands for it.
+def know_classes(given: str | type | Iterable[str | type]) -> list[str]:
+    """Make classes of the user's known by their own names, by which checkpoints name them.
 
-    A module in the current folder counts, as it does for ``python -m``.
+    Args:
+        given: One class or several, themselves or as ``module:Class``.
+
+    Returns:
+        Each as ``module:Class``.
+
+    Raises:
+        ConfigError: What is given is no model, or has the name of another one.
     """
-    module_name, _, class_name = name.partition(":")
+    several = [given] if isinstance(given, (str, type)) else list(given)
+    return [
+        name_of(_known(each) if isinstance(each, type) else _imported(each)) for each in several
+    ]
+
+
+def name_of(model_class: type) -> str:
+    """What finds a class again in another process: its name, and its module if it is the user's.
+
+    Example:
+        >>> from recbole.model.sequential_recommender import SASRec
+        >>> name_of(SASRec)
+        'SASRec'
+    """
+    name = model_class.__name__
+    if is_stock(model_class) or {**STAND_INS, **REGISTERED}.get(name) is model_class:
+        return name
+    return f"{model_class.__module__}:{name}"
+
+
+def class_name(name: str) -> str:
+    """Without the module: what a file says must import nothing.
+
+    Example:
+        >>> class_name("my_models:MyModel"), class_name("SASRec")
+        ('MyModel', 'SASRec')
+    """
+    return name.rpartition(":")[2]
+
+
+def _imported(name: str) -> type:
+    """The class of ``package.module:Class``; a module in the current folder counts."""
+    module_name, _, attribute = name.partition(":")
+    if module_name.endswith(".py"):
+        raise ConfigError(f"model={name!r}: write {module_name.removesuffix('.py')}:{attribute}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        model_class = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"model={name!r}: cannot be imported ({error})") from error
+        return _known(getattr(importlib.import_module(module_name), attribute))
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever the user's module may do
+        what = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"model={name!r}: cannot be imported ({what})") from error
+
+
+def _known(model_class: Any) -> type:
+    """A class of the user's; from now on its own name stands for it."""
     if not isinstance(model_class, type) or not issubclass(model_class, SequentialRecommender):
-        raise ConfigError(f"model={name!r}: is no class of a SequentialRecommender")
-    if class_name in {**STAND_INS, **REGISTERED} or class_name in stock_models():
-        raise ConfigError(f"model={name!r}: there is a {class_name} already; name yours otherwise")
-    _IMPORTED[class_name] = model_class
+        raise ConfigError(f"{model_class!r}: expected a class of RecBole's SequentialRecommender")
+    name = model_class.__name__
+    if name in {**STAND_INS, **REGISTERED} or name in stock_models():
+        raise ConfigError(f"{name_of(model_class)}: there is a model {name} already; rename yours")
+    _OF_THE_USER[name] = model_class
     return model_class

@@ -53,6 +53,8 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
 
 Models: those of this package and RecBole's sequential ones; DFQ<Model> is <Model>, trained and
 then quantized without data. quantize needs no data set, evaluate the one of the training.
+A class of your own is --model=MODULE:CLASS; where a checkpoint names it, every command takes
+--model_classes=MODULE:CLASS.
 Keys: RecBole's own and those of properties/model/<Model>.yaml; an unknown key stops the run and
 names the nearest known one. What all of them mean, and their defaults: properties/overall.yaml and
 properties/model/<Model>.yaml of the package.

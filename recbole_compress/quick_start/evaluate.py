@@ -20,7 +20,7 @@ from recbole_compress.quick_start.prepared_data import prepare_data
 from recbole_compress.quick_start.pretraining import load_data
 from recbole_compress.quick_start.sample_requests import sample_requests
 from recbole_compress.quick_start.threads import given_threads
-from recbole_compress.reports.card import build_card, card_path_for, write_card
+from recbole_compress.reports.card import build_card, evaluation_card_for, write_card
 from recbole_compress.reports.latency import request_latency
 from recbole_compress.reports.table import card_table
 from recbole_compress.trainers.checkpoint import knows_other_items, load_checkpoint
@@ -112,19 +112,9 @@ def evaluate(arguments: list[str]) -> None:
     usage = "recbole-compress evaluate FILE [--data_path=FOLDER] [-o CARD.json]"
     path, out, given = read_file_arguments(arguments, usage)
     settings: dict[str, Any] = dict(given)
-    card_path = out or settings.pop("card_path", None) or _own_card(path)
+    card_path = out or settings.pop("card_path", None) or evaluation_card_for(path)
     card = evaluate_file(path, card_path, **settings)
     print(card_table(card, card_path))
-
-
-def _own_card(path: str) -> str:
-    """Another one for each kind of file, though a model and its export may share a name.
-
-    Example:
-        >>> _own_card("saved/a.pth"), _own_card("a.onnx")
-        ('saved/a.evaluation.card.json', 'a.onnx.evaluation.card.json')
-    """
-    return card_path_for(path.removesuffix(".pth") + ".evaluation.pth")
 
 
 def evaluate_file(

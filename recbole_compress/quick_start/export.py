@@ -31,7 +31,7 @@ from recbole_compress.quick_start.from_checkpoint import (
 )
 from recbole_compress.quick_start.host_models import dataset_class
 from recbole_compress.quick_start.portable_settings import portable
-from recbole_compress.reports.card import card_path_for
+from recbole_compress.reports.card import card_path_for, evaluation_card_for
 from recbole_compress.trainers.checkpoint import item_map_fingerprint, knows_other_items
 
 __all__ = ["export", "export_checkpoint"]
@@ -40,7 +40,10 @@ FULL, HALF = 32, 16
 BITS = (FULL, HALF, 8, 4, 2)
 OPTIONS = ("table_bits", "weight_bits", "k", "all_scores", "tokens")
 # Of the config. All else was decided when the model was made: it would change it, or nothing.
-SETTINGS = ("model", "data_path", "dataset", "split_files", "config_files", "exclude_history")
+SETTINGS = (
+    *("model", "model_classes", "data_path", "dataset", "split_files", "config_files"),
+    "exclude_history",
+)
 
 
 def export(arguments: list[str]) -> None:
@@ -202,9 +205,11 @@ def _dataset_of(restored: Restored, path: str, settings: Mapping[str, Any]) -> A
 
 
 def _metrics_beside(path: str) -> Mapping[str, Any] | None:
-    """From the card that lies beside a checkpoint, if one does."""
-    try:
-        with open(card_path_for(path), encoding="utf-8") as file:
-            return json.load(file)["metrics"]
-    except (OSError, ValueError, KeyError):
-        return None
+    """From the card of its run or of its evaluation, if one lies beside a checkpoint."""
+    for card in (card_path_for(path), evaluation_card_for(path)):
+        try:
+            with open(card, encoding="utf-8") as file:
+                return json.load(file)["metrics"]
+        except (OSError, ValueError, KeyError):
+            continue
+    return None

@@ -11,6 +11,7 @@ import torch
 
 from recbole_compress.config import Config
 from recbole_compress.config.given import with_config_files
+from recbole_compress.config.model_names import class_name, know_classes
 from recbole_compress.data.catalogue import Catalogue
 from recbole_compress.data.item_vectors import state_will_be_loaded
 from recbole_compress.errors import CheckpointError
@@ -75,7 +76,13 @@ def rebuilt_config(state: Mapping[str, Any], path: str, /, **differing: Any) -> 
         raise CheckpointError(
             f"{path}: its settings cannot be read ({type(error).__name__}: {error})"
         ) from error
-    settings = {**settings, **with_config_files(differing)}
+    differing = with_config_files(differing)
+    named = differing.pop("model", settings["model"])
+    settings = {**settings, **differing}
+    if isinstance(named, type) or ":" in named:
+        [named] = know_classes(named)
+    if class_name(named) != settings["model"]:
+        raise CheckpointError(f"{path}: is of {settings['model']}, not of {named}")
     return Config(config_dict={key: v for key, v in settings.items() if v is not None})
 
 

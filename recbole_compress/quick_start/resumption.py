@@ -8,6 +8,7 @@ from typing import Any
 
 from recbole_compress.arguments import read_command_line
 from recbole_compress.config.given import all_config_files, with_config_files
+from recbole_compress.config.model_names import class_name
 from recbole_compress.config.validation import PICKLES
 from recbole_compress.distributed.place import started_by_torchrun
 from recbole_compress.distributed.settings import KEYS_OF_A_LAUNCH
@@ -37,7 +38,7 @@ def settings_of(
     given = given_to(config)
     if is_a_first_phases(config):  # what to go on with is the run that this is a phase of
         run = config["part_of"]
-        given = {**_relaunched(run), "model": run["model"], "dataset": run["dataset"]}
+        given = {**_relaunched(run), "model": class_name(run["model"]), "dataset": run["dataset"]}
     files = all_config_files(config_files, *now)
     return {**given, **with_config_files({"config_files": files})}
 
@@ -51,7 +52,7 @@ def given_to(config: Any) -> dict[str, Any]:
     """The settings that make a checkpoint's config again."""
     return {
         **_relaunched(config.external_config_dict),
-        "model": config["model"],
+        "model": class_name(config["model"]),
         "dataset": config["dataset"],
     }
 
@@ -64,4 +65,9 @@ def _relaunched(settings: dict[str, Any]) -> dict[str, Any]:
         given.pop("nproc", None)
     for key in (*KEYS_OF_A_LAUNCH, *PICKLES):  # older runs took the latter and did nothing
         given.pop(key, None)
+    # Which module of the user's a class is in is said anew: no file has anything imported.
+    given.pop("model_classes", None)
+    teacher = given.get("teacher")
+    if isinstance(teacher, dict) and isinstance(teacher.get("model"), str):
+        given["teacher"] = {**teacher, "model": class_name(teacher["model"])}
     return given

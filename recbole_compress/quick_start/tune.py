@@ -10,6 +10,7 @@ from typing import Any
 from recbole_compress._version import __version__
 from recbole_compress.arguments import read_command_line
 from recbole_compress.config.given import config_file_names
+from recbole_compress.config.model_names import DATA_FREE_PREFIX, name_of
 from recbole_compress.config.schema import load_schema
 from recbole_compress.config.written import for_config_file
 from recbole_compress.errors import ConfigError, RecBoleCompressError
@@ -122,7 +123,9 @@ def _of_every_trial(tool: Tool, fixed: Mapping[str, str], config: Any) -> list[s
     given = {"state": "ERROR", "show_progress": False, **tool.default_settings, **fixed}
     for key in _WHERE:
         given.pop(key, None)
-    model = f"DFQ{config['model']}" if config["data_free_quantization"] else config["model"]
+    model = name_of(config.model_class)
+    if config["data_free_quantization"]:
+        model = f"{DATA_FREE_PREFIX}{model}"
     given |= {"model": model, "dataset": config["dataset"]}
     given["data_path"] = os.path.abspath(settings["data_path"])
     return as_arguments({**given, **tool.fixed_settings})
@@ -150,7 +153,7 @@ def _conclude(stem: str, tool: Tool, trials: Trials, config: Any) -> dict[str, A
             f"none of {len(trials.records)} trials finished{reason} (all in {trials.path})"
         )
     write_result_file(f"{stem}.result", trials.records)
-    names = {"model": config["model"], "dataset": config["dataset"]}
+    names = {"model": name_of(config.model_class), "dataset": config["dataset"]}
     # Sums of floats depend on the number of threads, if ever so little.
     given = {**tool.default_settings, **config.external_config_dict}
     for key in (*names, *_WHERE):

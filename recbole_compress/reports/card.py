@@ -20,7 +20,14 @@ from recbole_compress.reports.environment import commit, environment
 from recbole_compress.reports.macs import macs_per_request
 from recbole_compress.reports.size import count_storage, item_tensors, reference_bytes
 
-__all__ = ["SCHEMA", "build_card", "card_path_for", "validate_card", "write_card"]
+__all__ = [
+    "SCHEMA",
+    "build_card",
+    "card_path_for",
+    "evaluation_card_for",
+    "validate_card",
+    "write_card",
+]
 
 SCHEMA = 1
 
@@ -142,6 +149,18 @@ def card_path_for(checkpoint: str) -> str:
         'saved/CpRecNextItNet.card.json'
     """
     return os.path.splitext(checkpoint)[0] + ".card.json"
+
+
+def evaluation_card_for(path: str) -> str:
+    """Where the card of a file's own evaluation lies.
+
+    Another one for each kind of file, though a model and its export may share a name.
+
+    Example:
+        >>> evaluation_card_for("saved/a.pth"), evaluation_card_for("a.onnx")
+        ('saved/a.evaluation.card.json', 'a.onnx.evaluation.card.json')
+    """
+    return card_path_for(path.removesuffix(".pth") + ".evaluation.pth")
 
 
 def write_card(card: Mapping[str, Any], path: str) -> None:

@@ -44,7 +44,7 @@ class DistillationTrainer(CompressTrainer):
     def for_others(model):
         return (
             f"; {model} can be its teacher: --model=TTSASRec --recipe=distillation "
-            f"--teacher={{model: {model}}}"
+            f"\"--teacher={{model: '{model}'}}\""
         )
 
     @classmethod

@@ -36,6 +36,6 @@ def trainer_for(config: Any, usual: type) -> type:
     if not issubclass(config.model_class, CompressedRecommender):
         raise ConfigError(
             f"recipe={recipe}: is for the models of this package, not for {config['model']}"
-            + RECIPES[recipe].for_others(config["model"])
+            + RECIPES[recipe].for_others(config.external_config_dict.get("model", config["model"]))
         )
     return RECIPES[recipe]
