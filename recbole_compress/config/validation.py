@@ -107,13 +107,12 @@ def check_keys(
 
 
 def _hint(key: str, schema: Mapping[str, Declared], model: str) -> str:
-    folded = {known.lower(): known for known in schema}
-    near = [folded[k] for k in difflib.get_close_matches(key.lower(), folded, n=2, cutoff=0.7)]
-    hints = ["did you mean " + " or ".join(map(repr, near)) + "?"] if near else []
     owners = owners_of_key(key)
     if owners:
-        hints.insert(0, f"it is a key of {', '.join(owners)}, not of {model}")
-    return "; ".join(hints) or "no known key comes near"
+        return f"it is a key of {', '.join(owners)}, not of {model}"
+    folded = {known.lower(): known for known in schema}
+    near = [folded[k] for k in difflib.get_close_matches(key.lower(), folded, n=2, cutoff=0.7)]
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else "no known key comes near"
 
 
 def _as_wanted(value: Any, types: tuple[str, ...], text: str | None) -> Any:
