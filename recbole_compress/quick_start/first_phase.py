@@ -77,7 +77,7 @@ def run_first_phase(
     settings_key: str,
     make: Callable[[Config, str | None], Config],
     train: Callable[[Config], dict[str, Any]],
-) -> None:
+) -> str | None:
     """See to it that ``config[path_key]`` is the checkpoint of a finished first phase.
 
     A resumed run goes on in the phase that its checkpoint is of.
@@ -88,6 +88,9 @@ def run_first_phase(
         settings_key: The key that says what the first phase has otherwise; goes once it is over.
         make: From the run's config, and a checkpoint to go on from, to the first phase's.
         train: Trains what a config says and returns the result, with its ``checkpoint``.
+
+    Returns:
+        The checkpoint, where this run made it or went on with it.
     """
     resume = config["resume"]
     if resume and from_first(lambda: is_a_first_phases(load_checkpoint(resume)["config"])):
@@ -96,10 +99,11 @@ def run_first_phase(
     elif config[path_key] is None:
         path = train(make(config, None))["checkpoint"]
     else:
-        return
+        return None
     # The second phase's checkpoint is to know the first one's.
     for settings in (config.final_config_dict, config.external_config_dict):
         settings.update({path_key: path, settings_key: None, "resume": resume})
+    return path
 
 
 def settings_of_checkpoint(state: dict[str, Any], config: Config) -> dict[str, Any]:

@@ -118,16 +118,19 @@ def pretraining_config(config: Config, resume: str | None = None) -> Config:
         raise ConfigError(f"pretraining: {error}") from error
 
 
-def pretrain(config: Config, train: Callable[[Config], dict[str, Any]]) -> None:
+def pretrain(config: Config, train: Callable[[Config], dict[str, Any]]) -> str | None:
     """See to it that ``config["pretrained"]`` is a finished pre-training, where one is needed.
 
     Args:
         config: Of the fine-tuning; changed. It takes over the form of the pre-trained model.
         train: Trains what a config says and returns the result, with its ``checkpoint``.
+
+    Returns:
+        The checkpoint of the pre-training, where this run did it.
     """
     if not trainer_class(config).needs_source or not config["pretrain"]:
-        return
-    run_first_phase(config, "pretrained", "pretraining", pretraining_config, train)
+        return None
+    made = run_first_phase(config, "pretrained", "pretraining", pretraining_config, train)
 
     def taken_over() -> dict[str, Any]:
         path = _pretrained_in(str(config["pretrained"]))
@@ -136,6 +139,7 @@ def pretrain(config: Config, train: Callable[[Config], dict[str, Any]]) -> None:
     decided = from_first(taken_over)
     for settings in (config.final_config_dict, config.external_config_dict):
         settings.update(decided)
+    return made
 
 
 def load_data(config: Config) -> Any:

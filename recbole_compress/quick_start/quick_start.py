@@ -124,8 +124,20 @@ def _train_and_report(
 ) -> dict[str, Any]:
     if config["data_free_quantization"]:  # the run's own files are those of the quantized model
         config["card_path"] = config["ranks_path"] = None
+    made = None
     for first_phase in (train_teacher, pretrain):
-        first_phase(config, lambda its_config: _train_and_report(its_config, True, None))
+        made = first_phase(config, lambda its: _train_and_report(its, True, None)) or made
+    try:
+        return _last_phase(config, saved, after_evaluation)
+    except KeyboardInterrupt as interruption:
+        # With nothing of its own to go on from, there is still the phase before it.
+        how = str(interruption) or (f"--resume={made}" if made else "")
+        raise KeyboardInterrupt(how) from None
+
+
+def _last_phase(
+    config: Config, saved: bool, after_evaluation: Callable[[int, float], None] | None
+) -> dict[str, Any]:
     _use_threads(config)
     init_seed(config["seed"], config["reproducibility"])
     logger = _fresh_logger(config)
@@ -156,13 +168,13 @@ def _train_and_report(
             show_progress=config["show_progress"],
             callback_fn=after_evaluation,
         )
+        test_result, further = final_results(
+            trainer, train_data, valid_data, test_data, saved, config["show_progress"]
+        )
     except KeyboardInterrupt:
         begun = saved and os.path.exists(trainer.saved_model_file)
         how = f"--resume={trainer.saved_model_file}" if begun else ""
         raise KeyboardInterrupt(how) from None
-    test_result, further = final_results(
-        trainer, train_data, valid_data, test_data, saved, config["show_progress"]
-    )
     checkpoint = trainer.saved_model_file if saved else None
     metrics = {"valid": best_valid_result, "test": test_result, **further}
     card, card_path = card_of_run(trainer, network, metrics, splits, checkpoint)

@@ -90,15 +90,19 @@ def teacher_config(config: Config, resume: str | None = None) -> Config:
         raise ConfigError(f"teacher: {error}") from error
 
 
-def train_teacher(config: Config, train: Callable[[Config], dict[str, Any]]) -> None:
+def train_teacher(config: Config, train: Callable[[Config], dict[str, Any]]) -> str | None:
     """See to it that ``config["teacher_path"]`` is a finished teacher, where a teacher is needed.
 
     Args:
         config: Of the student; changed.
         train: Trains what a config says and returns the result, with its ``checkpoint``.
+
+    Returns:
+        The teacher's checkpoint, where this run trained it.
     """
-    if trainer_class(config).needs_teacher:
-        run_first_phase(config, "teacher_path", "teacher", teacher_config, train)
+    if not trainer_class(config).needs_teacher:
+        return None
+    return run_first_phase(config, "teacher_path", "teacher", teacher_config, train)
 
 
 def load_teacher(config: Config, train_split: Any) -> Any:

@@ -70,6 +70,26 @@ def test_a_run_that_ends_in_either_phase_goes_on_there(settings, trainers, phase
     assert len(glob.glob("parts/teacher/*.pth")) == 1
 
 
+def test_a_student_that_has_saved_nothing_goes_on_from_its_teacher(settings, trainers, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DistillationTrainer, "distillation_loss", interrupted)
+        with pytest.raises(KeyboardInterrupt) as said:
+            run(settings)
+        (teacher,) = glob.glob("saved/teacher/*.pth")
+        assert str(said.value) == f"--resume={teacher}"
+        with pytest.raises(KeyboardInterrupt) as said:  # the same command says it all
+            run({**settings, "teacher_path": teacher})
+        assert str(said.value) == ""
+    trainers.clear()
+    resumed = run({**settings, "resume": teacher})
+    assert resumed["card"]["files"]["teacher"] == teacher
+    assert [trainer.saved_model_file == teacher for trainer in trainers] == [True, False]
+    assert len(glob.glob("saved/teacher/*.pth")) == 1
+
+
 def test_every_weight_learns_and_dropout_is_on_in_every_epoch(settings, trainers, monkeypatch):
     """The released code optimised neither cores nor readouts nor maps, and dropped out once."""
     loss, seen, before = DistillationTrainer.distillation_loss, [], {}

@@ -156,6 +156,17 @@ def test_a_run_that_ends_in_either_phase_goes_on_there(settings, trainers, phase
     assert len(glob.glob("parts/pretraining/*.pth")) == 1
 
 
+def test_a_fine_tuning_that_has_saved_nothing_goes_on_from_its_pretraining(settings, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TransferTrainer, "transfer_loss", interrupted)
+    with pytest.raises(KeyboardInterrupt) as said:
+        run(settings, epochs=1)
+    (path,) = glob.glob("saved/pretraining/*.pth")
+    assert str(said.value) == f"--resume={path}"
+
+
 def test_a_head_with_blocks_of_its_own_is_found_again(settings, trainers):
     blocks = {"target_head": "two_level", "transfer_loss": "cross_entropy", "n_item_blocks": 3}
     result = run(settings, epochs=1, **blocks)
