@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 
 from recbole_compress.data.item_counts import train_item_counts
 from recbole_compress.distillation import (
@@ -77,6 +78,19 @@ class DistillationTrainer(CompressTrainer):
             ).to(self.device)
             trained = [*self.model.parameters(), *self.recombination.parameters()]
             self.optimizer = self._build_optimizer(params=trained)
+            self._clip_together(trained)
+
+    def _clip_together(self, trained: list[nn.Parameter]) -> None:
+        """One norm for all that the optimizer steps: RecBole's loop would clip the student's only,
+        and leave the weights beside it as they are."""
+        if not (how := self.config["clip_grad_norm"]):
+            return
+        self.clip_grad_norm = None
+
+        def clip(*_: Any) -> None:  # what it returned would be the step's new arguments
+            clip_grad_norm_(trained, **how)
+
+        self.optimizer.register_step_pre_hook(clip)
 
     def _trained_modules(self):
         parts = [self.model] if self.recombination is None else [self.model, self.recombination]

@@ -127,3 +127,25 @@ def test_a_stock_teacher_answers_for_every_prefix(settings, trainers, with_split
     torch.testing.assert_close(side.sessions[n - 1 :], alone)
     expected = alone @ model.item_embedding.weight.T
     torch.testing.assert_close(scores(slice(n - 1, n)), expected)
+
+
+def test_gradients_are_clipped_to_one_norm_of_all_that_learns(settings, monkeypatch):
+    norms, learn_from = [], DistillationTrainer.learn_from
+
+    def spy(self, *args):
+        learn_from(self, *args)
+        parts = self.model, self.recombination
+
+        def measure(*_):
+            norms.append([norm_of(part) for part in parts])
+
+        self.optimizer.register_step_pre_hook(measure)
+
+    def norm_of(module):
+        return torch.cat([p.grad.flatten() for p in module.parameters()]).norm()
+
+    monkeypatch.setattr(DistillationTrainer, "learn_from", spy)
+    run({**settings, "epochs": 1, "clip_grad_norm": {"max_norm": 1e-3, "norm_type": 2}})
+    assert norms and all(student > 0 and beside > 0 for student, beside in norms)
+    for both in norms:
+        torch.testing.assert_close(torch.stack(both).norm(), torch.tensor(1e-3), rtol=1e-2, atol=0)
