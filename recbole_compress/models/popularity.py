@@ -23,8 +23,13 @@ class Pop(SequentialRecommender):
     Args:
         config: RecBole's ``Config`` (or ours).
         dataset: The train split.
+
+    Attributes:
+        scores_only_order: Scores are no logits: their distances say nothing that a student could
+            learn.
     """
 
+    scores_only_order = True
     input_type = InputType.POINTWISE  # as RecBole's says; there is no negative to sample
 
     def __init__(self, config, dataset):

@@ -39,7 +39,7 @@ def check_teacher(config: Config) -> None:
 
     Raises:
         ConfigError: Settings that contradict each other or that the teacher's model does not know;
-            a model of RecBole that cannot say what it will be asked.
+            a model that cannot say what it will be asked.
         CheckpointError: ``teacher_path`` cannot be read.
     """
     path, settings = config["teacher_path"], config["teacher"]
@@ -114,7 +114,8 @@ def load_teacher(config: Config, train_split: Any) -> Any:
 
     Raises:
         CheckpointError: A teacher of other items, or one that cannot be made from its checkpoint.
-        ConfigError: A teacher that reads shorter sequences than the student, or of another split.
+        ConfigError: A teacher that reads shorter sequences than the student, of another split, or
+            whose scores are no logits.
     """
     if not trainer_class(config).needs_teacher:
         return None
@@ -140,7 +141,13 @@ def load_teacher(config: Config, train_split: Any) -> Any:
 
 
 def _check_fit(name: str, its_config: Config, config: Config) -> None:
-    """Refuse a teacher that reads less than the student, or has seen what that is tested on."""
+    """Refuse a teacher that reads less than the student, has seen what that is tested on, or says
+    no more than an order."""
+    if getattr(its_config.model_class, "scores_only_order", False):
+        raise ConfigError(
+            f"{name}: the scores of {its_config['model']} only order the items, they are no logits "
+            "that soft targets can be made of; take a model that learns, such as SASRec"
+        )
     if its_config[_LONGEST] < config[_LONGEST]:
         raise ConfigError(
             f"{name}: reads sequences of {its_config[_LONGEST]} items, the student "

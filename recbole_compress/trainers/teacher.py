@@ -18,12 +18,14 @@ from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.models import CompressedRecommender
 from recbole_compress.models.compressed_recommender import TrainingRows
 
-__all__ = ["StockTeacher", "Teacher", "as_teacher"]
+__all__ = ["StockTeacher", "Teacher", "are_probabilities", "as_teacher"]
 
 Scores = Callable[[slice | Tensor], Tensor]
 
 # Prefixes that a model of RecBole reads at a time.
 _ROWS = 256
+# How far from 1 probabilities of a whole catalogue may add up.
+_ROUNDING = 1e-3
 # What RecBole's models call the arguments from which they make a session's vector.
 _OF_FORWARD = ("item_seq", "item_seq_len")
 
@@ -89,6 +91,10 @@ class StockTeacher(Teacher):
             that has nothing to recombine where that is asked for.
     """
 
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self._gives_probabilities: bool | None = None  # known once it has been asked
+
     @property
     def table(self) -> nn.Embedding:
         table = getattr(self.model, "item_embedding", None)
@@ -130,7 +136,10 @@ class StockTeacher(Teacher):
                 f"teacher {type(model).__name__}: scores {scores.shape[1]} items of "
                 f"{model.n_items}; take another model"
             )
-        return scores
+        if self._gives_probabilities is None and len(scores):
+            self._gives_probabilities = are_probabilities(scores)
+        # As RepeatNet's: their logarithms are logits, while they themselves all look alike.
+        return _logits_of(scores) if self._gives_probabilities else scores
 
     def _side(self, item_seq: Tensor, prefixes: Tensor, lengths: Tensor) -> Side:
         # Two tensors would do for the users and items of Caser's forward as well.
@@ -155,6 +164,28 @@ def as_teacher(model: Any) -> Teacher:
     if isinstance(model, CompressedRecommender):
         return _CompressedTeacher(model)
     return StockTeacher(model)
+
+
+def are_probabilities(scores: Tensor) -> bool:
+    """Whether every row is a distribution over the items, with the padding in column 0 or without.
+
+    Args:
+        scores: ``(C, n_items)``.
+
+    Example:
+        >>> are_probabilities(torch.tensor([[0.0, 0.25, 0.75], [0.25, 0.25, 0.5]]))
+        True
+        >>> are_probabilities(torch.tensor([[0.0, 0.25, 0.75], [0.0, -0.5, 1.5]]))
+        False
+    """
+    items = scores[:, 1:].float()
+    total = items.sum(1)
+    is_one = [(each - 1).abs() < _ROUNDING for each in (total, total + scores[:, 0])]
+    return bool((items >= 0).all() and torch.logical_or(*is_one).all())
+
+
+def _logits_of(probabilities: Tensor) -> Tensor:
+    return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
 
 
 def _prefixes(rows: TrainingRows, width: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from recbole_compress.config import Config
+from recbole_compress.models.compressed_recommender import TrainingRows
+from recbole_compress.quick_start.from_checkpoint import made_anew
 from recbole_compress.trainers.distillation_trainer import DistillationTrainer
+from recbole_compress.trainers.teacher import StockTeacher, as_teacher
 from tests.trainers.distillation_case import STOCK, run, settings_in
 
 
@@ -149,3 +153,30 @@ def test_gradients_are_clipped_to_one_norm_of_all_that_learns(settings, monkeypa
     assert norms and all(student > 0 and beside > 0 for student, beside in norms)
     for both in norms:
         torch.testing.assert_close(torch.stack(both).norm(), torch.tensor(1e-3), rtol=1e-2, atol=0)
+
+
+def test_a_teacher_that_gives_probabilities_is_asked_for_their_logarithms():
+    settings = {"MAX_ITEM_LIST_LENGTH": 6, "use_gpu": False, "embedding_size": 8, "hidden_size": 8}
+    model = made_anew(
+        Config("RepeatNet", "tiny", config_dict=settings), {"n_items": 11, "n_users": 5}
+    )
+    teacher = as_teacher(model)
+    # A full sequence leaves a part to the padding's own column, a short one nothing.
+    item_seq = torch.tensor([[1, 2, 3, 4, 5, 6], [3, 2, 0, 0, 0, 0]])
+    rows = TrainingRows(item_seq, torch.tensor([6, 2]), torch.tensor([7, 4]), None)
+    scores, _ = teacher.answer(rows, with_side=False)
+    batch = {"item_id_list": item_seq, "item_length": rows.lengths}
+    said = model.full_sort_predict(batch)[:, 1:]
+    taught = scores(slice(None))[:, 1:].softmax(1)
+    torch.testing.assert_close(taught, said / said.sum(1, keepdim=True))
+    assert taught.isfinite().all() and scores(slice(None)).isfinite().all()
+
+
+def test_what_scores_are_is_decided_once():
+    """No later row of logits is taken for probabilities because it happens to look like them."""
+    teacher = StockTeacher(torch.nn.Identity())
+    teacher.model.ITEM_SEQ, teacher.model.ITEM_SEQ_LEN, teacher.model.n_items = "s", "l", 3
+    row = torch.ones(1, 1, dtype=torch.long), torch.ones(1, dtype=torch.long)
+    for answer in ([0.0, 2.0, -1.0], [0.0, 0.25, 0.75]):
+        teacher.model.full_sort_predict = lambda _, said=answer: torch.tensor([said])
+        assert teacher._scores(*row).tolist() == [answer]

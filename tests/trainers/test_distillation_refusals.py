@@ -38,6 +38,8 @@ def settings(in_tmp):
             {"teacher": {"model": "NextItNet"}},
             "teacher NextItNet: has no session vector .* set kd_contrastive_weight=0",
         ),
+        ({"teacher": {"model": "Pop"}}, "teacher: the scores of Pop only order the items"),
+        ({"teacher": {"model": "Recency"}}, "teacher: the scores of Recency only order the items"),
         ({"teacher": {"dataset": "ml-1m"}}, "teacher: dataset='ml-1m' belongs to the run"),
         ({"teacher": {"user_inter_num_interval": "[9,inf)"}}, "belongs to the run"),
         ({"teacher": {"MAX_ITEM_LIST_LENGTH": 4}}, "teacher: reads sequences of 4 items"),
@@ -54,6 +56,13 @@ def test_refusals_come_before_any_training(settings, trainers, more, message):
     with pytest.raises((ConfigError, CheckpointError), match=message):
         run({**settings, **more})
     assert trainers == []
+
+
+def test_a_finished_baseline_is_no_teacher_either(settings):
+    of_the_data = {k: settings[k] for k in ("data_path", "load_col", "MAX_ITEM_LIST_LENGTH")}
+    pop = run({**of_the_data, "epochs": 1, "state": "ERROR"}, model="Pop")["checkpoint"]
+    with pytest.raises(ConfigError, match=rf"teacher_path={pop}: the scores of Pop only order"):
+        run({**settings, "teacher_path": pop})
 
 
 def test_a_teacher_is_asked_beforehand_without_a_trace(settings, trainers):
