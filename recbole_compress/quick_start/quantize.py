@@ -148,6 +148,7 @@ def _state(restored: Restored, spec: QuantizationSpec, work: dict[str, float]) -
         "state_dict": model.state_dict(),
         "other_parameter": other_parameter_data(model),
         "item_map_sha256": restored.state.get("item_map_sha256"),
+        "train_rows_sha256": restored.state.get("train_rows_sha256"),
         "catalogue": restored.catalogue,
         "quantization": {
             **manifest(model),

@@ -10,6 +10,7 @@ from recbole_compress.config import Config
 from recbole_compress.config.model_names import find_model
 from recbole_compress.config.properties_folder import RECBOLE_PROPERTIES
 from recbole_compress.config.schema import declared_in, load_schema
+from recbole_compress.data.split_rows import rows_fingerprint
 from recbole_compress.distributed.group import from_first
 from recbole_compress.distributed.place import here
 from recbole_compress.errors import CheckpointError, ConfigError
@@ -113,7 +114,8 @@ def load_teacher(config: Config, train_split: Any) -> Any:
         train_split: The student's.
 
     Raises:
-        CheckpointError: A teacher of other items, or one that cannot be made from its checkpoint.
+        CheckpointError: A teacher of other items or trained on other rows, or one that cannot be
+            made from its checkpoint.
         ConfigError: A teacher that reads shorter sequences than the student, of another split, or
             whose scores are no logits.
     """
@@ -137,6 +139,13 @@ def load_teacher(config: Config, train_split: Any) -> Any:
     settings |= {"dataset": config["dataset"], "data_path": os.path.dirname(config["data_path"])}
     its_config = Config(config_dict=settings)
     _check_fit(f"teacher_path={path}", its_config, config)
+    # Files of before do not say on which rows they were trained.
+    if state.get("train_rows_sha256") not in (None, rows_fingerprint(train_split)):
+        raise CheckpointError(
+            f"teacher_path={path}: trained on other rows than those of the train split here, which "
+            "may hold what the student is tested on; train it on the same files with the same "
+            "filters (val_interval, rm_dup_inter and the like)"
+        )
     return model_of(its_config, train_split, state, f"teacher_path={path}")
 
 

@@ -12,6 +12,7 @@ import torch
 from recbole.utils import get_local_time
 
 from recbole_compress.data.loaders import split_of
+from recbole_compress.data.split_rows import rows_fingerprint
 from recbole_compress.distributed.group import from_first, gathered
 from recbole_compress.distributed.place import here
 from recbole_compress.errors import CheckpointError
@@ -55,6 +56,7 @@ class ResumableTraining:
         )
         self.saved_model_file = from_first(lambda: os.path.join(self.checkpoint_dir, name))
         self.fingerprint: str | None = None
+        self.train_rows: str | None = None
         self.catalogue: dict[str, int] | None = None
         self.generator: torch.Generator | None = None
         self.finished = False
@@ -69,9 +71,10 @@ class ResumableTraining:
         return self.config["resume"]
 
     def _note_data(self, train_data):
-        """Record item fingerprint, catalogue sizes and the loader's generator."""
+        """Record fingerprints of items and rows, catalogue sizes and the loader's generator."""
         dataset = split_of(train_data)
         self.fingerprint = item_map_fingerprint(dataset)
+        self.train_rows = rows_fingerprint(dataset)
         self.catalogue = self._catalogue_of(dataset)
         self.generator = train_data.generator
 
@@ -95,6 +98,7 @@ class ResumableTraining:
             "random_state": chance,
             "random_states_of_others": of_others,
             "item_map_sha256": self.fingerprint,
+            "train_rows_sha256": self.train_rows,
             "catalogue": self.catalogue,
             "seconds": self.seconds,
             **self._more_state(),

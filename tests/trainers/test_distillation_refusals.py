@@ -14,7 +14,9 @@ from recbole_compress.models.compressed_recommender import TrainingRows
 from recbole_compress.quick_start.checks import check_run
 from recbole_compress.quick_start.from_checkpoint import made_anew
 from recbole_compress.trainers import random_state
+from recbole_compress.trainers.checkpoint import load_checkpoint, save_checkpoint
 from recbole_compress.trainers.teacher import as_teacher
+from tests.conftest import write_interactions
 from tests.trainers.distillation_case import STOCK, run, settings_in
 
 
@@ -56,6 +58,20 @@ def test_refusals_come_before_any_training(settings, trainers, more, message):
     with pytest.raises((ConfigError, CheckpointError), match=message):
         run({**settings, **more})
     assert trainers == []
+
+
+def test_a_teacher_that_was_trained_on_the_students_test_rows(settings, in_tmp):
+    """Without its latest rows, every sequence of the student ends where the teacher trained."""
+    rows = [f"u{u}\ti{(u * 3 + time) % 20}\t{time}" for time in range(9) for u in range(30)]
+    write_interactions(in_tmp, "timed", [], extra_rows=rows)
+    whole = {**settings, "recipe": "cross_entropy", "item_embedding": "dense", "epochs": 1}
+    path = run(whole, dataset="timed")["checkpoint"]
+    of_older_rows = {"teacher_path": path, "epochs": 1, "val_interval": {"timestamp": "[0,6]"}}
+    with pytest.raises(CheckpointError, match=rf"teacher_path={path}: trained on other rows"):
+        run({**settings, **of_older_rows}, dataset="timed")
+    # One of before, which does not say.
+    save_checkpoint({**load_checkpoint(path), "train_rows_sha256": None}, path)
+    run({**settings, **of_older_rows}, dataset="timed")
 
 
 def test_a_finished_baseline_is_no_teacher_either(settings):
