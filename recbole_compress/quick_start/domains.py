@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -97,7 +98,11 @@ def _read(path: str, options: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str
         raise DataError(f"{path}: there is no such file; name a .inter (or .inter.gz) file")
     try:
         with open_text(path) as file:
-            table = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False)
+            # A quotation mark is a character as any other, here as in what is written: taken for
+            # the beginning of a quoted cell, one of them would swallow every row up to the next.
+            table = pd.read_csv(
+                file, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE
+            )
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"{path}: cannot be read as an atomic file: {error}") from error
     header = dict(cell.partition(":")[::2] for cell in table.columns)

@@ -50,6 +50,23 @@ def test_two_files_are_looked_at_or_cut_to_their_common_users(in_tmp, capsys):
     assert header == "user_id:token\titem_id:token\trating:float" and its == [("y", "7", "5")]
 
 
+@pytest.mark.parametrize("marks", [(7,), (7, 20)])
+def test_quotation_marks_are_characters(in_tmp, marks, capsys):
+    lines = [f"u{u}\t{chr(34)}i{i}\t{9 * u + i}\tsaid" for u in range(5) for i in range(6)]
+    for mark in marks:  # one that is never closed, and two that are rows apart
+        lines[mark] = lines[mark].replace("said", '"Great 12" disc')
+    head = "user_id:token\titem_id:token\ttimestamp:float\ttitle:token_seq"
+    (in_tmp / "a.inter").write_text("\n".join([head, *lines]) + "\n")
+    assert main(["split-domains", "a.inter", "--output=out"]) == 0
+    assert main(["pair-domains", "a.inter", "a.inter", "--output=pair"]) == 0
+    everything = sorted(tuple(line.split("\t")) for line in lines)
+    parts = [rows(in_tmp / "out" / f"a-{n}" / f"a-{n}.inter") for n in ("source", "target")]
+    assert [header for header, _ in parts] == [head, head]
+    assert sorted(parts[0][1] + parts[1][1]) == everything
+    header, pair = rows(in_tmp / "pair" / "a-target" / "a-target.inter")
+    assert header == head and sorted(pair) == everything
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
