@@ -106,6 +106,10 @@ def _read(path: str, options: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"{path}: cannot be read as an atomic file: {error}") from error
     header = dict(cell.partition(":")[::2] for cell in table.columns)
+    if len(header) < len(table.columns):
+        raise DataError(
+            f"{path}: two columns of one name in {', '.join(table.columns)}; rename or remove one"
+        )
     table.columns = pd.Index(list(header))
     found = {part: options.get(part, name) for part, name in NAMES.items()}
     for part in ("user", "item"):
@@ -117,7 +121,26 @@ def _read(path: str, options: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str
     time = found["time"] if found["time"] in header else None
     if time is None and "time" in options:
         raise DataError(f"{path}: no column {found['time']!r}; it has {', '.join(header)}")
-    return table, header, Columns(found["user"], found["item"], time)
+    columns = Columns(found["user"], found["item"], time)
+    _refuse_one_name_twice(path, header, columns)
+    return table, header, columns
+
+
+def _refuse_one_name_twice(path: str, header: Mapping[str, str], its: Columns) -> None:
+    """Columns get RecBole's usual names, which no other column may have already."""
+    for part, name, new in zip(NAMES, its, WRITTEN, strict=True):
+        if name is None:
+            continue
+        if its.count(name) > 1:
+            raise ConfigError(
+                f"--{part}={name}: {path} has users, items and times in columns of their own; "
+                "name another column for each"
+            )
+        if new in header and new not in its:
+            raise DataError(
+                f"{path}: --{part}={name} is written as {new!r}, and there is another column of "
+                f"that name; rename or remove the column {new!r}"
+            )
 
 
 def _finish(

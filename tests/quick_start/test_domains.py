@@ -50,6 +50,14 @@ def test_two_files_are_looked_at_or_cut_to_their_common_users(in_tmp, capsys):
     assert header == "user_id:token\titem_id:token\trating:float" and its == [("y", "7", "5")]
 
 
+def test_columns_may_change_places(in_tmp):
+    (in_tmp / "a.inter").write_text("item_id:token\tuser_id:token\nx\t1\nx\t2\ny\t1\ny\t2\n")
+    swapped = ["--user=item_id", "--item=user_id"]
+    assert main(["split-domains", "a.inter", "--output=out", *swapped]) == 0
+    header, its = rows(in_tmp / "out" / "a-source" / "a-source.inter")
+    assert header == "user_id:token\titem_id:token" and its == [("x", "1"), ("y", "1")]
+
+
 @pytest.mark.parametrize("marks", [(7,), (7, 20)])
 def test_quotation_marks_are_characters(in_tmp, marks, capsys):
     lines = [f"u{u}\t{chr(34)}i{i}\t{9 * u + i}\tsaid" for u in range(5) for i in range(6)]
@@ -78,12 +86,21 @@ def test_quotation_marks_are_characters(in_tmp, marks, capsys):
         (["split-domains", "a.inter", "--user=usr"], "no column 'usr'; name it with --user"),
         (["split-domains", "nowhere.inter"], "there is no such file"),
         (["split-domains", "a.inter", "--share=0.01"], "leaves a domain empty"),
+        (
+            ["split-domains", "d.inter", "--item=parent_id"],
+            "d.inter: --item=parent_id is written as 'item_id', and there is another column of "
+            "that name; rename or remove the column 'item_id'",
+        ),
+        (["pair-domains", "a.inter", "d.inter", "--item=user_id"], "--user=user_id: a.inter has"),
+        (["split-domains", "e.inter"], "two columns of one name in user_id:token, item_id:token, "),
     ],
 )
 def test_refusals(in_tmp, arguments, message, capsys):
     head = "user_id:token\titem_id:token\n"
     (in_tmp / "a.inter").write_text(head + "x\t1\ny\t2\n")
     (in_tmp / "c.inter").write_text(head + "z\t1\n")
+    (in_tmp / "d.inter").write_text("user_id:token\titem_id:token\tparent_id:token\nx\t1\t2\n")
+    (in_tmp / "e.inter").write_text("user_id:token\titem_id:token\titem_id:token\nx\t1\t2\n")
     assert message in refusal(capsys, arguments)
 
 
