@@ -43,7 +43,7 @@ def items_by_id(interactions: pd.DataFrame, columns: Columns, share: float) -> n
 
 
 def _first(items: np.ndarray, share: float) -> np.ndarray:
-    cut = round(share * len(items))
+    cut = round(share * len(items)) if 0 < share < 1 else 0  # NaN cannot be rounded
     if not 0 < cut < len(items):
         raise ConfigError(
             f"share={share}: of {len(items)} items that leaves a domain empty; choose a number "
@@ -104,7 +104,7 @@ def paired(
         min_target: And in the target.
 
     Raises:
-        DataError: No user is in both.
+        DataError: No user is in both, or times are no numbers.
     """
     ours = target[target_columns.user].value_counts()
     theirs = source[source_columns.user].value_counts()
@@ -137,7 +137,18 @@ def paired(
 def _after_a_source_one(
     source: pd.DataFrame, target: pd.DataFrame, source_columns: Columns, target_columns: Columns
 ) -> int:
-    times = pd.to_numeric(source[source_columns.time])
+    times = _numbers(source[source_columns.time], "source")
     first = times.groupby(source[source_columns.user]).min()
-    moments = pd.to_numeric(target[target_columns.time])
+    moments = _numbers(target[target_columns.time], "target")
     return int((target[target_columns.user].map(first) < moments).sum())
+
+
+def _numbers(times: pd.Series, domain: str) -> pd.Series:
+    try:
+        return pd.to_numeric(times)
+    except ValueError:
+        wrong = times[pd.to_numeric(times, errors="coerce").isna() & (times != "")].iloc[0]
+        raise DataError(
+            f"{times.name}={wrong!r} in the {domain}: times are compared as numbers; write them "
+            "as numbers, such as seconds since 1970, in a column of type float"
+        ) from None

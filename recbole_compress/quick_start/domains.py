@@ -88,8 +88,13 @@ def _number(options: Mapping[str, str], key: str, default: float) -> float:
 
 
 def _least(options: Mapping[str, str]) -> tuple[int, int]:
-    low = [int(_number(options, key, 1)) for key in ("min_source", "min_target")]
-    return max(1, low[0]), max(1, low[1])
+    least = []
+    for key in ("min_source", "min_target"):
+        number = _number(options, key, 1)
+        if not (number >= 1 and number.is_integer()):  # infinity is no integer
+            raise ConfigError(f"--{key}={options[key]}: expected a whole number, 1 or more")
+        least.append(int(number))
+    return least[0], least[1]
 
 
 def _read(path: str, options: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str, str], Columns]:

@@ -86,6 +86,21 @@ def test_quotation_marks_are_characters(in_tmp, marks, capsys):
         (["split-domains", "a.inter", "--user=usr"], "no column 'usr'; name it with --user"),
         (["split-domains", "nowhere.inter"], "there is no such file"),
         (["split-domains", "a.inter", "--share=0.01"], "leaves a domain empty"),
+        *(
+            (["split-domains", "a.inter", f"--share={share}"], f"share={share}: of 2 items")
+            for share in ("nan", "inf", "-inf", "1.5")
+        ),
+        *(
+            (["pair-domains", "a.inter", "a.inter", f"--{key}={least}"], f"--{key}={least}: expec")
+            for key, least in (
+                *(("min_source", least) for least in ("inf", "nan", "2.7")),
+                *(("min_target", least) for least in ("-3", "0")),
+            )
+        ),
+        (
+            ["split-domains", "f.inter"],
+            "timestamp='2014-01-01' in the source: times are compared as numbers; write them as ",
+        ),
         (
             ["split-domains", "d.inter", "--item=parent_id"],
             "d.inter: --item=parent_id is written as 'item_id', and there is another column of "
@@ -99,6 +114,8 @@ def test_refusals(in_tmp, arguments, message, capsys):
     head = "user_id:token\titem_id:token\n"
     (in_tmp / "a.inter").write_text(head + "x\t1\ny\t2\n")
     (in_tmp / "c.inter").write_text(head + "z\t1\n")
+    dates = "x\t1\t2014-01-01\nx\t2\t2014-01-01\n"
+    (in_tmp / "f.inter").write_text(f"user_id:token\titem_id:token\ttimestamp:token\n{dates}")
     (in_tmp / "d.inter").write_text("user_id:token\titem_id:token\tparent_id:token\nx\t1\t2\n")
     (in_tmp / "e.inter").write_text("user_id:token\titem_id:token\titem_id:token\nx\t1\t2\n")
     assert message in refusal(capsys, arguments)
