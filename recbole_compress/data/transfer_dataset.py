@@ -28,6 +28,7 @@ __all__ = [
 CANDIDATES_FIELD = "candidates"
 POSITIONS_FIELD = "target_positions"
 TARGETS_FIELD = "targets"
+ROW_FIELD = "target_row"
 FEW = 0.1
 
 
@@ -69,7 +70,8 @@ class TransferDataset(SequenceDataset):
 
     The rows are split by users, all of a user's rows in one split, or as ``eval_args`` says
     (``target_split``); either way by chance that ``split_seed`` fixes, so that all seeds of a model
-    are tested on the same rows, against the same candidates.
+    are tested on the same rows. What a row is tested against depends on ``split_seed`` and the
+    row's place in the target data set alone, so that it is the same for all models.
 
     The train split of ``training_targets: all`` hands out windows of source sequences instead of
     rows: an encoder reads a window once for all targets that were met along it.
@@ -119,6 +121,7 @@ class TransferDataset(SequenceDataset):
             )
         self.items, self.sequence_starts = self.source.items, starts
         rows = {field: self.inter_feat[field][kept] for field in self.inter_feat}
+        rows[ROW_FIELD] = kept  # which it is, whatever is left out and however rows are ordered
         # A history may be the whole sequence: then its end is where the next one starts.
         self._set_rows(rows, ends[kept], starts[sequences[kept]])
 
@@ -204,17 +207,21 @@ class TransferDataset(SequenceDataset):
                 "cannot be used: share more users, or choose another eval_args split"
             )
         train, *evaluation = splits
+        numbers = [split.inter_feat[ROW_FIELD] for split in evaluation]
+        for split in splits:
+            split.inter_feat.drop(ROW_FIELD)
         if self.config["training_targets"] != "last":
             train._gather_targets()
-        for split in evaluation:
-            split._shortest_first()
+        for split, rows in zip(evaluation, numbers, strict=True):
             if self.config["sampled_candidates"]:
                 split.inter_feat[CANDIDATES_FIELD] = draw_candidates(
                     split.inter_feat[self.iid_field],
                     self.item_num,
                     self.config["sampled_candidates"],
                     self.config["split_seed"],
+                    rows,
                 )
+            split._shortest_first()
         self._bound_evaluation()
         return splits
 

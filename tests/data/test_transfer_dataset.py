@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
 import torch
 
 from recbole_compress.config import Config
-from recbole_compress.data import SequenceDataset
+from recbole_compress.data import SequenceDataset, candidates
 from recbole_compress.data.candidates import draw_candidates
 from recbole_compress.data.transfer_dataset import TransferDataset
 from recbole_compress.errors import ConfigError, DataError
@@ -160,6 +161,63 @@ def test_candidates_are_others_each_once():
     counts = torch.bincount(drawn.flatten().long(), minlength=30)[1:]
     assert counts.min() > 0.6 * counts.float().mean()  # no item is left out of the draw
     assert draw_candidates(targets, 30, 99, seed=3).shape == (200, 28)
+
+
+@pytest.mark.parametrize(("n_items", "n"), [(7, 1), (7, 2), (7, 3), (7, 4), (7, 5), (400, 99)])
+def test_every_set_of_candidates_is_as_likely_as_any(n_items, n):
+    targets = torch.full((6000,), 3)
+    drawn = draw_candidates(targets, n_items, n, seed=5)
+    ordered = drawn.sort().values
+    assert not (drawn == 3).any() and drawn.min() >= 1 and drawn.max() < n_items
+    assert (ordered.diff() > 0).all()
+    if n_items == 7:
+        sets, counts = torch.unique(ordered, dim=0, return_counts=True)
+        assert len(sets) == math.comb(5, n)
+        assert (counts / counts.float().mean() - 1).abs().max() < 0.15  # of 600: six deviations
+    counts = torch.bincount(drawn.flatten().long(), minlength=n_items)
+    counts = counts[[i for i in range(1, n_items) if i != 3]]
+    assert (counts / counts.float().mean() - 1).abs().max() < 0.15
+
+
+@pytest.mark.parametrize("n", [5, 40, 70])
+def test_candidates_depend_on_the_rows_own_number(n, monkeypatch):
+    targets, rows = torch.randint(1, 90, (300,)), torch.randperm(1000)[:300]
+    drawn = draw_candidates(targets, 90, n, 3, rows)
+    some = torch.randperm(300)[:100]
+    assert torch.equal(draw_candidates(targets[some], 90, n, 3, rows[some]), drawn[some])
+    monkeypatch.setattr(candidates, "_CELLS", 1000)  # however many are drawn at a time
+    assert torch.equal(draw_candidates(targets, 90, n, 3, rows), drawn)
+    assert draw_candidates(targets[:0], 90, n, 3).shape == (0, n)
+    assert draw_candidates(torch.tensor([1]), 2, n, 3).shape == (1, 0)
+
+
+def candidates_by_row(made):
+    found = {}
+    for split in made.build()[1:]:
+        its = split.inter_feat
+        assert set(its.columns).isdisjoint({"target_row"})
+        for n in range(len(its)):
+            row = tuple(int(its[field][n]) for field in ("user_id", "item_id", "timestamp"))
+            found.setdefault(row, []).append(sorted(its["candidates"][n].tolist()))
+    return {row: sorted(drawn) for row, drawn in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("more", "least"),
+    [
+        ({"MAX_ITEM_LIST_LENGTH": 2}, 1.0),
+        ({"MAX_ITEM_LIST_LENGTH": 9, "training_targets": "last", "seed": 7}, 1.0),
+        ({"source_history": "whole"}, 0.3),  # other rows have a history, and other users
+    ],
+)
+def test_a_row_has_the_same_candidates_for_every_model(tmp_path, more, least):
+    shares = {"split": {"RS": [0.2, 0.4, 0.4]}, "order": "RO", "group_by": None, "mode": "full"}
+    settings = {"sampled_candidates": 5, "eval_args": shares}
+    usual = candidates_by_row(dataset(tmp_path, **settings))
+    other = candidates_by_row(dataset(tmp_path, **{**settings, **more}))
+    both = set(usual) & set(other)
+    assert len(both) >= least * len(usual) > 0
+    assert all(usual[row] == other[row] for row in both)
 
 
 def test_nobody_shared_few_shared_and_nothing_before(tmp_path, caplog):
