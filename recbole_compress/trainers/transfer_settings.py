@@ -8,7 +8,7 @@ from typing import Any
 from recbole_compress.errors import ConfigError
 from recbole_compress.limits import Limit, check_limits
 
-__all__ = ["TransferSettings"]
+__all__ = ["TransferSettings", "refuse_unread_eval_args"]
 
 _LIMITS = {"adapter_size": Limit(1), "sampled_candidates": Limit(0), "split_seed": Limit(0)}
 
@@ -58,3 +58,21 @@ class TransferSettings:
             adapter_size=config["adapter_size"],
             sampled_candidates=config["sampled_candidates"],
         )
+
+
+def refuse_unread_eval_args(config: Any) -> None:
+    """Refuse an order or grouping that was given and that the split by users does not read.
+
+    Raises:
+        ConfigError: Names it.
+    """
+    given = config.external_config_dict.get("eval_args")  # not what a yaml file fills in
+    if config["target_split"] != "users" or not isinstance(given, dict):
+        return
+    for key, usual in (("order", ("RO",)), ("group_by", (None, "none"))):
+        value = given.get(key, usual[0])
+        if value not in usual:
+            raise ConfigError(
+                f"eval_args {key}={value}: target_split=users deals out whole users by chance and "
+                f"does not read it; leave {key} out, or take --target_split=interactions"
+            )

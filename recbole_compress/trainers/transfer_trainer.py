@@ -18,7 +18,7 @@ from recbole_compress.errors import CheckpointError
 from recbole_compress.models.transfer import freeze_all_but_adapters, give_new_catalogue
 from recbole_compress.trainers.checkpoint import item_map_fingerprint, knows_other_items
 from recbole_compress.trainers.compress_trainer import CompressTrainer
-from recbole_compress.trainers.transfer_settings import TransferSettings
+from recbole_compress.trainers.transfer_settings import TransferSettings, refuse_unread_eval_args
 
 __all__ = ["TransferTrainer", "sampled_binary_cross_entropy"]
 
@@ -45,6 +45,7 @@ class TransferTrainer(CompressTrainer):
     def check_settings(cls, config):
         super().check_settings(config)
         TransferSettings.of(config)
+        refuse_unread_eval_args(config)
 
     @classmethod
     def choices(cls, config):

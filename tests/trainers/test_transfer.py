@@ -11,6 +11,7 @@ import pytest
 import recbole
 import torch
 
+from recbole_compress.config import Config
 from recbole_compress.data.loaders import split_of
 from recbole_compress.errors import CheckpointError, ConfigError, DataError
 from recbole_compress.heads import LowRankHead, UntiedHead
@@ -324,6 +325,8 @@ def test_binary_cross_entropy_is_the_protocols(make):
         ({"target_head": "two_level"}, "take --transfer_loss=cross_entropy"),
         ({"eval_args": {"mode": "uni99"}}, "say how many with --sampled_candidates=99"),
         ({"eval_args": {"split": {"LS": "valid_and_test"}}}, "target_split=users needs three"),
+        ({"eval_args": {"order": "TO"}}, "order=TO: target_split=users deals out whole users by"),
+        ({"eval_args": {"group_by": "user", "order": "RO"}}, "leave group_by out, or take --targ"),
         ({"target_head": "untide"}, "did you mean 'untied'"),
     ],
 )
@@ -331,6 +334,21 @@ def test_refusals_come_before_any_training(settings, trainers, more, message):
     with pytest.raises((ConfigError, CheckpointError), match=message):
         run(settings, **more)
     assert trainers == []
+
+
+@pytest.mark.parametrize(
+    ("more", "split"),
+    [
+        ({}, "users"),
+        ({"split": {"RS": [0.6, 0.2, 0.2]}, "order": "RO"}, "users"),
+        ({"order": "RO", "group_by": "none", "mode": "full"}, "users"),
+        ({"order": "TO", "group_by": "user"}, "interactions"),
+    ],
+)
+def test_eval_args_that_are_heeded_pass(settings, more, split):
+    settings |= {"target_split": split, **({"eval_args": more} if more else {})}
+    config = Config("CpRecNextItNet", "ml-100k-target", config_dict=settings)
+    TransferTrainer.check_settings(config)
 
 
 def test_recboles_own_models_cannot(settings):
