@@ -14,7 +14,7 @@ from recbole_compress.data.transfer_dataset import (
     POSITIONS_FIELD,
     TARGETS_FIELD,
 )
-from recbole_compress.errors import CheckpointError
+from recbole_compress.errors import CheckpointError, DataError
 from recbole_compress.models.transfer import freeze_all_but_adapters, give_new_catalogue
 from recbole_compress.trainers.checkpoint import item_map_fingerprint, knows_other_items
 from recbole_compress.trainers.compress_trainer import CompressTrainer
@@ -55,6 +55,12 @@ class TransferTrainer(CompressTrainer):
     @classmethod
     def build_model(cls, config, train_split):
         source, settings = train_split.source, TransferSettings.of(config)
+        n_items = int(train_split.item_num) - 1  # without padding
+        if settings.loss == "binary_cross_entropy" and n_items < 2:
+            raise DataError(
+                f"dataset={config['dataset']}: {n_items} target item, and binary_cross_entropy "
+                "needs another one to compare it with; take a target of two items or more"
+            )
         model = config.model_class(config, source)
         give_new_catalogue(model, config, train_split.item_counts())
         if settings.only_adapters:

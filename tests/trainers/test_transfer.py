@@ -365,6 +365,21 @@ def test_no_shared_user_is_said_before_the_fine_tuning(settings, domains, in_tmp
         run(settings, epochs=1, pretrain=False)
 
 
+def test_a_target_of_one_item_is_refused(settings, domains, in_tmp, trainers):
+    os.unlink("data")
+    (in_tmp / "data").mkdir()
+    (in_tmp / "data" / "ml-100k-source").symlink_to(domains / "ml-100k-source")
+    name = "ml-100k-target"
+    head, *rows = (domains / name / f"{name}.inter").read_text().splitlines()
+    cells = [row.split("\t") for row in rows]
+    alike = ["\t".join([user, "one", *others]) for user, _, *others in cells]
+    (in_tmp / "data" / name).mkdir()
+    (in_tmp / "data" / name / f"{name}.inter").write_text("\n".join([head, *alike]) + "\n")
+    with pytest.raises(DataError, match="1 target item, and binary_cross_entropy needs another"):
+        run(settings, epochs=1, pretrain=False, topk=[1], valid_metric="MRR@1")
+    assert trainers == []
+
+
 def test_from_the_command_line_with_a_two_level_target(settings):
     arguments = ["--model=CpRecNextItNet", "--dataset=ml-100k-target", "--card_path=card.json"]
     given = {**settings, "epochs": 1, "target_head": "two_level", "transfer_loss": "cross_entropy"}
