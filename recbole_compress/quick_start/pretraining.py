@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from recbole.utils.argument_list import training_arguments
+
 from recbole_compress.config import Config
 from recbole_compress.config.model_names import find_model
 from recbole_compress.config.properties_folder import model_yaml
@@ -41,6 +43,8 @@ _OF_TRAINING = {
     *("loss_type", "train_neg_sample_args", "train_batch_size", "initializer_range"),
     *("embedding_dropout_prob", "hidden_dropout_prob", "attn_dropout_prob", "dropout_prob"),
 }
+# What a pre-training that is not done does not read; all else may be of the source's data set.
+_OF_ITS_TRAINING = {*training_arguments, "valid_metric", "metrics", "topk", "eval_batch_size"}
 
 
 def check_pretraining(config: Config) -> None:
@@ -61,6 +65,12 @@ def check_pretraining(config: Config) -> None:
         return
     if not config["pretrain"] and path is not None:
         raise ConfigError(f"pretrain=False, pretrained={path}: give one of them")
+    unread = sorted(_OF_ITS_TRAINING & set(wanted_settings(config, "pretraining")))
+    if not config["pretrain"] and unread and not config["resume"]:
+        raise ConfigError(
+            f"pretrain=False, pretraining={config['pretraining']}: nothing is pre-trained, so "
+            f"{', '.join(unread)} would not be read; leave it out, or take --pretrain=True"
+        )
     if path is not None and config["pretraining"] is not None and not config["resume"]:
         raise ConfigError(
             f"pretrained={path}, pretraining={config['pretraining']}: give one of them"

@@ -321,6 +321,7 @@ def test_binary_cross_entropy_is_the_protocols(make):
         ({"pretrained": "nowhere.pth"}, "nowhere.pth: there is no such checkpoint"),
         ({"pretrained": "x.pth", "pretraining": {"epochs": 1}}, "give one of them"),
         ({"pretrained": "x.pth", "pretrain": False}, "give one of them"),
+        ({"pretrain": False, "pretraining": {"epochs": 3}}, "so epochs would not be read; leave"),
         ({"adapter_size": 0}, "adapter_size=0: choose 1 or more"),
         ({"target_head": "two_level"}, "take --transfer_loss=cross_entropy"),
         ({"eval_args": {"mode": "uni99"}}, "say how many with --sampled_candidates=99"),
