@@ -163,6 +163,7 @@ class AtomicFiles:
             )
         except (ValueError, OSError, EOFError) as error:
             raise DataError(f"{filepath}: cannot be read as an atomic file: {error}") from error
+        _refuse_swallowed(filepath, encoding, len(table))
         for field in columns.values():
             if self.field2type[field].value.endswith("seq"):
                 table[field] = self._split_sequences(table[field], field)
@@ -250,6 +251,20 @@ class AtomicFiles:
             self.config[f"{phase}_neg_sample_args"]["sample_num"] for phase in ("valid", "test")
         ]
         return 1 + min(0 if samples == "none" else samples for samples in drawn)
+
+
+def _refuse_swallowed(filepath, encoding, n_rows):
+    """Refuse a file of which a quotation mark at the start of a cell made several rows one."""
+    n_lines, is_quoted = -1, False
+    with open_text(filepath, encoding) as file:
+        for line in file:
+            n_lines += line != "\n"
+            is_quoted = is_quoted or '"' in line
+    if is_quoted and n_rows < n_lines:
+        raise DataError(
+            f"{filepath}: of {n_lines:,} rows {n_rows:,} can be told apart: a cell that begins "
+            "with a quotation mark goes on to the next one; take those marks out of the file"
+        )
 
 
 def _read_header(filepath, separator, encoding):

@@ -167,6 +167,23 @@ def test_a_column_that_is_not_there(tmp_path, settings, message):
         SequenceDataset(make_config(path, "named", **settings))
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_quotation_mark_swallows_no_rows(tmp_path, packed):
+    rows = [f"u{n % 5}\ti{n % 7}\t{n}\t{{}}" for n in range(30)]
+    header = "user_id:token\titem_id:token\ttimestamp:float\ttitle:token"
+    titles = {"swallowing": {4: '"Great', 17: '"Bad'}, "harmless": {4: 'a "great" one', 9: '"x"'}}
+    for name, special in titles.items():
+        lines = [header, *(row.format(special.get(n, "plain")) for n, row in enumerate(rows)), ""]
+        text = "\n".join(lines).encode()
+        folder = tmp_path / name
+        folder.mkdir()
+        ending = ".gz" if packed else ""
+        (folder / f"{name}.inter{ending}").write_bytes(gzip.compress(text) if packed else text)
+    with pytest.raises(DataError, match="of 30 rows 17 can be told apart: a cell that begins"):
+        SequenceDataset(make_config(str(tmp_path), "swallowing"))
+    assert len(SequenceDataset(make_config(str(tmp_path), "harmless")).inter_feat) == 30
+
+
 def test_missing_time_missing_file_empty_file(tmp_path):
     path = write_interactions(tmp_path, "timeless", SEQUENCES, times=False)
     config = make_config(path, "timeless", load_col={"inter": ["user_id", "item_id"]})
