@@ -41,7 +41,8 @@ CATALOGUES: dict[str, dict[str, int]] = {
     "retailrocket": {"n_items": 36_968, "dim": 256},
     "million": {"n_items": 1_000_000, "dim": 128},
 }
-# OD-Rec's shapes and ranks; `automatic` gives the size only and leaves the rest to us.
+# OD-Rec's shapes and ranks; `automatic` gives the size only and leaves the rest to us, and so does
+# `quarter`, large cores that are to be stored in few bits.
 TABLES: dict[str, dict[str, dict[str, Any]]] = {
     "tmall": {
         "tensor_train": {"row_shape": (169, 241), "col_shape": (16, 8), "ranks": 60},
@@ -58,6 +59,7 @@ TABLES: dict[str, dict[str, dict[str, Any]]] = {
             "stp_factor": 2,
         },
         "automatic": {"ratio": 30, "stp_factor": 2},
+        "quarter": {"ratio": 4, "stp_factor": 2},
     },
     "retailrocket": {
         "tensor_train": {"row_shape": (117, 316), "col_shape": (16, 16), "ranks": 100},
@@ -68,6 +70,7 @@ TABLES: dict[str, dict[str, dict[str, Any]]] = {
             "stp_factor": 2,
         },
         "automatic": {"ratio": 30, "stp_factor": 2},
+        "quarter": {"ratio": 4, "stp_factor": 2},
     },
     "million": {
         "tensor_train": {"ranks": 60},
