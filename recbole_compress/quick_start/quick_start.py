@@ -126,13 +126,23 @@ def _train_and_report(
         config["card_path"] = config["ranks_path"] = None
     made = None
     for first_phase in (train_teacher, pretrain):
-        made = first_phase(config, lambda its: _train_and_report(its, True, None)) or made
+        made = first_phase(config, lambda its: _train_first(its, config)) or made
     try:
         return _last_phase(config, saved, after_evaluation)
     except KeyboardInterrupt as interruption:
         # With nothing of its own to go on from, there is still the phase before it.
         how = str(interruption) or (f"--resume={made}" if made else "")
         raise KeyboardInterrupt(how) from None
+
+
+def _train_first(its_config: Config, config: Config) -> dict[str, Any]:
+    """The phase before the run of ``config``, whose own model is made once before: hours later,
+    what it refuses would come late."""
+    if its_config["resume"] is None:
+        _use_threads(config)
+        train_data, *_ = prepare_data(config, load_data(config))
+        _network(trainer_class(config), config, split_of(train_data))
+    return _train_and_report(its_config, True, None)
 
 
 def _last_phase(
@@ -151,7 +161,8 @@ def _last_phase(
     first = load_teacher(config, splits[0]) or load_pretrained(config, splits[0])
     init_seed(config["seed"], config["reproducibility"])
     make_trainer = trainer_class(config)
-    network = _network(make_trainer, config, splits[0], logger)
+    network = _network(make_trainer, config, splits[0])
+    logger.info(network)
     if here().is_first:
         _describe(network, config, data, logger)
 
@@ -195,11 +206,10 @@ def _use_threads(config: Config) -> None:
         torch.set_num_threads(config["threads"] or threads_per_process(place.local_world_size))
 
 
-def _network(make_trainer: Any, config: Config, train_split: Any, logger: logging.Logger) -> Any:
+def _network(make_trainer: Any, config: Config, train_split: Any) -> Any:
     """The model before its training, on its device."""
     with state_will_be_loaded() if config["resume"] else contextlib.nullcontext():
         network = make_trainer.build_model(config, train_split).to(config["device"])
-    logger.info(network)
     if config["data_free_quantization"]:  # now that the catalogue is known
         check_quantizable(network, spec_of(config))
     return network

@@ -52,6 +52,9 @@ def settings(in_tmp):
         ({"kd_reduction": "sum", "nproc": 2}, "kd_reduction=sum: every process has a part"),
         ({"kd_reduction": "sum", "kd_target_share": 0.5}, "kd_target_share=0.5: sums are over all"),
         ({"kd_target_share": 0.0}, "kd_target_share=0.0: choose a number above 0, at most 1"),
+        # Of the student's model and of the catalogue.
+        ({"tt_row_shape": [2, 3], "tt_col_shape": [2, 4]}, "tt_row_shape"),
+        ({"topk": [10, 900]}, r"topk=\[10, 900\]: tiny has .* after filtering"),
     ],
 )
 def test_refusals_come_before_any_training(settings, trainers, more, message):

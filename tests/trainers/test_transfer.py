@@ -366,7 +366,8 @@ def test_no_shared_user_is_said_before_the_fine_tuning(settings, domains, in_tmp
         run(settings, epochs=1, pretrain=False)
 
 
-def test_a_target_of_one_item_is_refused(settings, domains, in_tmp, trainers):
+@pytest.mark.parametrize("pretrain", [True, False])
+def test_a_target_of_one_item_is_refused(settings, domains, in_tmp, trainers, pretrain):
     os.unlink("data")
     (in_tmp / "data").mkdir()
     (in_tmp / "data" / "ml-100k-source").symlink_to(domains / "ml-100k-source")
@@ -377,7 +378,7 @@ def test_a_target_of_one_item_is_refused(settings, domains, in_tmp, trainers):
     (in_tmp / "data" / name).mkdir()
     (in_tmp / "data" / name / f"{name}.inter").write_text("\n".join([head, *alike]) + "\n")
     with pytest.raises(DataError, match="1 target item, and binary_cross_entropy needs another"):
-        run(settings, epochs=1, pretrain=False, topk=[1], valid_metric="MRR@1")
+        run(settings, epochs=1, pretrain=pretrain, topk=[1], valid_metric="MRR@1")
     assert trainers == []
 
 
