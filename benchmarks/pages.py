@@ -2,9 +2,9 @@
 
     python -m benchmarks.pages
 
-A page in ``docs/results`` is written by hand but for what stands between ``<!-- table NAME -->``
-and ``<!-- end -->``: that is made here, by the function of that name, from the JSON file of its
-benchmark. A test sees that no page differs from its files.
+The README and the pages in ``docs/results`` are written by hand but for what stands between
+``<!-- table NAME -->`` and ``<!-- end -->``: that is made here, by the function of that name, from
+the JSON file of its benchmark. A test sees that no page differs from its files.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chosen_runs import CHOSEN
 from benchmarks.fresh_process import ROOT
 from benchmarks.quantization_tables import (
     generated_items,
@@ -36,7 +37,8 @@ PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 def pages() -> list[Path]:
     """The pages that have tables to fill."""
-    return [path for path in sorted(RESULTS.glob("*.md")) if PLACE.search(path.read_text())]
+    written = [ROOT / "README.md", *sorted(RESULTS.glob("*.md"))]
+    return [path for path in written if PLACE.search(path.read_text())]
 
 
 def filled(page: str) -> str:
@@ -302,6 +304,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "artifact_latency": artifact_latency,
     "shipping": shipping,
     "shipping_stack": shipping_stack,
+    **CHOSEN,
 }
 
 
