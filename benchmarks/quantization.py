@@ -49,9 +49,12 @@ def measure(
     data_path: str,
     kept: str,
     training: dict[str, Any],
-    quantization: dict[str, Any],
+    quantize: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """One row; ``recipe="none"`` is the full-precision model."""
+    """One row; ``recipe="none"`` is the full-precision model.
+
+    ``quantize`` are settings over those of the recipe; they tell rows apart, ``training`` does not.
+    """
     torch.set_num_threads(threads)
     logging.disable(logging.INFO)
     checkpoint = Path(kept) / dataset / f"{model}.pth"
@@ -81,7 +84,7 @@ def measure(
             "table_bits": bits,
             "activation_bits": activation_bits,
             "df_start": start,
-            **quantization,
+            **(quantize or {}),
         },
     )
     return {
@@ -163,6 +166,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--set", nargs="+", default=[], help="KEY=VALUE of the training")
     parser.add_argument("--quantize", nargs="+", default=[], help="KEY=VALUE of the recipes")
     options = parser.parse_args(arguments)
+    over = key_values(options.quantize)
+    given = {"quantize": over} if over else {}
     full, quantized = [], []
     for model in options.models:
         plain = {"dataset": options.dataset, "model": model}
@@ -174,12 +179,11 @@ def main(arguments: list[str]) -> None:
                 for activation_bits in options.activation_bits:
                     for start in options.starts if recipe != "ptq" else ["teacher"]:
                         row = {"bits": bits, "activation_bits": activation_bits, "start": start}
-                        quantized.append({**plain, "recipe": recipe, **row})
+                        quantized.append({**plain, "recipe": recipe, **row, **given})
     context = {
         "data_path": os.path.abspath(options.data_path),
         "kept": str(ROOT / "runs" / "quantization"),
         "training": key_values(options.set),
-        "quantization": key_values(options.quantize),
     }
     for entries in (full, quantized):  # a model is trained before it is quantized
         measure_all("benchmarks.quantization", entries, options, context)

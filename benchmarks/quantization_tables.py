@@ -52,6 +52,7 @@ class Row(NamedTuple):
     start: str
     bits: int
     activation_bits: int
+    settings: str
     result: dict[str, float] | None
     full: dict[str, float] | None
 
@@ -196,6 +197,7 @@ def quantization_rows(file: Path) -> str:
     """Every row: accuracy, agreement, bytes, seconds; a table per data set."""
     header = ["model", "recipe", "bits", "activations", "NDCG@10", "Hit@10", "of full precision"]
     header += ["NDCG@10 of 101", "Hit@10 of 101", "top-10 agreement", "size", "x smaller", "s"]
+    header += ["settings"]
     rows, parts = list(_rows(file)), []
     for dataset in dict.fromkeys(row.dataset for row in rows):
         its = [row for row in rows if row.dataset == dataset]
@@ -208,7 +210,7 @@ def quantization_rows(file: Path) -> str:
 def _cells(row: Row) -> list[str]:
     what = [row.model, row.name, str(row.bits), str(row.activation_bits)]
     if row.result is None:
-        return [*what, "out of memory", *[UNKNOWN] * 8]
+        return [*what, "out of memory", *[UNKNOWN] * 8, row.settings]
     found, full = row.result, row.full
     smaller = full["size_bytes"] / found["size_bytes"] if full else None
     return [
@@ -220,6 +222,7 @@ def _cells(row: Row) -> list[str]:
         byte_count(found["size_bytes"]),
         number(smaller, ".1f"),
         number(found["seconds"] if row.recipe != FULL else None, ",.0f"),
+        row.settings,
     ]
 
 
@@ -229,7 +232,8 @@ def _rows(file: Path) -> Iterator[Row]:
     full = {_trained(entry): result for entry, result in runs if entry["recipe"] == FULL}
     found: dict[tuple[Any, ...], list[tuple[dict[str, Any], dict[str, Any] | None]]] = {}
     for entry, result in runs:
-        key = tuple(entry[name] for name in Row._fields[:6])
+        over = ", ".join(f"{key}={value}" for key, value in entry.get("quantize", {}).items())
+        key = (*(entry[name] for name in Row._fields[:6]), over)
         found.setdefault(key, []).append((result, full.get(_trained(entry))))
     for key, pairs in found.items():
         results, of_full = zip(*pairs, strict=True)

@@ -194,7 +194,7 @@ def test_quantization_rows(in_tmp):
         "data_path": path,
         "kept": str(in_tmp / "kept"),
         "training": {"epochs": 1, "MAX_ITEM_LIST_LENGTH": 6},
-        "quantization": {"df_epochs": 1, "df_sequences": 64, "df_valid_sequences": 20},
+        "quantize": {"df_epochs": 1, "df_sequences": 64, "df_valid_sequences": 20},
     }
     full = quantization.measure(recipe="none", bits=32, activation_bits=32, **shared)
     assert full["agreement@10"] == 1.0

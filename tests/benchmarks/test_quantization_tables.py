@@ -19,9 +19,12 @@ from tests.benchmarks.markdown import table_in
 ALL = [quantization_rows, quantization_summary, quantization_recipes, quantization_paper]
 
 
-def run(model, recipe, bits, ndcg, dataset="d", start="teacher", seed=1, activation_bits=8):
+def run(
+    model, recipe, bits, ndcg, dataset="d", start="teacher", seed=1, activation_bits=8, **quantize
+):
     entry = {"dataset": dataset, "model": model, "recipe": recipe, "bits": bits}
     entry |= {"activation_bits": activation_bits, "start": start, "seed": seed, "threads": 1}
+    entry |= {"quantize": quantize} if quantize else {}
     result = {"ndcg@10": ndcg, "hit@10": 2 * ndcg, "sampled_ndcg@10": 4 * ndcg}
     result |= {"sampled_hit@10": 5 * ndcg, "agreement@10": 0.75, "seconds": 8.0 * seed}
     result |= {"size_bytes": 32_000 * bits}
@@ -70,6 +73,24 @@ def test_every_row_beside_its_full_precision_model(file):
     assert found["STAMP", "full precision", "32", "32"]["s"] == "-"
     assert found["SASRec", "adversarial, random start", "4", "8"]["of full precision"] == "80.0%"
     assert found["STAMP", "qat", "8", "8"]["NDCG@10"] == "out of memory"
+
+
+def test_rows_of_other_settings_are_rows_of_their_own(tmp_path):
+    path = tmp_path / "quantization.json"
+    runs = [
+        run("SASRec", "none", 32, 0.1, activation_bits=32),
+        run("SASRec", "noise", 4, 0.08),
+        run("SASRec", "noise", 4, 0.04, df_lengths="uniform", df_epochs=3),
+    ]
+    for each in runs:
+        each["provenance"] |= {"commit": "abcdef", "threads": 1}
+    path.write_text(json.dumps({"runs": runs}))
+    _, rows = table_in(quantization_rows(path))
+    assert [(row[4], row[-1]) for row in rows] == [
+        ("0.1000", ""),
+        ("0.0800", ""),
+        ("0.0400", "df_lengths=uniform, df_epochs=3"),
+    ]
 
 
 def test_the_mean_over_models_beside_the_target(file):
