@@ -16,8 +16,8 @@ __all__ = ["ItemEmbedding"]
 class ItemEmbedding(nn.Module, abc.ABC):
     """Item id -> vector. Id 0 is padding and reads as zeros.
 
-    A new method needs ``forward`` and ``dense_weight``; the conformance suite in
-    ``tests/embeddings`` checks that the two say the same. Where the table is built from factors,
+    A new method needs ``forward``, ``dense_weight`` and ``approximate_``; the conformance suite in
+    ``tests/embeddings`` checks that they say the same. Where the table is built from factors,
     ``scores``, ``scores_macs`` and ``cross_entropy`` are what a tied head asks for, and can mostly
     be had for less than the table.
 
@@ -48,6 +48,14 @@ class ItemEmbedding(nn.Module, abc.ABC):
         """The table this embedding stands for, ``(num_embeddings, embedding_dim)``, row 0 zero.
 
         Differentiable. May be slow and large: it is the truth for tests.
+        """
+
+    @abc.abstractmethod
+    def approximate_(self, table: Tensor) -> None:
+        """Take the values, of those that this form can have, that are closest to a dense table's.
+
+        Args:
+            table: ``(num_embeddings, embedding_dim)``; row 0 does not count.
         """
 
     def scores(self, hidden: Tensor) -> Tensor:

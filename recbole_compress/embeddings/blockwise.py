@@ -11,6 +11,7 @@ from recbole_compress.embeddings.base import ItemEmbedding
 from recbole_compress.embeddings.item_blocks import ItemBlocks
 from recbole_compress.functional.blockwise import blockwise_lookup
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
+from recbole_compress.functional.low_rank import low_rank_factors
 
 __all__ = ["BlockwiseEmbedding"]
 
@@ -105,6 +106,18 @@ class BlockwiseEmbedding(ItemEmbedding):
         by_rank = self._weight_by_rank()
         padding = by_rank.new_zeros(1, self.embedding_dim)
         return torch.cat([padding, by_rank[self.item_blocks.rank_of_id[1:].long()]])
+
+    @torch.no_grad()
+    def approximate_(self, table: Tensor) -> None:
+        by_rank = torch.empty_like(table[1:])
+        by_rank[self.item_blocks.rank_of_id[1:].long()] = table[1:]
+        for k, block in enumerate(by_rank.split(self.item_blocks.sizes)):
+            if str(k) in self.projections:
+                rows, projection = low_rank_factors(block, self.dims[k])
+                self.projections[str(k)].copy_(projection)
+            else:
+                rows = block
+            self.tables[k].copy_(rows)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, dims={self.dims}"

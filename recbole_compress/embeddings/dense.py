@@ -39,3 +39,8 @@ class DenseEmbedding(ItemEmbedding):
 
     def dense_weight(self) -> Tensor:
         return self.weight
+
+    @torch.no_grad()
+    def approximate_(self, table: Tensor) -> None:
+        self.weight.copy_(table)
+        self.weight[0].zero_()

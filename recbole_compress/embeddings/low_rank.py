@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from recbole_compress.embeddings.base import ItemEmbedding
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
+from recbole_compress.functional.low_rank import low_rank_factors
 
 __all__ = ["LowRankEmbedding"]
 
@@ -55,6 +56,12 @@ class LowRankEmbedding(ItemEmbedding):
     def dense_weight(self) -> Tensor:
         padding = self.table.new_zeros(1, self.embedding_dim)
         return torch.cat([padding, self.table @ self.projection])
+
+    @torch.no_grad()
+    def approximate_(self, table: Tensor) -> None:
+        rows, projection = low_rank_factors(table[1:], self.rank)
+        self.table.copy_(rows)
+        self.projection.copy_(projection)
 
     def scores(self, hidden: Tensor) -> Tensor:
         return nn.functional.pad(self._narrow(hidden) @ self.table.T, (1, 0))

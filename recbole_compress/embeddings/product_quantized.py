@@ -66,6 +66,16 @@ class ProductQuantizedEmbedding(ItemEmbedding):
         rows = quantized_rows(self.codes, self.centroids)
         return torch.cat([rows.new_zeros(1, self.embedding_dim), rows])
 
+    @torch.no_grad()
+    def approximate_(self, table: Tensor) -> None:
+        """Every centroid becomes the mean of its items' sub-vectors; the codes stay."""
+        m, n_codes, width = self.centroids.shape
+        parts = table[1:].view(-1, m, width).transpose(0, 1)
+        for centroids, codes, rows in zip(self.centroids, self.codes.long(), parts, strict=True):
+            sums = torch.zeros_like(centroids).index_add_(0, codes, rows)
+            counts = codes.bincount(minlength=n_codes).unsqueeze(1)
+            centroids.copy_(torch.where(counts > 0, sums / counts.clamp(min=1), centroids))
+
     def scores(self, hidden: Tensor) -> Tensor:
         return nn.functional.pad(quantized_scores(self.codes, self.centroids, hidden), (1, 0))
 

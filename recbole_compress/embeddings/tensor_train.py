@@ -116,13 +116,10 @@ class TensorTrainEmbedding(KeepsTable, ItemEmbedding):
             >>> torch.allclose(embedding.dense_weight()[1:], dense[1:], atol=1e-5)
             True
         """
-        n_items = len(table) - 1
-        items = torch.arange(n_items, device=table.device) * pow(factor, -1, n_items) % n_items
-        cores = tensor_train_svd(table.detach()[1:][items], shape)
-        embedding = cls(len(table), shape, factor=factor).to(cores[0])
-        with torch.no_grad():
-            for parameter, core in zip(embedding.cores, cores, strict=True):
-                parameter.copy_(core)
+        embedding = cls(len(table), shape, factor=factor).to(table.device)
+        if table.dtype == torch.float64:
+            embedding.double()
+        embedding.approximate_(table)
         return embedding
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -139,6 +136,16 @@ class TensorTrainEmbedding(KeepsTable, ItemEmbedding):
     def dense_weight(self) -> Tensor:
         padding = self.cores[0].new_zeros(1, self.embedding_dim)
         return torch.cat([padding, self._items()])
+
+    @torch.no_grad()
+    def approximate_(self, table: Tensor) -> None:
+        n_items = self.num_embeddings - 1
+        back = pow(self.factor, -1, n_items)
+        items = torch.arange(n_items, device=table.device) * back % n_items
+        for parameter, core in zip(
+            self.cores, tensor_train_svd(table[1:][items], self.shape), strict=True
+        ):
+            parameter.copy_(core)
 
     def scores(self, hidden: Tensor) -> Tensor:
         by_row = self._scores_by_row(hidden)

@@ -26,6 +26,7 @@ from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.quick_start.stock_teacher import check_stock_teacher
 from recbole_compress.trainers.checkpoint import knows_other_items, load_checkpoint
 from recbole_compress.trainers.distillation_settings import DistillationSettings
+from recbole_compress.trainers.teachers_weights import check_can_begin_as
 
 __all__ = ["check_teacher", "load_teacher", "train_teacher"]
 
@@ -150,8 +151,9 @@ def load_teacher(config: Config, train_split: Any) -> Any:
 
 
 def _check_fit(name: str, its_config: Config, config: Config) -> None:
-    """Refuse a teacher that reads less than the student, has seen what that is tested on, or says
-    no more than an order."""
+    """Refuse a teacher that reads less than the student, has seen what that is tested on, says no
+    more than an order, or cannot be begun with where that is asked for."""
+    check_can_begin_as(its_config.model_class, its_config["embedding_size"], config, name)
     if getattr(its_config.model_class, "scores_only_order", False):
         raise ConfigError(
             f"{name}: the scores of {its_config['model']} only order the items, they are no logits "

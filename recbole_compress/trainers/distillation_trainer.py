@@ -22,6 +22,7 @@ from recbole_compress.models.compressed_recommender import TrainingRows
 from recbole_compress.trainers.compress_trainer import CompressTrainer
 from recbole_compress.trainers.distillation_settings import DistillationSettings
 from recbole_compress.trainers.teacher import Scores, Teacher, as_teacher
+from recbole_compress.trainers.teachers_weights import take_over_weights
 
 __all__ = ["DistillationTrainer"]
 
@@ -67,6 +68,8 @@ class DistillationTrainer(CompressTrainer):
             train_split: The student's train split: what is popular is counted there.
         """
         self.teacher = as_teacher(model.to(self.device))
+        if self.config["kd_start"] == "teacher" and not self.config["resume"]:
+            self.logger.info(take_over_weights(self.model, model))
         if self.settings.recombines:
             hot = hot_items(train_item_counts(train_split), self.settings.hot_fraction)
             self.recombination = Recombination(

@@ -136,6 +136,33 @@ def test_cross_entropy_is_over_the_real_items_only(table):
         torch.testing.assert_close(gradient, reference, rtol=1e-9, atol=1e-12)
 
 
+def test_a_table_of_its_own_form_is_found_again(table):
+    """But for tensor trains, where what is no item would have to be known as well."""
+    torch.manual_seed(5)
+    other = copy.deepcopy(table)
+    for parameter in other.parameters():
+        torch.nn.init.normal_(parameter)
+    wanted = table.dense_weight().detach()
+    other.approximate_(wanted)
+    error = (other.dense_weight() - wanted)[1:].norm() / wanted[1:].norm()
+    assert error < (0.9 if isinstance(table, TensorTrainEmbedding) else 1e-5)
+    assert not other.dense_weight()[0].any()
+
+
+def test_of_all_that_it_can_be_a_table_takes_the_closest():
+    """No small change of the parameters comes closer."""
+    torch.manual_seed(6)
+    wanted = torch.randn(N, DIM, dtype=torch.float64)
+    for make in TABLES.values():
+        table = make().double()
+        table.approximate_(wanted)
+        if isinstance(table, TensorTrainEmbedding):
+            continue  # of more than two cores close to it, and rows that are no item pull too
+        distance = (table.dense_weight() - wanted)[1:].square().sum()
+        for gradient in torch.autograd.grad(distance, list(table.parameters())):
+            torch.testing.assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-9)
+
+
 def test_state_dict_round_trip(table):
     torch.manual_seed(4)
     twin = copy.deepcopy(table)

@@ -54,6 +54,36 @@ def test_both_phases_in_one_run(settings, trainers, targets):
     assert not optimized & {id(p) for p in taught_by.parameters()}
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"item_embedding": "low_rank", "low_rank_dim": 8},  # of full rank
+        {"item_embedding": "dense"},
+    ],
+)
+def test_a_student_that_begins_with_its_teachers_weights(settings, trainers, table):
+    begins = {"kd_start": "teacher", "learning_rate": 1e-12, "epochs": 1, **table}
+    run({**settings, **begins, "teacher": {"learning_rate": 0.01, "epochs": 3}})
+    teacher, student = (trainer.model for trainer in trainers)
+    expected, found = (model.item_embedding.dense_weight()[1:] for model in (teacher, student))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    theirs = dict(teacher.named_parameters())
+    rest = [n for n, _ in student.named_parameters() if not n.startswith("item_embedding.")]
+    assert len(rest) > 10
+    for name in rest:
+        expected, found = theirs[name], student.get_parameter(name)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_tensor_train_that_begins_with_its_teachers_table_is_ahead_of_chance(settings, trainers):
+    once = {"epochs": 1, "learning_rate": 1e-12, "teacher": {"learning_rate": 0.01, "epochs": 20}}
+    valid = [
+        run({**settings, **once, "kd_start": start})["best_valid_result"]["ndcg@10"]
+        for start in ("random", "teacher")
+    ]
+    assert valid[1] > valid[0]
+
+
 @pytest.mark.parametrize("phase", ["teacher", "student"])
 def test_a_run_that_ends_in_either_phase_goes_on_there(settings, trainers, phase):
     whole = run({**settings, "checkpoint_dir": "whole"})

@@ -52,6 +52,12 @@ def settings(in_tmp):
         ({"kd_reduction": "sum", "nproc": 2}, "kd_reduction=sum: every process has a part"),
         ({"kd_reduction": "sum", "kd_target_share": 0.5}, "kd_target_share=0.5: sums are over all"),
         ({"kd_target_share": 0.0}, "kd_target_share=0.0: choose a number above 0, at most 1"),
+        ({"kd_start": "teacher", "teacher": STOCK}, "teacher is SASRec, no model of this"),
+        (
+            {"kd_start": "teacher", "teacher": {"embedding_size": 16}},
+            "kd_start=teacher: teacher has item vectors of 16 numbers, the student of",
+        ),
+        ({"kd_start": "teachers"}, "kd_start='teachers'"),
         # Of the student's model and of the catalogue.
         ({"tt_row_shape": [2, 3], "tt_col_shape": [2, 4]}, "tt_row_shape"),
         ({"topk": [10, 900]}, r"topk=\[10, 900\]: tiny has .* after filtering"),
