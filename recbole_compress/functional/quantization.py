@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recbole_compress.errors import QuantizationError
+from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.functional.integer_grid import (
     check_bits,
     check_numbers,
@@ -81,7 +82,7 @@ def find_grid(
     n_units = 1
     for size in shape:
         n_units *= size
-    units = x.detach().reshape(n_units, x.numel() // max(1, n_units))
+    units = full_precision(x.detach()).reshape(n_units, x.numel() // max(1, n_units))
     scales, zero_points = RANGE_FINDERS[range_finder](units, bits, symmetric)
     stored = scales.to(scale_dtype)
     if not torch.isfinite(stored).all():

@@ -110,7 +110,7 @@ class _Best:
 
     def __init__(self, units: Tensor, bits: int) -> None:
         self.units, self.bits = units, bits
-        self.error = units.new_full(units.shape[:1], torch.inf)
+        self.error = units.new_full(units.shape[:1], torch.nan)
         self.scales = torch.zeros_like(self.error)
         self.zero_points: Tensor | None = None
 
@@ -119,7 +119,8 @@ class _Best:
         codes = encode(self.units, *columns, self.bits)
         values = dequantize(codes, *columns, self.bits, self.units.dtype)
         error = (values - self.units).square().sum(-1)
-        better = error < self.error
+        # The first one in any case: squares of huge numbers overflow, and infinity beats nothing.
+        better = (error < self.error) | self.error.isnan()
         self.error = torch.where(better, error, self.error)
         self.scales = torch.where(better, scales, self.scales)
         if zero_points is not None:

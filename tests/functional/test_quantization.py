@@ -200,6 +200,16 @@ def test_numbers_that_are_none_are_refused(wrong):
         quantize(x, 4)
 
 
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("dtype, size", [(torch.float32, 1e30), (torch.float16, 1e3)])
+def test_numbers_whose_squares_overflow_are_not_taken_for_zeros(dtype, size, symmetric):
+    x = (numbers(1) * size / numbers(1).abs().amax()).to(dtype)
+    scales, zero_points = find_grid(x, 4, symmetric=symmetric)
+    assert torch.equal(scales == 0, (x == 0).all(1, keepdim=True))
+    values = fake_quantize(x, scales.to(dtype), zero_points, 4)
+    assert (values.double() - x.double()).norm() < 0.2 * x.double().norm()
+
+
 def test_a_scale_too_large_for_its_dtype_is_refused():
     with pytest.raises(QuantizationError, match="scale_dtype=float16"):
         quantize(torch.full((1, 4), 1e9), 2, scale_dtype=torch.float16)
