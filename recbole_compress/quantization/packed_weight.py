@@ -27,6 +27,7 @@ class PackedWeight(nn.Module):
         format: How it is quantized.
         zero_row: A row that reads as zeros; None for none.
         quantized: Its integers; None leaves the scales to be loaded.
+        dtype: Of the numbers that are read.
     """
 
     scales: Tensor
@@ -39,9 +40,11 @@ class PackedWeight(nn.Module):
         format: TensorFormat,
         zero_row: int | None = None,
         quantized: Quantized | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.shape, self.rows, self.format, self.zero_row = shape, rows, format, zero_row
+        self.dtype = dtype
         if quantized is None:
             of_scales = scale_shape(rows, format.granularity, format.group_size)
             scales = torch.zeros(of_scales, dtype=format.torch_scale_dtype)
@@ -72,7 +75,8 @@ class PackedWeight(nn.Module):
 
     def _read(self, packed: Tensor) -> Tensor:
         with torch.inference_mode(False):  # what is kept may be used elsewhere
-            values = dequantize(*self.export(packed), self.format.bits).reshape(self.shape)
+            values = dequantize(*self.export(packed), self.format.bits, self.dtype)
+            values = values.reshape(self.shape)
             return values if self.zero_row is None else without_row(values, self.zero_row)
 
     def extra_repr(self) -> str:

@@ -104,7 +104,12 @@ def freeze_(model: nn.Module) -> None:
         if id(reader) not in done:
             quantized = reader.export(stored)
             packed = PackedWeight(
-                tuple(stored.shape), reader.rows, reader.format, reader.zero_row, quantized
+                tuple(stored.shape),
+                reader.rows,
+                reader.format,
+                reader.zero_row,
+                quantized,
+                stored.dtype,
             )
             done[id(reader)] = packed, packed.pack(quantized.codes)
         chains: Any = module.parametrizations
@@ -168,12 +173,17 @@ def packed_structure_(model: nn.Module, described: Mapping[str, Any]) -> None:
         for name, entry in described["parameters"].items():
             owner, _, attribute = name.rpartition(".")
             module = model.get_submodule(owner)
-            shape = tuple(module._parameters[attribute].shape)  # type: ignore[union-attr]
+            parameter: Any = module._parameters[attribute]
+            shape = tuple(parameter.shape)
             if list(shape) != list(entry["shape"]):
                 raise QuantizationError(f"{name}: is {shape} here, {entry['shape']} in the file")
             if entry["same_as"] is None:
                 reader = PackedWeight(
-                    shape, tuple(entry["rows"]), TensorFormat(**entry["format"]), entry["zero_row"]
+                    shape,
+                    tuple(entry["rows"]),
+                    TensorFormat(**entry["format"]),
+                    entry["zero_row"],
+                    dtype=parameter.dtype,
                 )
                 readers[name] = reader, reader.empty()
             else:

@@ -80,6 +80,22 @@ def test_weights_are_those_of_the_integers():
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(again, found, strict=True))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_packed_weights_read_in_the_models_own_precision(dtype):
+    def made():
+        return nn.Sequential(nn.Linear(16, 8), nn.Linear(8, 3)).to(dtype)
+
+    model, x = made(), torch.randn(5, 16, dtype=dtype)
+    quantize_(model, QuantizationSpec(4))
+    before = model(x)
+    freeze_(model)
+    assert torch.equal(model(x), before)
+    fresh = made()
+    packed_structure_(fresh, manifest(model))
+    fresh.load_state_dict(model.state_dict())
+    assert torch.equal(fresh(x), before)
+
+
 def test_learned_steps_are_used_as_they_will_be_stored():
     layer = nn.Linear(64, 8)
     quantize_(layer, QuantizationSpec(2, scale_dtype="float16", learn_steps=True))
