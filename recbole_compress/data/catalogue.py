@@ -68,4 +68,6 @@ class Catalogue:
         return counts
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # Python's own questions, as of a model to be copied with it
+            raise AttributeError(name)
         raise DataError(f"{name}: of the data set itself, which is not at hand")

@@ -161,6 +161,12 @@ def test_a_copy_is_its_own_model(name, settings):
     assert torch.equal(scores_of(twin), before)
 
 
+def test_a_model_that_keeps_its_data_set_is_copied_as_well():
+    """FEARec does; made without data, what stands in for that is copied with the model."""
+    _, model = made("FEARec", hidden_size=16, inner_size=32)
+    assert torch.equal(scores_of(copy.deepcopy(model)), scores_of(model))
+
+
 # -- models that score in ways of their own --------------------------------------------------------
 
 
