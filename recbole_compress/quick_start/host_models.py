@@ -19,12 +19,12 @@ __all__ = ["dataset_class", "trainer_class"]
 
 
 def dataset_class(config) -> type:
-    """The class RecBole would choose, able to read what ours read; for our models, ours."""
-    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
-        raise ConfigError(
-            f"model={config['model']!r}: not a sequential recommender; this package runs RecBole's "
-            "sequential models and its own"
-        )
+    """The class RecBole would choose, able to read what ours read; for our models, ours.
+
+    Raises:
+        ConfigError: A model that is not sequential.
+    """
+    _check_sequential(config)
     usual = SequenceDataset if _is_ours(config.model_class) else SequentialDataset
     chosen = getattr(recbole.data.dataset, f"{config['model']}Dataset", usual)
     return _with(AtomicFiles, chosen)
@@ -40,10 +40,19 @@ def trainer_class(config) -> type[Any]:
     """The class RecBole would choose, with safe checkpoints, or that of the recipe.
 
     Raises:
-        ConfigError: A recipe that there is not, or not for this model.
+        ConfigError: A model that is not sequential; a recipe that there is not, or not for it.
     """
+    _check_sequential(config)
     usual = get_trainer(config["MODEL_TYPE"], config["model"])
     return _with(SafeTrainer, trainer_for(config, usual))
+
+
+def _check_sequential(config: Any) -> None:
+    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
+        raise ConfigError(
+            f"model={config['model']!r}: not a sequential recommender; this package runs RecBole's "
+            "sequential models and its own"
+        )
 
 
 @functools.cache

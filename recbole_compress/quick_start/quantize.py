@@ -106,6 +106,7 @@ def quantize_checkpoint(path: str, out: str | None = None, /, **settings: Any) -
     spec, recipe = spec_of(config), recipe_named(config["quantization_recipe"])
     if not any(target.is_table for target in targets(model, spec)):
         raise CheckpointError(f"{path}: {config['model']} has no item table to quantize")
+    recipe.check(model, config)
     init_seed(config["seed"], config["reproducibility"])
     job = QuantizationJob(
         model,

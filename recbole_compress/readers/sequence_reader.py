@@ -69,7 +69,11 @@ class SequenceReader:
         return self._reading(self._states(item_seq, lengths, places))
 
     def read_with_vectors(self, places: Places) -> tuple[Reading, ReadVectors]:
-        """:meth:`read` with item vectors that gradients end in, instead of in the item table."""
+        """:meth:`read` with item vectors that gradients end in, instead of in the item table.
+
+        Raises:
+            ConfigError: The model does not look its sequences up there, all items at once.
+        """
         leaves: list[Tensor] = []
         ids: list[Tensor] = []
 
@@ -85,6 +89,12 @@ class SequenceReader:
             reading = self.read(places)
         finally:
             hook.remove()
+        if not leaves:
+            raise ConfigError(
+                f"{type(self.model).__name__}: does not read its sequences by one look-up in "
+                "item_embedding, which a generator is taught through; take --recipe=self_sample, "
+                "or df_synthesis=epsilon_greedy"
+            )
         row = places.row if places.chosen is None else torch.arange(len(leaves[0]))
         return reading, ReadVectors(leaves[0], ids[0], row, places.offset)
 

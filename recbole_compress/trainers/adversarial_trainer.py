@@ -41,9 +41,12 @@ class AdversarialTrainer(DataFreeTrainer):
 
     @classmethod
     def asks_item_vectors(cls, settings):
-        game = settings.game
-        takes_turns = game.synthesis == "gumbel" and game.warmup_epochs < settings.epochs
-        return game.freeze_items or takes_turns or super().asks_item_vectors(settings)
+        takes_turns = cls.asks_vectors_as_read(settings)
+        return settings.game.freeze_items or takes_turns or super().asks_item_vectors(settings)
+
+    @classmethod
+    def asks_vectors_as_read(cls, settings):
+        return settings.game.synthesis == "gumbel" and settings.game.warmup_epochs < settings.epochs
 
     def __init__(self, config, student, teacher, item_map_sha256=None):
         super().__init__(config, student, teacher, item_map_sha256)

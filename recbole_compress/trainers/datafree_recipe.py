@@ -103,10 +103,21 @@ def readable_by(trainer: type[DataFreeTrainer]) -> Callable[[Any, Any], None]:
 
     def check(model: Any, config: Any) -> None:
         _refuse_two_catalogues(trainer, model)
+        settings, trial = DataFreeSettings.of(config), Trial(model)
         with torch.no_grad():
-            _ = Trial(model).expected  # what the way of reading it is then chosen by
-        if trainer.asks_item_vectors(DataFreeSettings.of(config)):
+            _ = trial.expected  # what the way of reading it is then chosen by
+        if model.max_seq_length < 2 and trainer.asks_what_follows(settings):
+            raise ConfigError(
+                f"MAX_ITEM_LIST_LENGTH={model.max_seq_length}: no item follows another in what "
+                f"{type(model).__name__} reads, and the discrepancy is of those; take "
+                "--recipe=self_sample with df_objective=divergence"
+            )
+        if trainer.asks_item_vectors(settings):
             _ = SequenceReader(model).embedding
+        if trainer.asks_vectors_as_read(settings):
+            reader = as_reader(model)
+            with torch.no_grad():
+                reader.read_with_vectors(reader.places(trial.sequences))
 
     return check
 

@@ -67,6 +67,17 @@ class DataFreeTrainer(SafeTrainer, Trainer):
         compares = (settings.objective or cls.objective) == "discrepancy"
         return compares and settings.discrepancy.similarity > 0
 
+    @classmethod
+    def asks_what_follows(cls, settings: DataFreeSettings) -> bool:
+        """Whether it looks at the items that follow others within the sequences."""
+        compares = (settings.objective or cls.objective) == "discrepancy"
+        return compares or cls.asks_vectors_as_read(settings)
+
+    @classmethod
+    def asks_vectors_as_read(cls, settings: DataFreeSettings) -> bool:
+        """Whether it takes gradients in the item vectors that the models read."""
+        return False
+
     def __init__(self, config, student, teacher, item_map_sha256=None):
         self.settings = DataFreeSettings.of(config)
         super().__init__(config, student)

@@ -14,8 +14,9 @@ from recbole_compress.quick_start.checks import check_run
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.from_checkpoint import model_alone
 from recbole_compress.trainers import random_state
-from recbole_compress.trainers.checkpoint import load_checkpoint
+from recbole_compress.trainers.checkpoint import load_checkpoint, plain_config, save_checkpoint
 from tests.conftest import SEQUENCES, write_interactions
+from tests.quantization.models import made
 from tests.quick_start.conftest import SMALL, changed
 from tests.refusals import refusal
 
@@ -218,6 +219,14 @@ CLASSES = "selected_features=['class']"
         ),
         ("FPMC", ["quantization_recipe=adversarial"], ["FPMC: has no item_embedding"]),
         ("FPMC", ["df_objective=discrepancy"], ["FPMC: has no item_embedding"]),
+        ("CORE", ["quantization_recipe=adversarial"], ["CORE: does not read its sequences by one"]),
+        ("TransRec", ["quantization_recipe=adversarial"], ["TransRec: does not read its seq"]),
+        (
+            "SASRec",
+            ["df_objective=discrepancy", "MAX_ITEM_LIST_LENGTH=1"],
+            ["MAX_ITEM_LIST_LENGTH=1: no item follows another in what SASRec reads"],
+        ),
+        ("BPR", [], ["model='BPR': not a sequential recommender"]),
     ],
 )
 def test_a_dfq_name_refuses_a_model_before_any_data_is_looked_for(
@@ -249,6 +258,17 @@ def test_what_depends_on_the_catalogue_is_left_to_the_real_one(in_tmp):
     # Its settings are another run's, and not known yet.
     awaited = Config("DFQSASRec", "nowhere", config_dict={**groups, "full_precision_path": "x"})
     check_run(awaited, ["full_precision_path"])
+
+
+def test_a_checkpoint_that_a_recipe_cannot_ask_is_refused_before_the_first_pass(in_tmp, capsys):
+    config, model = made("CORE", embedding_size=16, dnn_type="ave")
+    state = {"config": plain_config(config), "state_dict": model.state_dict()}
+    save_checkpoint(state, "core.pth")
+    command = ["quantize", "core.pth", "--recipe=adversarial", "--df_warmup_epochs=1"]
+    refused(capsys, [*command, "--df_epochs=2"], "CORE: does not read its sequences by one look-up")
+    assert os.listdir() == ["core.pth"]
+    quiet = ["--df_synthesis=epsilon_greedy", "--df_epochs=1", "--df_sequences=8"]
+    assert main([*command, *quiet, "--df_valid_sequences=8", "--df_similarity_items=8"]) == 0
 
 
 def test_a_training_that_cannot_be_gone_on_with(alone, capsys):
