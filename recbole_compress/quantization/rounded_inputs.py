@@ -69,7 +69,12 @@ _WAYS: list[tuple[Any, Callable[[nn.Module, ActivationQuantizer], None], int]] =
 
 
 def can_round(module: nn.Module) -> bool:
-    """Whether there is a place where the input of this module's product can be rounded."""
+    """Whether there is a place where the input of this module's product can be rounded.
+
+    Of the output projection of torch's attention there is none: it is read past its own forward.
+    """
+    if isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear):
+        return False
     return any(isinstance(module, kind) for kind, _, _ in _WAYS)
 
 

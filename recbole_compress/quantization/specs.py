@@ -62,6 +62,8 @@ class TensorFormat:
     range_finder: str = "mse"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.symmetric, bool):
+            raise QuantizationError(f"symmetric={self.symmetric!r}: choose True or False")
         check_bits(self.bits, self.symmetric)
         _choice("granularity", self.granularity, GRANULARITIES)
         _choice("scale_dtype", self.scale_dtype, SCALE_DTYPES)
@@ -141,11 +143,17 @@ class QuantizationSpec:
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if isinstance(self.keep, str):  # or its letters would be the patterns
+            raise QuantizationError(f"keep={self.keep!r}: give a list of patterns: [{self.keep!r}]")
         object.__setattr__(self, "keep", tuple(self.keep))
         for pattern in self.keep:
             if not isinstance(pattern, str):
                 raise QuantizationError(f"keep: {pattern!r} is no name pattern such as '*bias*'")
         for pattern, settings in self.overrides.items():
+            if not isinstance(pattern, str):
+                raise QuantizationError(
+                    f"overrides: {pattern!r} is no name pattern such as '*{pattern}*'"
+                )
             if not isinstance(settings, Mapping):
                 raise QuantizationError(
                     f"overrides: {pattern!r}: {settings!r} is no settings; write "

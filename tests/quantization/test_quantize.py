@@ -164,6 +164,16 @@ def test_a_linear_layer_rounds_every_token_on_its_own():
     assert not torch.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
 
 
+def test_what_torchs_attention_reads_on_its_own_is_not_said_to_be_rounded():
+    model = nn.MultiheadAttention(16, 2)
+    report = quantize_(model, QuantizationSpec(8, 8, activation_bits=4))
+    assert [(row.name, row.bits, row.activation_bits) for row in report.rows if row.bits < 32] == [
+        ("in_proj_weight", 8, 4),
+        ("out_proj.weight", 8, 32),
+    ]
+    assert list(manifest(model)["activations"]) == [""]
+
+
 def test_static_ranges_come_from_what_was_seen():
     layer = nn.Linear(4, 4)
     spec = QuantizationSpec(
@@ -364,6 +374,9 @@ def test_packing_needs_something_to_pack():
         ({"scale_dtype": "int8"}, "scale_dtype='int8'"),
         ({"overrides": {"*": {"bits": 12}}}, "bits=12"),
         ({"overrides": {"*": {"bitz": 1}}}, "did you mean 'bits'"),
+        ({"overrides": {"*": {"symmetric": "False"}}}, "symmetric='False': choose True or False"),
+        ({"overrides": {3: {"bits": 2}}}, "overrides: 3 is no name pattern"),
+        ({"keep": "*bias*"}, "keep='\\*bias\\*': give a list of patterns"),
         ({"granularity": "group"}, "group_size=None"),
         ({"weigth_bits": 3}, "did you mean 'weight_bits'"),
     ],
