@@ -27,6 +27,8 @@ from recbole_compress.trainers.quantization_settings import SPEC_KEYS
 
 __all__ = ["check_same_quantization", "readable_by", "start_again_", "trained_by"]
 
+# Sequences scored together while ranges are found.
+_BATCH = 64
 # Beside the grids, what a training cannot change on its way.
 _BEGUN_WITH = ("quantization_recipe", "df_start", "df_objective")
 
@@ -68,9 +70,11 @@ def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[QuantizationJob], Qu
                 quantize_(trained, spec)
             reader = as_reader(teacher)
             sampled = sample_sequences(reader, n_shown, settings.sampling)
+            asked = reader_like(reader, trained)
             with torch.no_grad(), calibrating(trained):
-                asked = reader_like(reader, trained).ends(sampled)
-                asked.scores(asked.states)
+                for start in range(0, n_shown, _BATCH):
+                    ends = asked.ends(sampled.take(slice(start, start + _BATCH)))
+                    ends.scores(ends.states)
             _take_ranges_(student, trained)
         done = trainer(config, student, teacher, **arguments)
         try:

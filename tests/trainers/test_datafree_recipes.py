@@ -11,6 +11,8 @@ import torch
 from recbole_compress import datafree
 from recbole_compress.data.train_sequences import train_sequences
 from recbole_compress.quantization import ActivationQuantizer, QuantizationSpec
+from recbole_compress.readers import reader_like
+from recbole_compress.trainers import datafree_recipe
 from recbole_compress.trainers.datafree_recipe import start_again_
 from recbole_compress.trainers.quantization_recipes import recipe_named
 from tests.conftest import SEQUENCES
@@ -90,6 +92,28 @@ def test_a_random_start_forgets_everything(path, name):
     for key, weight in student.named_parameters():
         assert not weight.eq(7.0).any(), key
     assert all(buffer.equal(buffers[key]) for key, buffer in student.named_buffers())
+
+
+def test_static_ranges_are_found_a_few_sequences_at_a_time(path, monkeypatch):
+    """However many there are: of a large catalogue, each has a million scores."""
+    case = Case(path, df_epochs=1, activation_range="static", calibration_sequences=150)
+    spec = QuantizationSpec(8, 8, activation_bits=8, activation_range="static")
+    together = []
+
+    def noting(reader, model):
+        asked = reader_like(reader, model)
+        ends = asked.ends
+
+        def noted(sequences):
+            together.append(len(sequences.lengths))
+            return ends(sequences)
+
+        asked.ends = noted
+        return asked
+
+    monkeypatch.setattr(datafree_recipe, "reader_like", noting)
+    recipe_named("noise").quantize(case.job(copy.deepcopy(case.teacher), spec))
+    assert together == [64, 64, 22]
 
 
 def test_static_ranges_of_a_random_start_are_those_of_the_trained_weights(path):
