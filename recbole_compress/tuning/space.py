@@ -27,6 +27,7 @@ from recbole_compress.near_names import did_you_mean
 __all__ = ["Choice", "Dimension", "LogUniform", "QUniform", "Space", "Uniform", "read_space"]
 
 MOST_POINTS = 1_000_000
+MOST_PROBES = 100  # a look at a value takes some hundredths of a second
 # With another of these, scores could not be compared.
 _NOT_SEARCHED = {
     *("model", "dataset", "data_path", "resume", "config_files"),
@@ -42,7 +43,7 @@ class Dimension:
     where: str
 
     def probes(self) -> list[Any]:
-        """Values to check before the first trial: all of them, or the two ends."""
+        """Values to check before the first trial: all of them, or both ends and some between."""
         raise NotImplementedError
 
     def grid(self) -> list[Any]:
@@ -118,12 +119,25 @@ class QUniform(Dimension):
     step: float
     whole: bool = False
 
+    @property
+    def steps(self) -> int:
+        """From one end to the other."""
+        return round((self.high - self.low) / self.step)
+
+    def nth(self, number: int) -> Any:
+        return self.value(self.low + number * self.step)
+
     def probes(self) -> list[Any]:
-        return self.grid()
+        last = min(self.steps, MOST_PROBES - 1)
+        return [self.nth(self.steps * number // last) for number in range(last + 1)]
 
     def grid(self) -> list[Any]:
-        steps = round((self.high - self.low) / self.step)
-        return [self.value(self.low + n * self.step) for n in range(steps + 1)]
+        if self.steps >= MOST_POINTS:
+            raise ConfigError(
+                f"{self.where}: {self.key}: algo=exhaustive: quniform has {self.steps + 1:,} "
+                "values here; take a larger step, or --algo=random"
+            )
+        return [self.nth(number) for number in range(self.steps + 1)]
 
     def value(self, drawn: float) -> Any:
         tidy = float(f"{drawn:.12g}")  # 3 * 0.1 is 0.30000000000000004
@@ -206,7 +220,7 @@ _DRAWS: dict[type, Callable[[Any, np.random.RandomState], Any]] = {
     Choice: lambda d, rng: d.value(rng.randint(len(d.values))),
     Uniform: lambda d, rng: d.value(rng.uniform(d.low, d.high)),
     LogUniform: lambda d, rng: d.value(math.exp(rng.uniform(d.low, d.high))),
-    QUniform: lambda d, rng: d.grid()[rng.randint(len(d.grid()))],
+    QUniform: lambda d, rng: d.nth(rng.randint(d.steps + 1)),
 }
 
 
@@ -298,7 +312,9 @@ def _quniform(key: str, where: str, text: str) -> QUniform:
 
 
 def _is_multiple(number: float, step: float) -> bool:
-    return math.isclose(number / step, round(number / step), abs_tol=1e-9)
+    times = number / step
+    # Beyond 2**53 every float is whole, and tells nothing.
+    return abs(times) < 2**53 and math.isclose(times, round(times), abs_tol=1e-9)
 
 
 _READERS: dict[str, Callable[[str, str, str], Dimension]] = {

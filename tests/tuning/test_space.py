@@ -138,6 +138,7 @@ def test_points_are_the_product_and_the_order_is_a_permutation(tmp_path):
         ("learning_rate loguniform 0.001,1000", r"line 2: .* exponents of e"),
         ("embedding_size quniform 8,64", r"line 2: .* LOW,HIGH,STEP"),
         ("embedding_size quniform 10,64,16", r"line 2: .* multiples of STEP"),
+        ("learning_rate quniform 0,1,1e-320", r"line 2: .* multiples of STEP"),
         ("embedding_size quniform 0.5,2,0.5", r"embedding_size=0.5 \(.*line 2\): expected int"),
         ("embedding_size uniform 8,64", r"embedding_size=8.0 \(.*line 2\): expected int"),
         ("lerning_rate choice [1]", r"lerning_rate \(.*line 2\): unknown key.*'learning_rate'"),
@@ -169,3 +170,14 @@ def test_exhaustive_needs_an_end(tmp_path):
         read(tmp_path, "learning_rate uniform 0,1").order(0)
     with pytest.raises(ConfigError, match="take --algo=random"):
         read(tmp_path, "a quniform 0,2000,1", "b quniform 0,2000,1").order(0)
+
+
+def test_of_a_fine_grid_a_few_values_are_checked_and_none_is_listed(tmp_path):
+    space = checked(read(tmp_path, "train_batch_size quniform 1,1000000000,1"))
+    (dimension,) = space
+    probes = dimension.probes()
+    assert len(set(probes)) == len(probes) == 100
+    assert (probes[0], probes[-1]) == (1, 1_000_000_000)
+    assert 1 <= space.draw(np.random.RandomState(0))["train_batch_size"] <= 1_000_000_000
+    with pytest.raises(ConfigError, match=r"line 1: .* 1,000,000,000 values .*--algo=random"):
+        space.order(0)
