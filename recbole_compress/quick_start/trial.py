@@ -17,7 +17,10 @@ from recbole_compress.tuning.trials import FAILED, FINISHED
 __all__ = ["Trial"]
 
 # In these ways RecBole's models and torch refuse values that they cannot use.
-_REFUSALS = (ValueError, ArithmeticError, AssertionError, RuntimeError, MemoryError)
+_REFUSALS = (
+    *(ValueError, TypeError, LookupError, ArithmeticError, AssertionError),
+    *(RuntimeError, MemoryError),
+)
 
 
 @dataclass(frozen=True)

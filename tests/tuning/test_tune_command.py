@@ -139,6 +139,22 @@ def test_failing_trials_are_reported_and_skipped(hyperopt, job, write_space, cap
     assert len(re.findall("Valid result", Path("a.result").read_text())) == 4 - len(failed)
 
 
+@pytest.mark.parametrize(
+    "model, line, error",
+    [
+        ("SASRec", "hidden_act choice [nothing]", "KeyError: 'nothing'"),
+        ("NARM", "dropout_probs choice [[0.1]]", "IndexError: "),
+        ("NextItNet", "dilations choice [[a]]", "TypeError: "),
+    ],
+)
+def test_however_a_stock_model_refuses_a_value_the_trial_alone_fails(
+    hyperopt, job, write_space, capsys, model, line, error
+):
+    tune = ["tune", f"--model={model}", *job[1:], write_space(line), "--algo=exhaustive"]
+    assert main(tune) == 2
+    assert f"none of 1 trials finished; the first: {error}" in capsys.readouterr().err
+
+
 def test_a_loss_that_is_no_number_fails_its_trial_alone(hyperopt, job, write_space, monkeypatch):
     from recbole_compress.models import CpRecGRU4Rec
 
