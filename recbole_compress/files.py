@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and not over what they are made of."""
+"""Writing files whole or not at all, one at a time, and not over what they are made of."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO
 
 from recbole_compress.errors import ConfigError
 
-__all__ = ["keep_input", "replacing"]
+__all__ = ["keep_input", "locked", "replacing"]
 
 
 def keep_input(path: str, out: str) -> None:
@@ -70,3 +70,32 @@ def replacing(path: str, mode: str = "w") -> Iterator[IO]:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+
+
+@contextlib.contextmanager
+def locked(path: str, refusal: str) -> Iterator[IO | None]:
+    """Hold the lock on ``path``, which is made and stays; nobody else can until the block ends.
+
+    Children that are given the open file hold it too, for as long as they live.
+
+    Yields:
+        The locked file; None on a system or disk without such locks.
+
+    Raises:
+        ConfigError: It is held by somebody else; says ``refusal``.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield None
+        return
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(refusal) from None
+        except OSError:  # some network disks
+            yield None
+            return
+        yield file

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO
 
 import yaml
 
 from recbole_compress.comparison.finished import Finished, has_settings_of
 from recbole_compress.comparison.run_files import RunFiles
 from recbole_compress.comparison.settings import CheckedRun
-from recbole_compress.errors import ConfigError
-from recbole_compress.files import replacing
+from recbole_compress.files import locked, replacing
 
 __all__ = ["child_environment", "run_missing"]
 
@@ -62,7 +62,7 @@ def run_missing(
             failures[number] = line
         report(f"[{number + 1}/{len(missing)}] {run.planned}: {state}")
 
-    with _in_use(folder), children, ThreadPoolExecutor(jobs) as pool:
+    with _in_use(folder) as lock, children.holding(lock), ThreadPoolExecutor(jobs) as pool:
         for number in range(len(missing)):
             futures.append(pool.submit(one, number))
         try:
@@ -159,6 +159,12 @@ class _Children:
         self._running: set[subprocess.Popen] = set()
         self._lock = threading.Lock()
         self._stopped = False
+        self._held: tuple[int, ...] = ()
+
+    def holding(self, lock: IO | None) -> _Children:
+        """Give every child a share of the lock: it may outlive this process, and writes on."""
+        self._held = () if lock is None else (lock.fileno(),)
+        return self
 
     def run(self, command: Sequence[str], log) -> int:
         with self._lock:
@@ -170,6 +176,7 @@ class _Children:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=child_environment(),
+                pass_fds=self._held,
             )
             self._running.add(child)
         try:
@@ -199,19 +206,10 @@ def _interrupt(*_) -> None:
     raise KeyboardInterrupt
 
 
-@contextlib.contextmanager
-def _in_use(folder: Path) -> Iterator[None]:
+def _in_use(folder: Path) -> AbstractContextManager[IO | None]:
     """One comparison at a time in a folder: two would train into each other's files."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        yield
-        return
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(
-                f"--output={folder}: another comparison is running there; wait, or choose another"
-            ) from None
-        yield
+    return locked(
+        str(folder / ".lock"),
+        f"--output={folder}: another comparison is running there, or a run that outlived one that "
+        "was killed; wait, end it, or choose another",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from recbole_compress.config.model_names import DATA_FREE_PREFIX, name_of
 from recbole_compress.config.schema import load_schema
 from recbole_compress.config.written import for_config_file
 from recbole_compress.errors import ConfigError, RecBoleCompressError
+from recbole_compress.files import locked
 from recbole_compress.quick_start.search_space import checked_space, common_config
 from recbole_compress.quick_start.trial import Trial
 from recbole_compress.tuning.arguments import as_arguments, split_arguments
@@ -57,19 +59,20 @@ def tune(arguments: Sequence[str]) -> dict[str, Any]:
     space = checked_space(options, fixed, files, config)
 
     stem = _stem(options, config)
-    trials = Trials(f"{stem}.json", _search(config, space), config["valid_metric_bigger"])
-    _announce(tool, config, space, trials)
-    tool.run(
-        SearchJob(
-            space,
-            Trial(tuple(_of_every_trial(tool, fixed, config)), tuple(files)),
-            trials,
-            keep=partial(_keep, trials, config["valid_metric"]),
-            seed=config["seed"],
-            epochs=config["epochs"],
+    with _alone(stem):
+        trials = Trials(f"{stem}.json", _search(config, space), config["valid_metric_bigger"])
+        _announce(tool, config, space, trials)
+        tool.run(
+            SearchJob(
+                space,
+                Trial(tuple(_of_every_trial(tool, fixed, config)), tuple(files)),
+                trials,
+                keep=partial(_keep, trials, config["valid_metric"]),
+                seed=config["seed"],
+                epochs=config["epochs"],
+            )
         )
-    )
-    return _conclude(stem, tool, trials, config)
+        return _conclude(stem, tool, trials, config)
 
 
 def _stem(options: Options, config: Any) -> str:
@@ -83,6 +86,16 @@ def _stem(options: Options, config: Any) -> str:
             f"output_file={path}: that is where the {ending[1:]} file goes; write {stem}.result"
         )
     return stem if ending == ".result" else path
+
+
+def _alone(stem: str) -> AbstractContextManager[Any]:
+    """One search at a time in a file: of two, each would write it without the other's trials."""
+    folder, name = os.path.split(stem)
+    return locked(
+        os.path.join(folder, f".{name}.lock"),
+        f"output_file={stem}.result: another search is running there; wait, or choose another "
+        "--output_file",
+    )
 
 
 def _search(config: Any, space: Space) -> dict[str, Any]:

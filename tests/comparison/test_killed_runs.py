@@ -6,9 +6,14 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
+import pytest
+
 from recbole_compress.comparison import runs
+from recbole_compress.errors import ConfigError
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.trainers.self_sample_trainer import SelfSampleTrainer
 from tests.comparison.experiments import RUNS, write_experiment
@@ -108,3 +113,22 @@ def test_a_run_killed_while_its_teacher_trains_is_resumed(folder, monkeypatch):
     assert main([*command, "--output=cut"]) == 0
     assert "Resuming cut/runs/tiny/student-1/teacher/" in Path(f"{files}.log").read_text()
     end_alike("whole", "cut")
+
+
+def test_a_run_that_outlives_its_comparison_keeps_others_out(tmp_path):
+    children = runs._Children()
+    with runs._in_use(tmp_path) as lock, open(tmp_path / "log", "wb") as log:
+        command = [sys.executable, "-c", "import time; time.sleep(600)"]
+        run = threading.Thread(target=children.holding(lock).run, args=(command, log))
+        run.start()
+        while not children._running:
+            time.sleep(0.01)
+    # What held the folder is gone, as after a kill, and the run trains on.
+    try:
+        with pytest.raises(ConfigError, match=r"--output=.*a run that outlived one"):
+            runs._in_use(tmp_path).__enter__()
+    finally:
+        children.stop()
+        run.join()
+    with runs._in_use(tmp_path):
+        pass

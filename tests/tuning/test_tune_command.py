@@ -98,6 +98,21 @@ def test_finished_trials_are_not_run_again(hyperopt, job, write_space, monkeypat
     assert "topk was None, is [5, 10]" in capsys.readouterr().err
 
 
+def test_two_searches_do_not_write_one_file(hyperopt, job, write_space, monkeypatch, capsys):
+    run, others = module.run_recbole_compress, []
+    tune = ["tune", *job, write_space("learning_rate choice [0.02]"), "--output_file=out/a.result"]
+
+    def while_another_begins(**arguments):
+        others.append(main([*tune, "--algo=random"]))
+        return run(**arguments)
+
+    monkeypatch.setattr(module, "run_recbole_compress", while_another_begins)
+    assert main([*tune, "--algo=exhaustive"]) == 0
+    assert others == [2]
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "error" in line)
+    assert "output_file=out/a.result: another search is running there; wait, or" in line
+
+
 def test_trials_of_a_quantized_model_are_quantized(hyperopt, job, write_space, monkeypatch):
     run, models = module.run_recbole_compress, []
 
