@@ -124,7 +124,7 @@ def paired_difference(
         tail = (1 - CONFIDENCE) / 2
         low, high = (
             np.quantile(ratios[:, metric], [tail, 1 - tail])
-            if np.isfinite(ratios[:, metric]).all()
+            if users > 1 and np.isfinite(ratios[:, metric]).all()  # one is always drawn again
             else (None, None)
         )
         found.append(

@@ -115,8 +115,9 @@ def test_nothing_to_test():
     assert found.p_value is None
     (found,) = paired_difference(same, np.zeros((5, 1)))
     assert found.relative is found.low is found.p_value is None
-    (found,) = paired_difference(same[:1], same[:1])
-    assert found.p_value is None
+    (found,) = paired_difference(1.25 * same[:1], same[:1])  # one user
+    assert found.relative == 0.25
+    assert found.low is found.high is found.p_value is None
 
 
 def test_mean_and_deviation():
