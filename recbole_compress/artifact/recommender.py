@@ -94,7 +94,7 @@ class Recommender:
         users: Sequence[str] | None = None,
     ) -> list[list[Recommendation]]:
         """:meth:`recommend` for several histories at once; one list each, in their order."""
-        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < self.session.n_items:
+        if not _is_whole(k) or not 1 <= k < self.session.n_items:
             raise ArtifactError(
                 f"k={k}: choose 1 .. {self.session.n_items - 1}, the number of items"
             )
@@ -164,6 +164,11 @@ class Recommender:
         if user not in self._user_id_of:
             raise ArtifactError(f"unknown user {user!r}: leave the user out")
         return self._user_id_of[user]
+
+
+def _is_whole(number: Any) -> bool:
+    """numpy's whole numbers, too: that is what comes out of arrays of them."""
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
 
 
 def _ids(tokens: Sequence[str]) -> dict[str, int]:

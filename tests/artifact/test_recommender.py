@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -53,6 +54,12 @@ def test_candidates_alone_are_ranked(exported) -> None:
 def test_all_items_may_be_asked_for(exported) -> None:
     found = Recommender(exported).recommend(["item 3"], k=N_ITEMS - 1)
     assert len({one.item for one in found}) == N_ITEMS - 1
+
+
+def test_numpys_numbers_are_numbers(exported) -> None:
+    recommender = Recommender(exported)
+    found = recommender.recommend(["item 3"], k=np.int64(3))
+    assert found == recommender.recommend(["item 3"], k=3)
 
 
 @pytest.mark.parametrize(
