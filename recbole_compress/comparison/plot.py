@@ -27,6 +27,7 @@ __all__ = ["draw_pareto", "write_pareto"]
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # matplotlib brings it, so every machine draws the same
     "font.size": 9,
+    "text.parse_math": False,  # a name may hold dollar signs
     "svg.fonttype": "path",
     "svg.hashsalt": "recbole_compress",  # the same ids in every run
     "axes.spines.top": False,

@@ -62,6 +62,17 @@ def test_same_document_same_files(tmp_path):
     assert write_pareto({"datasets": {}}, tmp_path / "c") == []
 
 
+def test_dollars_in_names_are_no_mathematics(tmp_path):
+    pytest.importorskip("matplotlib")
+    from recbole_compress.comparison.plot import write_pareto
+
+    names = ("below $\\frac$", "$1", "$2 or $\\x$", "a_b")
+    values = (0.01, 0.1, 0.11, 0.12)  # the first is named in a note
+    entries = {name: entry(1e3, value) for name, value in zip(names, values, strict=True)}
+    document = {"datasets": {"$\\frac$": {"metric": "ndcg@10", "entries": entries}}}
+    assert len(write_pareto(document, tmp_path / "a")) == 2
+
+
 def test_labels_do_not_overlap():
     pytest.importorskip("matplotlib")
     from recbole_compress.comparison.plot import draw_pareto
