@@ -72,7 +72,8 @@ def read_file_arguments(
         key = key.replace("-", "_")
         if known is not None and key not in known:
             raise ConfigError(f"--{key}={value}: {did_you_mean(key, known)}")
-        options[key] = value
+        if options.setdefault(key, value) != value:
+            raise ConfigError(_twice(key, options[key], value))
     return FileArguments(files[0], outputs[0] if outputs else None, options)
 
 
@@ -96,8 +97,12 @@ def read_command_line(arguments: Sequence[str]) -> dict[str, str]:
         if not argument.startswith("--") or not equals or not key or key.startswith("-"):
             raise ConfigError(_advice(argument, arguments[position + 1 :]))
         if found.setdefault(key, text) != text:
-            raise ConfigError(f"--{key} is given twice, as {found[key]!r} and {text!r}; keep one")
+            raise ConfigError(_twice(key, found[key], text))
     return found
+
+
+def _twice(key: str, one: str, other: str) -> str:
+    return f"--{key} is given twice, as {one!r} and {other!r}; keep one"
 
 
 # As RecBole's own script has them.

@@ -32,6 +32,7 @@ def test_any_order_and_spelling(arguments, expected):
         (["a", "-o"], "-o: names no file"),
         (["a", "-o", "b", "-o", "c"], "b was given already"),
         (["a", "--k"], "write --k=VALUE"),
+        (["a", "--table-bits=4", "--table_bits=8"], "--table_bits is given twice, as '4' and '8'"),
         (["a", "--table_bit=4"], "did you mean 'table_bits'"),
     ],
 )
