@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import zlib
 
 from recbole_compress.errors import ExportError
 
@@ -69,5 +70,5 @@ def _unpack(archive: str, folder: str) -> None:
                 assert file is not None
                 with open(os.path.join(folder, name), "wb") as out:
                     shutil.copyfileobj(file, out)
-    except (OSError, KeyError, tarfile.TarError) as error:
+    except (OSError, EOFError, zlib.error, KeyError, tarfile.TarError) as error:
         raise ExportError(f"{archive}: no archive of {PACKAGE} ({error})") from error

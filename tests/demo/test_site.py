@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import tarfile
 import threading
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from recbole_compress.artifact import Recommender
 from recbole_compress.demo.site import _take_the_place, write_site
 from recbole_compress.demo.titles import titles_in
-from recbole_compress.demo.web_runtime import FILES
+from recbole_compress.demo.web_runtime import FILES, copy_runtime
 from recbole_compress.errors import ArtifactError, DataError, ExportError
 from recbole_compress.export.writing import export_model
 from tests.quantization.models import N_ITEMS, made
@@ -62,6 +63,19 @@ def test_a_site_is_written_whole_or_not_at_all(exported, runtime, tmp_path) -> N
         with pytest.raises(ExportError, match="other things"):
             write_site(exported, str(tmp_path / folder), runtime=runtime)
         assert (tmp_path / folder / "letter.txt").read_text() == "dear"
+
+
+def test_a_download_that_broke_off_is_one_line(tmp_path) -> None:
+    dist = tmp_path / "package" / "dist"
+    dist.mkdir(parents=True)
+    for name in FILES:
+        (dist / name).write_bytes(os.urandom(1000))
+    with tarfile.open(tmp_path / "a.tgz", "w:gz") as content:
+        content.add(dist.parent, "package")
+    whole = (tmp_path / "a.tgz").read_bytes()
+    (tmp_path / "a.tgz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ExportError, match=r"a\.tgz: no archive of onnxruntime-web"):
+        copy_runtime(str(tmp_path), str(tmp_path / "a.tgz"))
 
 
 def test_nothing_of_others_inside_a_page_is_lost(exported, runtime, tmp_path, monkeypatch) -> None:
