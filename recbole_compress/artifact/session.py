@@ -53,6 +53,10 @@ _MISSING_OPERATOR = (
 )
 
 
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
 class Session:
     """An exported file, ids in and ids out.
 
@@ -105,10 +109,15 @@ class Session:
 
     def _check_tokens(self) -> None:
         tokens = self.described.get("item_tokens")
-        if tokens is not None and (not isinstance(tokens, list) or len(tokens) != self.n_items):
+        if tokens is not None and (not _are_texts(tokens) or len(tokens) != self.n_items):
             raise ArtifactError(
-                f"{self.path}: its item_tokens are not a list of {self.n_items}, one for "
+                f"{self.path}: its item_tokens are not a list of {self.n_items} texts, one for "
                 "each id; export the model again"
+            )
+        users = self.described.get("user_tokens")
+        if users is not None and not _are_texts(users):
+            raise ArtifactError(
+                f"{self.path}: its user_tokens are not a list of texts; export the model again"
             )
 
     def topk(

@@ -128,6 +128,8 @@ def test_another_schema_version_is_refused(exported, tmp_path) -> None:
         (lambda said: said.update(max_length=0), "says max_length=0"),
         (lambda said: said["item_tokens"].pop(), f"not a list of {N_ITEMS}"),
         (lambda said: said.update(item_tokens={"a": 1}), f"not a list of {N_ITEMS}"),
+        (lambda said: said.update(item_tokens=[*range(N_ITEMS)]), f"list of {N_ITEMS} texts"),
+        (lambda said: said.update(user_tokens=[["u1"]]), "its user_tokens are not a list of texts"),
     ],
 )
 def test_a_file_that_says_too_little_is_refused(exported, tmp_path, change, message) -> None:
