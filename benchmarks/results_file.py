@@ -97,6 +97,7 @@ def measure_all(
     document: dict[str, Any] = {"runs": []}
     if path.exists() and not options.again:
         document = json.loads(path.read_text())
+    anew = options.again
     measured_on = commit()  # now: writing into the checkout makes it differ from its commit
     missing = []
     for entry in entries:
@@ -115,7 +116,11 @@ def measure_all(
     for entry, answer in _as_they_end(measured, missing, 1 if on_gpu else options.jobs):
         if answer["provenance"]:
             answer["provenance"]["commit"] = measured_on
-        document["runs"].append({"entry": entry, **answer})
+        if path.exists() and not anew:  # others may measure into it at the same time
+            document = json.loads(path.read_text())
+        anew = False
+        others = [run for run in document["runs"] if run["entry"] != entry]
+        document["runs"] = [*others, {"entry": entry, **answer}]
         if summary:
             document = {**document, **summary(document["runs"])}
         with replacing(str(path)) as file:

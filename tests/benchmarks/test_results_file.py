@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import synthetic, timed_batches
+from benchmarks import results_file, synthetic, timed_batches
 from benchmarks.fresh_process import _is_out_of_memory
 from benchmarks.results_file import common_parser, measure_all
 from benchmarks.timed_batches import TimedBatches
@@ -64,6 +64,19 @@ def test_several_entries_at_a_time_are_the_same_entries(tmp_path):
         300: True,
         400: True,
     }
+
+
+def test_two_that_measure_into_one_file_keep_each_others_entries(tmp_path, monkeypatch):
+    options = common_parser("growth", "about").parse_args([f"--output={tmp_path / 'growth.json'}"])
+
+    def measured(module, entry, context, memory_limit):
+        if entry["n_items"] == 300:  # meanwhile, elsewhere
+            measure_all(MODULE, [{"n_items": 400}, {"n_items": 500}], options)
+        return {"result": {"ms": entry["n_items"]}, "provenance": None}
+
+    monkeypatch.setattr(results_file, "measure_apart", measured)
+    document = measure_all(MODULE, [{"n_items": 300}, {"n_items": 500}], options)
+    assert [run["entry"]["n_items"] for run in document["runs"]] == [400, 300, 500]
 
 
 def test_what_torch_says_when_memory_ends_is_known():
