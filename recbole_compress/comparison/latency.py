@@ -69,7 +69,8 @@ def measured_in_turns(runs: Sequence[CheckedRun], folder: Path, dataset: str) ->
     """What was measured of those entries whose checkpoint is still the same; empty if nothing."""
     try:
         document = json.loads(_result_file(folder, dataset).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        entries = document["entries"].items()
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
     current = {
         entry: os.path.basename(path)
@@ -77,7 +78,7 @@ def measured_in_turns(runs: Sequence[CheckedRun], folder: Path, dataset: str) ->
     }
     return {
         entry: measured
-        for entry, measured in document["entries"].items()
+        for entry, measured in entries
         if measured["checkpoint"] == current.get(entry)
     }
 

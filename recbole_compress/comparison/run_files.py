@@ -118,9 +118,10 @@ class RunFiles:
     def read_card(self) -> dict[str, Any] | None:
         """None where there is none that can be read."""
         try:
-            return json.loads(self.card.read_text(encoding="utf-8"))
+            card = json.loads(self.card.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
+        return card if isinstance(card, dict) and isinstance(card.get("metrics"), dict) else None
 
     def read_settings(self) -> Any:
         """What it was last begun with; None where that cannot be read."""

@@ -168,6 +168,18 @@ def test_latency_in_turns(folder, started):
     assert "taking turns" in page.replace("\n", " ")
 
 
+def test_a_damaged_card_is_made_again_and_a_damaged_latency_is_none(folder, started):
+    path = write_experiment(folder, runs={"Pop": RUNS["Pop"]}, reference="Pop")
+    assert main(["compare", path]) == 0
+    made = folder / "runs/compare/exp/runs/tiny"
+    (made / "latency.json").write_text("{}")
+    for content in ("[1]", "{}"):
+        started.clear()
+        (made / "Pop-1.card.json").write_text(content)
+        assert main(["compare", path]) == 0
+        assert started == ["Pop-1"]
+
+
 def test_a_setting_of_several_values_is_the_same_the_next_time(folder, started, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # RecBole writes into it
     command = ["compare", "--models=Pop", "--datasets=tiny", f"--data_path={folder / 'data'}"]
