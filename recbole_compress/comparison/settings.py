@@ -61,7 +61,7 @@ def checked_runs(
 
     A shared setting is for those runs whose model knows its key; one that no model knows is an
     error, as is one of the command line that no run knows, anything that a run itself would refuse,
-    and a data set that is not there.
+    a checkpoint that no run makes, and a data set that is not there.
 
     Args:
         planned: The runs.
@@ -84,6 +84,7 @@ def checked_runs(
         for settings, forgiven in ((run.shared, of_others), (run.common, set())):
             unknown = {key: settings[key] for key in settings if key not in {*known, *forgiven}}
             check_keys(unknown, known, dict.fromkeys(unknown, "for all runs"), model="any run here")
+    _check_checkpoints(planned)
     for one in {each.planned.dataset: each for each in checked}.values():
         _check_data_set(one)
     return checked
@@ -136,6 +137,18 @@ def _as_stored(settings: Mapping[str, Any], schema: Mapping[str, Declared]) -> d
     """Settings as a config file gives them back: it has no tuples."""
     written = yaml.safe_dump(for_config_file(settings, schema), allow_unicode=True)
     return yaml.safe_load(written)
+
+
+def _check_checkpoints(planned: Sequence[Planned]) -> None:
+    """A run that takes a checkpoint nobody makes would fail, after all others."""
+    keys = {run.key for run in planned}
+    for run in planned:
+        for key, other in run.checkpoints.items():
+            if run.key_of(other) not in keys:
+                raise ConfigError(
+                    f"{run}: checkpoints: {key}: {other!r} has no run of this data set and seed; "
+                    "give both entries the same 'datasets' and 'seeds'"
+                )
 
 
 def _check_data_set(run: CheckedRun) -> None:

@@ -66,6 +66,10 @@ def test_bad_input_is_one_line_before_anything_is_run(folder, started, capsys, a
             "checkpoints: x: ['gru'] is no entry above this one",
         ),
         ({"runs": {"a": {"model": "Pop", "checkpoints": []}}}, "checkpoints: expected lines"),
+        (
+            {"runs": {"gru": {**RUNS["gru"], "seeds": [1]}, "a": STUDENT}},
+            "tiny, a, seed 2: checkpoints: teacher_path: 'gru' has no run of this data set and",
+        ),
         ({"runs": {"a": {"model": "Pop", "datasets": [["tiny"]]}}}, "['tiny'] is none of [tiny]"),
         ({"datasets": [["tiny"]]}, "datasets: expected names, not ['tiny']"),
         ({"reference": ["gru"]}, "reference: ['gru'] is no entry"),
