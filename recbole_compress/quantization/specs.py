@@ -114,7 +114,8 @@ class QuantizationSpec:
         keep: Name patterns of what stays fp32.
         overrides: Name pattern -> the settings that differ there, ``bits`` among them; later ones
             win, over ``keep`` too. Names are those of ``model.named_parameters()``, and the module
-            names before their last dot.
+            names before their last dot. Biases and normalisations stay fp32 unless a pattern ends
+            in their own name, as ``*.bias`` and ``*norm*.weight`` do.
 
     Raises:
         QuantizationError: A value that is not possible, an unknown setting.
@@ -188,6 +189,26 @@ class QuantizationSpec:
     def overrides_of(self, name: str) -> list[Mapping[str, Any]]:
         """The settings that differ for one parameter, in their order."""
         return [given for pattern, given in self.overrides.items() if self.meets(name, pattern)]
+
+    def asks_for(self, name: str) -> bool:
+        """Whether an override names this parameter, rather than a module or all that has a name
+        like it: what usually stays fp32 is quantized only then.
+
+        Example:
+            >>> spec = QuantizationSpec(overrides={"*norm*.weight": {"bits": 8}})
+            >>> spec.asks_for("layer_norm.weight"), spec.asks_for("layer_norm.bias")
+            (True, False)
+            >>> QuantizationSpec(overrides={"*.weight": {"bits": 8}}).asks_for("layer_norm.weight")
+            False
+        """
+        module, _, attribute = name.rpartition(".")
+        for pattern in self.overrides:
+            of_module, dot, of_attribute = pattern.rpartition(".")
+            if dot and of_attribute == attribute and fnmatchcase(module, of_module):
+                # A bias is one wherever it is, a weight may be a matrix.
+                if of_module.strip("*") or attribute.startswith("bias"):
+                    return True
+        return False
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, of which :meth:`from_dict` makes the spec again."""

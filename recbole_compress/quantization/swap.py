@@ -98,7 +98,7 @@ def quantize_(model: nn.Module, spec: QuantizationSpec) -> QuantizationReport:
         parametrize.register_parametrization(
             module, target.attribute, quantizers[id(target.parameter)]
         )
-        if can_round(module) and module not in rounded:
+        if target.parameter.dim() > 1 and can_round(module) and module not in rounded:
             rounded.append(module)
     if spec.activation_bits != FULL_PRECISION:
         if any(target.is_table and target.format for target in planned):
@@ -185,6 +185,8 @@ def _report(
 
 def _rounds(target: Target, in_products: set[int] | None) -> bool:
     """Whether what a parameter is multiplied with is rounded; the settings' word if unknown."""
+    if target.parameter.dim() < 2:  # added to something, or multiplied number by number
+        return False
     if isinstance(target.module, nn.Embedding) and in_products is not None:
         return id(target.module) in in_products
     return can_round(target.module) or isinstance(target.module, nn.RNNBase) or target.is_table

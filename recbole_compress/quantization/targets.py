@@ -30,6 +30,8 @@ ROW_PER_OUTPUT = (
     OpenRecurrent,
     CausalConvolution,
 )
+# What stays fp32 unless it is asked for by its name.
+VECTOR, NORMALISATION = "a vector", "normalisation"
 # Rows of other tensors are at least so wide, or each would need a scale for a few numbers.
 _NARROWEST = 64
 
@@ -97,8 +99,10 @@ def _all(model: nn.Module, spec: QuantizationSpec) -> Iterator[Target]:
             is_table = id(module) in of_tables or parameter.shape[:1] in [(n,) for n in catalogue]
             rows = row_shape(module, tuple(parameter.shape))
             reason, format = _why_not(module, attribute, parameter), None
+            if reason in (VECTOR, NORMALISATION) and spec.asks_for(name):
+                reason = None
             if reason is None and is_table and rows[1] == 1 and not spec.overrides_of(name):
-                reason = "a vector"  # such as a bias per item; a scale each would be larger
+                reason = VECTOR  # such as a bias per item; a scale each would be larger
             if reason is None:
                 format = spec.format_of(name, is_table)
                 reason = None if format is not None else "as the settings say"
@@ -117,17 +121,17 @@ def _all(model: nn.Module, spec: QuantizationSpec) -> Iterator[Target]:
 
 
 def _why_not(module: nn.Module, attribute: str, parameter: nn.Parameter) -> str | None:
-    if isinstance(module, NORMS):
-        return "normalisation"
     if not parameter.is_floating_point():
         return f"numbers of type {str(parameter.dtype).removeprefix('torch.')}"
+    if isinstance(module, NORMS):
+        return NORMALISATION
     if parameter.dim() < 2 or attribute.startswith("bias"):
-        return "a vector"
+        return VECTOR
     if (
         not isinstance(module, ROW_PER_OUTPUT)
         and min(row_shape(module, tuple(parameter.shape))) < 2
     ):
-        return "a vector"
+        return VECTOR
     if isinstance(module, nn.RNNBase) and opened(module) is None:
         return f"weights that {type(module).__name__} reads on its own"
     return None

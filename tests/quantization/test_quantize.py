@@ -67,6 +67,40 @@ def test_what_cannot_be_quantized_is_named_with_its_reason():
     assert "memory" not in reasons and "item_embedding.weight" not in reasons
 
 
+def test_biases_and_norms_are_quantized_only_where_they_are_asked_for_by_name():
+    def made():
+        return nn.Sequential(nn.Linear(6, 4), nn.LayerNorm(4), nn.GRU(4, 4), nn.Linear(4, 4))
+
+    usual = QuantizationSpec(8, overrides={"*": {"bits": 4}, "1": {"bits": 4}, "*.weight": {}})
+    left = {row.name for row in quantize_(made(), usual).full_precision}
+    assert left == {
+        *("0.bias", "1.weight", "1.bias", "2.bias_ih_l0", "2.bias_hh_l0", "3.bias"),
+    }
+    asked = {"0.bias": 3, "1.weight": 5, "2.bias_ih_l0": 6, "3.bias": 8}
+    overrides = {name: {"bits": bits} for name, bits in asked.items()}
+    model, x = made(), torch.randn(5, 2, 6)
+    with torch.no_grad():
+        for vector in ("0.bias", "1.weight", "1.bias"):
+            model.get_parameter(vector).normal_()
+    numbers = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    report = quantize_(model, QuantizationSpec(32, 32, 8, overrides=overrides))
+    assert {row.name: row.bits for row in report.rows if row.bits < 32} == asked
+    # No matrix is quantized, so what enters the products stays as it is.
+    assert {row.activation_bits for row in report.rows} == {32}
+    for at, name in ((0, "bias"), (1, "weight"), (3, "bias")):
+        vector = numbers[f"{at}.{name}"].unsqueeze(0)
+        expected = dequantize(*quantize(vector, asked[f"{at}.{name}"]), asked[f"{at}.{name}"])
+        torch.testing.assert_close(getattr(model[at], name), expected[0], rtol=0, atol=0)
+    before = model[0](x), model[1](x[..., :4]), model[2](x[..., :4])[0]
+    freeze_(model)
+    fresh = made()
+    packed_structure_(fresh, manifest(model))
+    fresh.load_state_dict(model.state_dict())
+    for each in (model, fresh):
+        after = each[0](x), each[1](x[..., :4]), each[2](x[..., :4])[0]
+        assert all(torch.equal(*pair) for pair in zip(after, before, strict=True))
+
+
 def test_weights_are_those_of_the_integers():
     layer = nn.Linear(64, 8)
     weight = layer.weight.detach().clone()
