@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from recbole_compress.distributed.launcher import launch
 from recbole_compress.errors import ConfigError, TrainingError
@@ -104,12 +105,14 @@ def test_a_taken_port_is_refused_in_one_line(in_tmp):
     assert "\n" not in str(caught.value)
 
 
+def free_port() -> int:
+    store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    return store.port
+
+
 @pytest.mark.slow
 def test_two_machines_meet_at_the_first(in_tmp):
-    store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
-    port = store.port
-    del store
-    both = {"nproc": 1, "world_size": 2, "ip": "localhost", "port": port}
+    both = {"nproc": 1, "world_size": 2, "ip": "localhost", "port": free_port()}
     script = (
         "from recbole_compress.distributed.launcher import launch\n"
         "from tests.distributed import jobs\n"
@@ -149,14 +152,19 @@ def wait_for(condition, seconds=60):
         time.sleep(0.1)
 
 
+def torchrun(launch: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """One torchrun, to its end."""
+    command = [sys.executable, "-m", "torch.distributed.run", *launch, "-m", "recbole_compress"]
+    command += ["run", "--dataset=tiny", "--epochs=1", "--card_path=card.json", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["", "--seed=x", "--resume=nothing.pth"])
 def test_torchrun(in_tmp, fault):
     path = write_interactions(in_tmp, "tiny", SEQUENCES)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    command += ["-m", "recbole_compress", "run", "--model=SASRec", "--dataset=tiny", "--epochs=1"]
-    command += [f"--data_path={path}", "--card_path=card.json", *filter(None, [fault])]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    given = [f"--data_path={path}", *filter(None, [fault])]
+    ran = torchrun(["--nproc-per-node=2"], "--model=SASRec", *given)
     if fault:
         assert ran.returncode != 0
         assert len([line for line in ran.stderr.splitlines() if line.startswith("error:")]) == 1
@@ -164,6 +172,34 @@ def test_torchrun(in_tmp, fault):
     assert ran.returncode == 0, ran.stderr
     assert json.loads(Path("card.json").read_text())["training"]["processes"] == 2
     assert ran.stderr.count("Saved saved/") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["SASRec", "CpRecNextItNet"])
+def test_torchrun_on_two_machines(in_tmp, model):
+    """Both here, in one folder: what one process of each does, one process alone does."""
+    path = write_interactions(in_tmp, "tiny", SEQUENCES)
+    settings = {**jobs.SETTINGS, **jobs.MODELS[model], "data_path": path, "epochs": 1}
+    Path("run.yaml").write_text(yaml.safe_dump({**settings, "state": "INFO"}))
+    launch = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-id=two"]
+    launch.append(f"--rdzv-endpoint=127.0.0.1:{free_port()}")
+    given = [f"--model={model}", "--config_files=run.yaml"]
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(lambda _: torchrun(launch, *given), (0, 1)))
+    assert [ran.returncode for ran in both] == [0, 0], [ran.stderr for ran in both]
+
+    card = json.loads(Path("card.json").read_text())
+    assert card["training"]["processes"] == 2
+    (checkpoint,) = map(str, Path("saved").rglob("*.pth"))
+    assert sum(ran.stderr.count("Saved saved/") for ran in both) == 1
+    # Same weights, same metrics.
+    again = run_recbole_compress(config_dict={**settings, "resume": checkpoint, "nproc": 1})
+    assert again["card"]["training"]["processes"] == 1
+    assert dict(again["test_result"]) == card["metrics"]["test"]
+    # Trained alone, the weights are the same but for rounding.
+    _, alone = jobs.run(model, settings)
+    for key, tensor in load_checkpoint(checkpoint)["state_dict"].items():
+        torch.testing.assert_close(tensor, alone[key], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
