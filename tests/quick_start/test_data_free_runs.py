@@ -15,9 +15,16 @@ from recbole_compress.reports.table import card_table
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.safe_trainer import SafeTrainer
 from recbole_compress.trainers.self_sample_trainer import SelfSampleTrainer
+from tests.conftest import SEQUENCES, write_interactions
 from tests.quick_start.conftest import QUICK, SMALL
 
 SHORT = {"df_epochs": 1, "df_sequences": 64, "df_valid_sequences": 32}
+
+
+@pytest.fixture
+def data(in_tmp):
+    """The folder of a small data set ``tiny``."""
+    return write_interactions(in_tmp, "tiny", SEQUENCES)
 
 
 @pytest.fixture
@@ -52,6 +59,29 @@ def test_a_dfq_name_trains_quantizes_and_evaluates(trained, in_tmp):
     assert second["full_precision"] is None
     assert second["card"]["choices"]["table_bits"] == 8
     assert second["card"]["training"]["epochs"] is None  # not trained in this run
+
+
+@pytest.mark.parametrize("model", ["GRU4Rec", "BERT4Rec", "NextItNet", "CpRecNextItNet"])
+def test_a_dfq_name_of_every_kind(data, model):
+    settings = {**QUICK, **SMALL[model], **SHORT, "data_path": data, "weight_bits": 4}
+    settings |= {"table_bits": 2}
+    result = run_recbole_compress(f"DFQ{model}", "tiny", config_dict=settings)
+    card, full = result["card"], result["full_precision"]
+    assert card["model"] == f"DFQ{model}"
+    assert (card["choices"]["weight_bits"], card["choices"]["table_bits"]) == (4, 2)
+    assert card["training"]["epochs"] == card["quantization"]["passes"] == 1
+    assert card["quantization"]["recipe"] == "self_sample"
+    file_bytes = [os.path.getsize(r["checkpoint"]) for r in (result, full)]
+    assert file_bytes[0] < file_bytes[1]
+    assert card["metrics"]["test"] == dict(result["test_result"])
+
+    # The file alone says as much, to whoever is given it with the data.
+    arguments = [f"--data_path={data}", "--show_progress=False", "-o", "again.json"]
+    assert main(["evaluate", result["checkpoint"], *arguments]) == 0
+    with open("again.json") as file:
+        again = json.load(file)
+    assert again["model"] == card["model"] and again["metrics"] == card["metrics"]
+    assert again["choices"] == card["choices"]
 
 
 def test_a_quantization_that_fails_leaves_no_card_of_another_model(trained, in_tmp, monkeypatch):

@@ -46,6 +46,35 @@ def test_other_models(path, model, kind):
     assert trainer.epochs_done == 1
 
 
+@pytest.mark.parametrize("model", ["SASRec", "CpRecNextItNet"])
+@pytest.mark.parametrize(("above", "large"), [(37, True), (38, False)])
+def test_a_large_catalogue_is_compared_on_candidates(path, monkeypatch, model, above, large):
+    """There are 38 items with the padding id; more than ``df_candidates_above`` is large."""
+    few = {"df_top_candidates": 8, "df_tail_candidates": 12, "df_candidates_above": above}
+    case = Case(path, model, **few)
+    assert case.split.item_num == 38
+    trainer = case.trainer(SelfSampleTrainer)
+    compared = []
+    read = trainer.student.read
+
+    def watched(places):
+        reading = read(places)
+
+        def item_scores(states, ids):
+            compared.append(ids.shape[1])
+            return reading.item_scores(states, ids)
+
+        return reading._replace(item_scores=item_scores)
+
+    monkeypatch.setattr(trainer.student, "read", watched)
+    _, first = trainer._valid_epoch(None)  # on all items, whatever is trained on
+    _, result = trainer.fit(saved=False, verbose=False)
+    assert set(compared) == ({8 + 12} if large else set())
+    losses = list(trainer.train_loss_dict.values())
+    assert len(losses) == 4 and losses[-1] < 0.9 * losses[0]
+    assert result["divergence"] < 0.9 * first["divergence"]
+
+
 def test_a_readout_that_is_worked_through_in_chunks(path, monkeypatch):
     """Its backward pass computes them again, when weights are no longer kept on their grid."""
 
