@@ -121,7 +121,13 @@ def search_with_ray(
 
     mine = not ray.is_initialized()
     if mine:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        except Exception as error:  # a bare one, where a busy machine takes too long for Ray
+            ray.shutdown()  # what had started already
+            raise RecBoleCompressError(
+                f"Ray does not start here: {str(error).partition(chr(10))[0]}"
+            ) from error
     try:
         have = ray.cluster_resources()
         for name, wanted in (("CPU", cpus), ("GPU", gpus)):

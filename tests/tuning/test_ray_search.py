@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -54,6 +56,28 @@ def test_a_trial_keeps_to_its_cores_and_finds_its_data_from_any_folder(job, in_t
     options, fixed = split_arguments({**given, "threads": "1", "gpus_per_trial": "0.5"})
     arguments = _of_every_trial(RayTool(options), fixed, config)
     assert {"--threads=1", "--use_gpu=True"} <= set(arguments)
+
+
+def test_a_ray_that_does_not_start_is_one_line(job, write_space, monkeypatch, capsys):
+    stopped = []
+
+    def init(**_):
+        raise Exception("The current node timed out during startup.\nThis could happen because")
+
+    ray = ModuleType("ray")
+    vars(ray).update(init=init, is_initialized=lambda: False, shutdown=lambda: stopped.append(True))
+    ray.tune = ModuleType("ray.tune")  # as much of it as is looked at before Ray starts
+    names = ("Tuner", "TuneConfig", "RunConfig", "with_resources", "report")
+    vars(ray.tune).update(dict.fromkeys(names), Callback=object)
+    for name, module in (("ray", ray), ("ray.tune", ray.tune)):
+        monkeypatch.setitem(sys.modules, name, module)
+    space = write_space("learning_rate choice [0.02]")
+    assert main(["tune", *job, "--tool=Ray", "--algo=exhaustive", space]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == (
+        "error: Ray does not start here: The current node timed out during startup."
+    )
+    assert "Traceback" not in "".join(said) and stopped
 
 
 @pytest.fixture(scope="module")
