@@ -11,17 +11,21 @@ __all__ = ["CHANGED_DEFAULTS", "ChangedDefault", "left_open", "meant_before"]
 
 @dataclass(frozen=True)
 class ChangedDefault:
-    """How it was before there was a choice.
+    """How it was before.
 
     Attributes:
-        before: The value that stood for what was done then.
-        known_by: A key that the configs of all models have which the setting is for.
-        is_read: Whether a model of this config reads the setting.
+        before: The value that stood for what was done then, or the default.
+        known_by: A key that the configs of all models have which the setting is for; the setting's
+            own where it was there from the first.
+        is_read: Whether a run of this config reads the setting.
+        cards_tell: Whether every card since the change tells the value, so that one which does
+            not is of before.
     """
 
     before: Any
     known_by: str
     is_read: Callable[[Any], bool]
+    cards_tell: bool = False
 
 
 CHANGED_DEFAULTS: Mapping[str, ChangedDefault] = {
@@ -30,11 +34,17 @@ CHANGED_DEFAULTS: Mapping[str, ChangedDefault] = {
         known_by="tt_ranks",
         is_read=lambda config: "tensor_train" in str(config["item_embedding"]),
     ),
+    "kd_contrastive_weight": ChangedDefault(
+        before=0.2,
+        known_by="kd_contrastive_weight",
+        is_read=lambda config: config["recipe"] == "distillation",
+        cards_tell=True,
+    ),
 }
 
 
 def meant_before(known: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config that is older than a setting stands for, by the setting's key.
+    """What a config has by a default of before, or stands for by being older than the setting.
 
     Args:
         known: All settings of the config.
@@ -42,11 +52,13 @@ def meant_before(known: Mapping[str, Any]) -> dict[str, Any]:
     Example:
         >>> meant_before({"tt_ranks": 16}), meant_before({"hidden_size": 64})
         ({'tt_item_order': 'by_id'}, {})
+        >>> meant_before({"kd_contrastive_weight": 0.2}), meant_before({"kd_contrastive_weight": 0})
+        ({'kd_contrastive_weight': 0.2}, {})
     """
     return {
         key: changed.before
         for key, changed in CHANGED_DEFAULTS.items()
-        if changed.known_by in known and key not in known
+        if changed.known_by in known and known.get(key, changed.before) == changed.before
     }
 
 
@@ -58,7 +70,7 @@ def left_open(config: Any, given: Collection[str]) -> dict[str, Any]:
         given: The keys that were set.
 
     Example:
-        >>> config = {"item_embedding": "tensor_train", "tt_item_order": "scattered"}
+        >>> config = {"item_embedding": "tensor_train", "tt_item_order": "scattered", "recipe": ""}
         >>> left_open(config, given=["tt_ranks"]), left_open(config, given=["tt_item_order"])
         ({'tt_item_order': 'scattered'}, {})
     """

@@ -93,7 +93,8 @@ def test_models_are_quantized_without_data(gpu, name, activation_range):
 @pytest.mark.parametrize("teacher", ["CpRecGRU4Rec", "SASRec"])
 @pytest.mark.parametrize("student", OURS)
 def test_a_student_learns_from_its_teacher(gpu, student, teacher, share, targets):
-    settings = {"recipe": "distillation", "kd_predictive_weight": 0.1, "kd_target_share": share}
+    settings = {"recipe": "distillation", "kd_target_share": share}
+    settings |= {"kd_contrastive_weight": 0.2, "kd_predictive_weight": 0.1}
     config, model = made(student, **settings)
     trainer = DistillationTrainer.__new__(DistillationTrainer)  # its own making asks for a GPU
     trainer.settings, trainer.model = DistillationSettings.of(config), moved(model).train()

@@ -26,7 +26,11 @@ OURS = {"embedding_size": 8, "dilations": [1]}
 SELF_ATTENTION = {"embedding_size": 8, "inner_size": 8}
 TENSOR_TRAIN = {**SELF_ATTENTION, "tt_ranks": 4}
 STOCK = {"hidden_size": 8, "inner_size": 8}
-DISTILLED = {"recipe": "distillation", "kd_predictive_weight": 0.001}
+DISTILLED = {
+    "recipe": "distillation",
+    "kd_contrastive_weight": 0.2,
+    "kd_predictive_weight": 0.001,
+}
 SHORT_FLOATS = {"enable_amp": True, "amp_dtype": "bfloat16", "train_matmul_precision": "medium"}
 RUNS = {
     "CpRecNextItNet": ("CpRecNextItNet", OURS),

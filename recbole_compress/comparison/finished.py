@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_compress.changed_defaults import CHANGED_DEFAULTS
 from recbole_compress.comparison.run_files import RunFiles
 from recbole_compress.comparison.settings import CheckedRun
 from recbole_compress.errors import CheckpointError
@@ -70,20 +71,34 @@ class Finished:
 
 
 def has_settings_of(run: CheckedRun, files: RunFiles) -> bool:
-    """Whether what lies there was begun with the run's settings, those it leaves open included.
+    """Whether what lies there was begun with the run's settings, those left open included.
 
-    The latter is for the card to say, or for the checkpoint of a run whose card is older. Where
-    neither does, as in a folder of results alone, it is taken for granted.
+    What was left open is for the card to say, or for the checkpoint of a run whose card is older.
+    Where neither does, as in a folder of results alone, it is taken for granted, unless every card
+    since the default was another one does.
     """
-    if files.read_settings() != run.settings:
+    there = files.read_settings()
+    if not isinstance(there, dict):
         return False
-    if not run.left_open:
-        return True
-    choices = (files.read_card() or {}).get("choices") or {}
-    return all(
-        (choices.get(key) or _noted(key, files.checkpoint() or files.resumable())) in (value, None)
-        for key, value in run.left_open.items()
+    said_now = {key: run.settings[key] for key in CHANGED_DEFAULTS if key in run.settings}
+    open_there = {key: value for key, value in said_now.items() if key not in there}
+    if {**there, **open_there} != run.settings:
+        return False
+    # What the run says today must be known to be what it left open then.
+    return all(_stood_for(key, files) == value for key, value in open_there.items()) and all(
+        _stood_for(key, files) in (value, None) for key, value in run.left_open.items()
     )
+
+
+def _stood_for(key: str, files: RunFiles) -> Any:
+    """What a setting that was left open was in the run that lies there; None if nothing says."""
+    card = files.read_card() or {}
+    said = (card.get("choices") or {}).get(key)
+    if said is None:
+        said = _noted(key, files.checkpoint() or files.resumable())
+    if said is None and card and CHANGED_DEFAULTS[key].cards_tell:
+        said = CHANGED_DEFAULTS[key].before
+    return said
 
 
 def _noted(key: str, checkpoint: Path | None) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from recbole_compress._version import __version__
 from recbole_compress.arguments import read_command_line
+from recbole_compress.changed_defaults import left_open
 from recbole_compress.config.given import config_file_names
 from recbole_compress.config.model_names import DATA_FREE_PREFIX, name_of
 from recbole_compress.config.schema import load_schema
@@ -110,6 +111,7 @@ def _search(config: Any, space: Space) -> dict[str, Any]:
         "model": config["model"],
         "dataset": config["dataset"],
         "valid_metric": config["valid_metric"],
+        **left_open(config, {*given, *searched}),
         **given,
         "seed": config["seed"],
     }

@@ -197,7 +197,7 @@ def _choices(model: SequentialRecommender, config: Any) -> dict[str, Any]:
     if isinstance(model, CompressedRecommender):
         chosen = dict(model.choices)
         chosen["layer_sharing"] = chosen.get("layer_sharing") or "none"
-        chosen |= {key: config[key] for key in CHANGED_DEFAULTS if key in model.keys_of_choices}
+        chosen |= {k: config[k] for k, each in CHANGED_DEFAULTS.items() if each.is_read(config)}
         return {**chosen, **full_precision, "recipe": config["recipe"] or "cross_entropy"}
     tables, output = item_tensors(model)
     # A bias per item leaves the head tied; a table of its own does not.

@@ -22,7 +22,7 @@ from recbole.config.configurator import Config as RecBoleConfig
 from recbole.utils import EvaluatorType, InputType, ModelType
 from torch import nn
 
-from recbole_compress.changed_defaults import meant_before
+from recbole_compress.changed_defaults import CHANGED_DEFAULTS, meant_before
 from recbole_compress.errors import CheckpointError
 from recbole_compress.files import replacing
 from recbole_compress.trainers.pickled_checkpoint import load_pickled
@@ -220,13 +220,15 @@ def _read(path: str, device: torch.device | str) -> Any:
 
 
 def _say_what_was_meant(config: Any) -> None:
-    """Give a config that is older than a key the value that stood for it then, in place."""
+    """Have a config say the values that it has by defaults of before, in place: whoever makes it
+    again from what was given would have those of today."""
     known = getattr(config, "final_config_dict", {})
     for key, value in meant_before(known).items():
-        # Of the run that it is a first phase of, too, which is as old.
-        for settings in (known, config.external_config_dict, known.get("part_of")):
-            if settings:
-                settings[key] = value
+        known.setdefault(key, value)
+        if CHANGED_DEFAULTS[key].is_read(known):
+            config.external_config_dict.setdefault(key, value)
+        if known.get("part_of"):  # a first phase of a run that is as old
+            known["part_of"].setdefault(key, value)
 
 
 def _refusal(error: Exception) -> str:

@@ -47,10 +47,9 @@ MODELS = {
     },
     "Pop": {},
 }
-# The contrastive task compares the rows of a batch, of which each process has a part.
+# Without the contrastive task: it compares the rows of a batch, of which each process has a part.
 DISTILLED = {
     "recipe": "distillation",
-    "kd_contrastive_weight": 0.0,
     "kd_predictive_weight": 0.001,
     "epochs": 1,
 }

@@ -32,3 +32,11 @@ def test_a_first_phase_goes_on_in_the_order_of_its_run(alone):
 
 def test_a_model_that_knows_no_order_is_given_none(alone):
     assert "tt_item_order" not in model_alone(alone("GRU4Rec")).config.external_config_dict
+
+
+def test_a_model_that_had_no_teacher_is_given_no_weight_of_its_tasks(alone):
+    path = alone("TTSASRec")
+    state = load_checkpoint(path)
+    state["config"].final_config_dict["kd_contrastive_weight"] = 0.2
+    save_checkpoint(state, path)
+    assert "kd_contrastive_weight" not in model_alone(path).config.external_config_dict

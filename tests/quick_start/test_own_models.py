@@ -113,7 +113,6 @@ def test_a_teacher_of_ones_own_class_is_found_again(in_tmp, module):
         **OURS["TTSASRec"],
         "data_path": write_interactions(in_tmp, "tiny", SEQUENCES),
         "recipe": "distillation",
-        "kd_contrastive_weight": 0,
     }
     wide = {"model": teacher, **{k: SETTINGS[k] for k in SETTINGS if k not in QUICK}}
     first = run_recbole_compress("TTSASRec", "tiny", config_dict={**settings, "teacher": wide})

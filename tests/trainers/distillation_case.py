@@ -9,7 +9,8 @@ __all__ = ["STOCK", "run", "settings_in"]
 
 SETTINGS = {
     "recipe": "distillation",
-    "kd_predictive_weight": 0.001,  # all three losses
+    "kd_contrastive_weight": 0.2,  # all three losses
+    "kd_predictive_weight": 0.001,
     "epochs": 3,
     "stopping_step": 10,
     "MAX_ITEM_LIST_LENGTH": 6,

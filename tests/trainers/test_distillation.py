@@ -38,6 +38,7 @@ def test_both_phases_in_one_run(settings, trainers, targets):
     assert teacher.finished and student.finished
     card = result["card"]
     assert card["choices"]["recipe"] == "distillation"
+    assert card["choices"]["kd_contrastive_weight"] == 0.2
     assert card["files"]["teacher"] == teacher.saved_model_file != result["checkpoint"]
     # The teacher taught, and is no part of what was trained, counted or saved.
     taught_by = student.teacher.model
@@ -98,6 +99,23 @@ def test_a_run_that_ends_in_either_phase_goes_on_there(settings, trainers, phase
     assert resumed["test_result"] == whole["test_result"]
     assert_same_weights(whole["checkpoint"], resumed["checkpoint"])
     assert len(glob.glob("parts/teacher/*.pth")) == 1
+
+
+@pytest.mark.parametrize("phase", ["teacher", "student"])
+def test_a_run_goes_on_with_the_default_it_began_with(settings, trainers, phase):
+    with cut_at(1, lambda trainer: trainer.needs_teacher == (phase == "student")) as left:
+        run(settings)
+    state = load_checkpoint(left[0])
+    known = state["config"].final_config_dict
+    # As it was left open when this was the default, in a teacher's own settings, too.
+    known["kd_contrastive_weight"] = 0.2
+    run_of = known["part_of"] or state["config"].external_config_dict
+    del run_of["kd_contrastive_weight"]
+    save_checkpoint(state, left[0])
+    trainers.clear()
+    run_recbole_compress(command_line=[f"--resume={left[0]}"])
+    assert trainers[-1].settings.contrastive == 0.2
+    assert trainers[-1].recombination.contrastive is not None
 
 
 def test_a_student_that_has_saved_nothing_goes_on_from_its_teacher(settings, trainers, monkeypatch):

@@ -102,9 +102,20 @@ def test_a_teacher_is_asked_beforehand_without_a_trace(settings, trainers):
     random_state.restore(before)
     checked(teacher=STOCK)
     assert drawn() == numbers and trainers == []
-    # Without recombined sessions its scores are enough.
-    of_scores = {"kd_contrastive_weight": 0.0, "kd_predictive_weight": 0.0}
-    checked(teacher={"model": "NextItNet"}, **of_scores)
+
+
+@pytest.mark.parametrize("model", ["NextItNet", "BERT4Rec", "CORE", "RepeatNet"])
+def test_scores_are_enough_where_nothing_is_recombined(settings, model):
+    own = {k: v for k, v in settings.items() if not k.startswith("kd_")}
+
+    def checked(**more):
+        teacher = {"model": model, "loss_type": "CE", "train_neg_sample_args": None}
+        check_run(Config("TTSASRec", "tiny", config_dict={**own, "teacher": teacher, **more}))
+
+    checked()
+    for key in ("kd_contrastive_weight", "kd_predictive_weight"):
+        with pytest.raises(ConfigError, match=f"teacher {model}: has no .* to recombine"):
+            checked(**{key: 0.1})
 
 
 @pytest.mark.parametrize("model", ["Caser", "HGN"])

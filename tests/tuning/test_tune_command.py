@@ -16,6 +16,7 @@ from recbole_compress.config.properties_folder import hyper_file
 from recbole_compress.quick_start import trial as module
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.quick_start import run_recbole_compress
+from recbole_compress.quick_start.tune import _search
 from recbole_compress.quick_start.unread_in_search import without_unread
 from recbole_compress.tuning.space import read_space
 from tests.conftest import write_interactions
@@ -318,3 +319,13 @@ def test_without_the_tool_one_line_says_how_to_get_it(job, monkeypatch, capsys, 
 def test_help_names_the_command(capsys):
     assert main(["help"]) == 0
     assert "tune --model" in capsys.readouterr().out
+
+
+def test_searches_of_another_default_are_other_searches():
+    def search(**more):
+        given = {"MAX_ITEM_LIST_LENGTH": 6, "recipe": "distillation", **more}
+        return _search(Config("CpRecGRU4Rec", "tiny", config_dict=given), [])
+
+    assert search()["kd_contrastive_weight"] == 0.0
+    assert search(kd_contrastive_weight=0.2)["kd_contrastive_weight"] == 0.2
+    assert "kd_contrastive_weight" not in search(recipe="cross_entropy")
