@@ -172,8 +172,12 @@ def test_the_best_epoch_is_the_validation_splits(settings, trainers, monkeypatch
     evaluate = SafeTrainer.evaluate
 
     def spy(self, eval_data, load_best_model=True, **kwargs):
-        evaluated.append((self.finished, load_best_model, len(split_of(eval_data))))
+        evaluated.append((self.finished, load_best_model, targets_of(split_of(eval_data))))
         return evaluate(self, eval_data, load_best_model, **kwargs)
+
+    def targets_of(split):
+        fields = ((field, split.inter_feat[field].numpy()) for field in ("user_id", "item_id"))
+        return dict(zip(*(split.id2token(*field) for field in fields), strict=True))
 
     monkeypatch.setattr(SafeTrainer, "evaluate", spy)
     scores = []
@@ -185,8 +189,50 @@ def test_the_best_epoch_is_the_validation_splits(settings, trainers, monkeypatch
     )
     assert len(scores) == 3  # the student's; the teacher's are no part of its record
     assert result["best_valid_score"] == max(scores)
-    assert [best for finished, best, _ in evaluated if finished] == [True, True]
-    assert not any(best for finished, best, _ in evaluated if not finished)
+    last_but_one, last = ({f"u{u}": s[at] for u, s in enumerate(SEQUENCES[:60])} for at in (-2, -1))
+    # Both phases: every epoch, then once the best one.
+    assert evaluated == 2 * [*3 * [(False, False, last_but_one)], (True, True, last)]
+
+
+def test_each_phase_stops_early_and_goes_on_with_its_best_epoch(settings, trainers, monkeypatch):
+    scores = {"teacher": [0.1, 0.5, 0.4, 0.3, 0.9], "student": [0.2, 0.1, 0.1, 0.9]}
+    valid_epoch, evaluate = SafeTrainer._valid_epoch, SafeTrainer.evaluate
+    weights, tested = {"teacher": [], "student": []}, {}
+
+    def phase_of(trainer):
+        return "student" if trainer.needs_teacher else "teacher"
+
+    def noted(module):
+        return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+    def told(self, valid_data, show_progress=False):
+        _, result = valid_epoch(self, valid_data, show_progress)
+        after = weights[phase_of(self)]
+        after.append(noted(self.model))
+        return scores[phase_of(self)][len(after) - 1], result
+
+    def watched(self, eval_data, load_best_model=True, **kwargs):
+        result = evaluate(self, eval_data, load_best_model, **kwargs)
+        if load_best_model:
+            tested[phase_of(self)] = noted(self.model)
+        return result
+
+    monkeypatch.setattr(SafeTrainer, "_valid_epoch", told)
+    monkeypatch.setattr(SafeTrainer, "evaluate", watched)
+    result = run({**settings, "epochs": 9, "stopping_step": 1})
+    teacher, student = trainers
+    assert (teacher.epochs_done, student.epochs_done) == (4, 3)
+    assert teacher.finished and student.finished and result["best_valid_score"] == 0.2
+    for phase, best in (("teacher", 1), ("student", 0)):
+        assert same(tested[phase], weights[phase][best])
+        assert not same(weights[phase][best], weights[phase][-1])
+    assert same(student.teacher.model.state_dict(), weights["teacher"][1])
+    assert same(load_checkpoint(result["checkpoint"])["state_dict"], weights["student"][0])
+
+
+def same(weights, others):
+    assert weights.keys() == others.keys()
+    return all(torch.equal(weights[name], others[name]) for name in weights)
 
 
 def test_one_table_is_trained_looked_up_and_scored_with(settings, trainers):
