@@ -224,9 +224,11 @@ def _say_what_was_meant(config: Any) -> None:
     again from what was given would have those of today."""
     known = getattr(config, "final_config_dict", {})
     for key, value in meant_before(known).items():
+        if key in config.external_config_dict:  # not by default
+            continue
         known.setdefault(key, value)
         if CHANGED_DEFAULTS[key].is_read(known):
-            config.external_config_dict.setdefault(key, value)
+            config.external_config_dict[key] = value
         if known.get("part_of"):  # a first phase of a run that is as old
             known["part_of"].setdefault(key, value)
 

@@ -40,3 +40,14 @@ def test_a_model_that_had_no_teacher_is_given_no_weight_of_its_tasks(alone):
     state["config"].final_config_dict["kd_contrastive_weight"] = 0.2
     save_checkpoint(state, path)
     assert "kd_contrastive_weight" not in model_alone(path).config.external_config_dict
+
+
+def test_what_a_first_phase_was_told_says_nothing_of_its_run(alone):
+    path = alone("TTSASRec")
+    state = load_checkpoint(path)
+    config = state["config"]
+    config.external_config_dict["tt_item_order"] = "by_id"
+    config.final_config_dict["tt_item_order"] = "by_id"
+    config.final_config_dict["part_of"] = {"model": "TTSASRec", "dataset": "tiny"}
+    save_checkpoint(state, path)
+    assert "tt_item_order" not in settings_of(None, {"resume": path}, None)
