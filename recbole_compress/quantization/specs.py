@@ -204,10 +204,11 @@ class QuantizationSpec:
         module, _, attribute = name.rpartition(".")
         for pattern in self.overrides:
             of_module, dot, of_attribute = pattern.rpartition(".")
-            if dot and of_attribute == attribute and fnmatchcase(module, of_module):
-                # A bias is one wherever it is, a weight may be a matrix.
-                if of_module.strip("*") or attribute.startswith("bias"):
-                    return True
+            # A bias is one wherever it is, a weight may be a matrix.
+            one_by_one = of_module.strip("*") or attribute.startswith("bias")
+            named = dot and of_attribute == attribute and fnmatchcase(module, of_module)
+            if named and one_by_one:
+                return True
         return False
 
     def as_dict(self) -> dict[str, Any]:
