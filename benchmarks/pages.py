@@ -256,6 +256,20 @@ def tensor_train_scoring() -> str:
     return "\n\n".join([markdown(header, rows, left=2), said, _source("tensor_train")])
 
 
+def table_fit() -> str:
+    """What is left of a trained table in the closest one of another form, nothing trained."""
+    header = ["data set", "table", "numbers", "error", "test", "again", "new"]
+    rows = []
+    for entry, result in _runs("table_fit"):
+        dense = entry["form"] == "dense"
+        name = "dense, as trained" if dense else f"{entry['form']}, 1/{entry['times']}"
+        row = [entry["dataset"], name, count(result["numbers"])]
+        row += [UNKNOWN if dense else f"{result['relative_error']:.0%}"]
+        groups = (f"ndcg@10{group}" for group in ("", "_again", "_new"))
+        rows.append([*row, *(number(result.get(group), ".4f") for group in groups)])
+    return markdown(header, rows, left=2) + "\n\n" + _source("table_fit")
+
+
 def tensor_train_lookup() -> str:
     header = ["catalogue", "table", "sequences of 50", "distinct items", "dense ms", "ms"]
     rows = []
@@ -304,6 +318,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "quantization_rows_gpu": lambda: quantization_rows(RESULTS / "quantization_gpu.json"),
     "generated_items": generated_items,
     "tensor_train_scoring": tensor_train_scoring,
+    "table_fit": table_fit,
     "tensor_train_lookup": tensor_train_lookup,
     "tensor_train_steps": tensor_train_steps,
     "artifact_sizes": artifact_sizes,

@@ -13,10 +13,12 @@ from benchmarks import (
     generated_items,
     quantization,
     soft_targets,
+    table_fit,
     tensor_train,
     training_precision,
     training_speed,
 )
+from recbole_compress.quick_start.quick_start import run_recbole_compress
 from tests.conftest import write_interactions
 
 SEQUENCES = [[f"i{(u * 5 + s * s) % 31}" for s in range(5 + u % 8)] for u in range(40)]
@@ -250,3 +252,24 @@ def test_soft_targets(narrowing):
     result = soft_targets.measure(narrowing, **COMMON, repeats=1, sizes=(20, 30, 50))
     assert result["loss_difference"] < 1e-5
     assert all(result[f"{way}_cpu_ms"] > 0 for way in ("by_scores", "by_blocks", "cross_entropy"))
+
+
+def test_what_a_table_keeps_in_fewer_numbers(in_tmp):
+    path = write_interactions(in_tmp, "tiny", SEQUENCES)
+    form = {"item_embedding": "dense", "embedding_size": 8, "inner_size": 8}
+    settings = {"data_path": path, "MAX_ITEM_LIST_LENGTH": 6, "epochs": 2, "state": "ERROR"}
+    trained = run_recbole_compress("TTSASRec", "tiny", config_dict={**settings, **form})
+    shared = {
+        **COMMON,
+        "dataset": "tiny",
+        "checkpoints": {"tiny": trained["checkpoint"]},
+        "data_path": path,
+    }
+    dense = table_fit.measure(form="dense", times=1, **shared)
+    assert dense["ndcg@10"] == pytest.approx(trained["test_result"]["ndcg@10"], abs=1e-4)
+    for form in table_fit.FORMS:
+        found = [table_fit.measure(form=form, times=times, **shared) for times in (2, 4)]
+        assert 0 < found[0]["relative_error"] < found[1]["relative_error"] < 1
+        assert found[1]["numbers"] < found[0]["numbers"] < dense["numbers"]
+    whole = table_fit.measure(form="low-rank", times=1, **shared)
+    assert whole["relative_error"] < 1e-5 and whole["ndcg@10"] == pytest.approx(dense["ndcg@10"])
