@@ -144,9 +144,10 @@ class QuantizationSpec:
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if isinstance(self.keep, str):  # or its letters would be the patterns
-            raise QuantizationError(f"keep={self.keep!r}: give a list of patterns: [{self.keep!r}]")
-        object.__setattr__(self, "keep", tuple(self.keep))
+        keep: Any = self.keep
+        if isinstance(keep, str):  # or its letters would be the patterns
+            raise QuantizationError(f"keep={keep!r}: give a list of patterns: [{keep!r}]")
+        object.__setattr__(self, "keep", tuple(keep))
         for pattern in self.keep:
             if not isinstance(pattern, str):
                 raise QuantizationError(f"keep: {pattern!r} is no name pattern such as '*bias*'")
