@@ -168,7 +168,10 @@ def read_ranks(path: str) -> RankRecords:
             }
     except Exception as error:  # a missing file, a damaged zip, a truncated or pickled array …
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path}: not a file of ranks ({reason}); run it again") from error
+        raise DataError(
+            f"{path}: not a file of ranks ({reason}); run it again, in a comparison after "
+            "deleting the card beside it"
+        ) from error
     for name in ("users", "items"):
         arrays[name] = np.char.decode(arrays[name], "utf-8")
     return RankRecords(**{**arrays, "depth": int(arrays["depth"])})
