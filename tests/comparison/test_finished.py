@@ -24,7 +24,9 @@ def lies_there(folder, settings, choices=None, checkpoint=None):
     files.checkpoints.mkdir(parents=True)
     files.settings.write_text(yaml.safe_dump(settings))
     if choices is not None:
-        files.card.write_text(json.dumps({"choices": choices, "files": {"checkpoint": "a.pth"}}))
+        files.card.write_text(
+            json.dumps({"choices": choices, "metrics": {}, "files": {"checkpoint": "a.pth"}})
+        )
     if checkpoint is not None:
         config = plain_config(Config(dataset="tiny", config_dict={**OPEN, **checkpoint}))
         save_checkpoint({"config": config, "state_dict": {}}, str(files.checkpoints / "a.pth"))
