@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,9 @@ def checked_runs(
             checked.append(_checked(run, known, check))
         except RecBoleCompressError as error:
             raise ConfigError(f"{run}: {error}") from error
+    # Among the shared ones may be keys of entries that are not chosen today.
+    of_others = {key for key in {*chain(*(run.shared for run in planned))} if owners_of_key(key)}
     for run in planned:
-        # Among the shared ones may be keys of entries that are not chosen today.
-        of_others = {key for key in run.shared if owners_of_key(key)}
         for settings, forgiven in ((run.shared, of_others), (run.common, set())):
             unknown = {key: settings[key] for key in settings if key not in {*known, *forgiven}}
             check_keys(unknown, known, dict.fromkeys(unknown, "for all runs"), model="any run here")

@@ -16,6 +16,7 @@ from recbole.utils import EvaluatorType, ModelType
 from recbole_compress.arguments import read_command_line
 from recbole_compress.config.given import all_config_files, read_config_file
 from recbole_compress.config.model_names import find_model, know_classes, name_of, quantized_of
+from recbole_compress.config.parsed_files import parsed
 from recbole_compress.config.schema import load_schema
 from recbole_compress.config.validation import (
     check_eval_args,
@@ -164,6 +165,11 @@ class Config(RecBoleConfig):
         # RecBole's method, which the registry has wrapped to end with our internal_defaults.
         super()._load_internal_config_dict(model, model_class, dataset)
         self._without_negatives_for_cross_entropy()
+
+    def _update_internal_config_dict(self, file):
+        settings = parsed(file, self.yaml_loader)
+        self.internal_config_dict.update(settings or {})
+        return settings
 
     def _without_negatives_for_cross_entropy(self):
         """RecBole's default contradicts its own cross-entropy models; users must undo it there."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from recbole_compress.config.model_names import is_stock
+from recbole_compress.config.parsed_files import parsed
 from recbole_compress.config.properties_folder import (
     dataset_yaml,
     model_yaml,
@@ -48,4 +47,4 @@ def internal_defaults(config: Any, model: str, dataset: str) -> None:
 
 
 def _settings(path) -> dict[str, Any]:
-    return (yaml.load(path.read_text(encoding="utf-8"), Loader=PlainLoader) or {}) if path else {}
+    return (parsed(path, PlainLoader) or {}) if path else {}

@@ -11,6 +11,8 @@ from recbole.config import Config as RecBoleConfig
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_compress.config import Config
+from recbole_compress.config.parsed_files import parsed
+from recbole_compress.config.values import PlainLoader
 from recbole_compress.errors import ConfigError
 from recbole_compress.models import CpRecNextItNet
 
@@ -236,3 +238,13 @@ def test_one_run_leaves_no_trace_in_the_next(tmp_path):
 
 def test_relative_data_paths_stay_relative(in_tmp):
     assert make(dataset="tmall")["data_path"] == "dataset/tmall"
+
+
+def test_files_of_defaults_are_parsed_once_and_again_when_they_change(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("topk: [5]\n")
+    first = parsed(file, PlainLoader)
+    first["topk"].append(10)
+    assert parsed(file, PlainLoader) == {"topk": [5]}
+    file.write_text("topk: [5, 20]\n")
+    assert parsed(file, PlainLoader) == {"topk": [5, 20]}
