@@ -131,13 +131,14 @@ def shipping(file: Path = SHIPPING) -> str:
     metrics = ("valid_ndcg@10", "valid_hit@10", "test_ndcg@10", "test_hit@10")
     header = ["checkpoint", "form", "bytes", "smaller", "NDCG@10 valid", "Hit@10 valid"]
     header += ["NDCG@10 test", "Hit@10 test", "of full precision", "quantization s", "item tokens"]
+    header += ["request ms"]
     rows = []
     for label, its in _by_checkpoint(file).items():
         torch = next((result for entry, result in its if entry["format"] == "checkpoint"), {})
         for entry, result in its:
             row = [label, _form(entry)]
             if "out_of_memory" in result:
-                rows.append([*row, "out of memory", *[UNKNOWN] * 8])
+                rows.append([*row, "out of memory", *[UNKNOWN] * 9])
                 continue
             row += [byte_count(result["size_bytes"])]
             row += [_times(result["size_bytes"], torch.get("size_bytes"))]
@@ -145,7 +146,8 @@ def shipping(file: Path = SHIPPING) -> str:
             row += [_share(result, torch)]
             quantized = entry["bits"] != FULL
             row += [number(result["seconds"] if quantized else None, ",.1f")]
-            rows.append([*row, byte_count(result.get("size_bytes_of_tokens"))])
+            row += [byte_count(result.get("size_bytes_of_tokens"))]
+            rows.append([*row, number(result.get("latency_ms"), ".2g")])
     return markdown(header, rows, left=2) + "\n\n" + source_line(file)
 
 
