@@ -43,10 +43,9 @@ class ChosenRuns:
         return markdown([self.title, *self.columns], rows)
 
 
-def _bytes(entry: Entry, part: str = "total") -> int:
+def _bytes(entry: Entry) -> int:
     """Those of a file where one was made, as its overhead is part of it."""
-    sizes = entry["size_bytes"]
-    return sizes["file"] or sizes["total"] if part == "total" else sizes[part]
+    return entry["size_bytes"]["file"] or entry["size_bytes"]["total"]
 
 
 def _table_bytes(entry: Entry) -> int:
@@ -69,11 +68,6 @@ def _in_group(kind: str, group: str) -> Column:
     return value
 
 
-def _of_reference(entry, reference, metric):
-    values = [its["metrics"]["test"][metric]["mean"] for its in (entry, reference)]
-    return f"{values[0] / values[1]:.0%}"
-
-
 def _by_user(entry, reference, metric):
     if entry is reference:
         return ""
@@ -91,12 +85,10 @@ COLUMNS: dict[str, Column] = {
     ),
     "NDCG@10 valid": _measured("valid"),
     "test": _measured("test"),
-    "of the reference": _of_reference,
     "user by user": _by_user,
     "again": _in_group("novelty", "again"),
     "new": _in_group("novelty", "new"),
     "head": _in_group("popularity", "head"),
-    "torso": _in_group("popularity", "torso"),
     "tail": _in_group("popularity", "tail"),
     "unseen": _in_group("popularity", "unseen"),
     "seeds": lambda entry, reference, metric: str(len(entry["seeds"])),

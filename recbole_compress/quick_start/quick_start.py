@@ -136,13 +136,20 @@ def _train_and_report(
 
 
 def _train_first(its_config: Config, config: Config) -> dict[str, Any]:
-    """The phase before the run of ``config``, whose own model is made once before: hours later,
-    what it refuses would come late."""
+    """The phase before the run of ``config``, once it is known that the run can follow."""
     if its_config["resume"] is None:
-        _use_threads(config)
-        train_data, *_ = prepare_data(config, load_data(config))
-        _network(trainer_class(config), config, split_of(train_data))
+        _try_out(config)
     return _train_and_report(its_config, True, None)
+
+
+def _try_out(config: Config) -> None:
+    """Make a run's model and forget it: after hours of another phase, what it refuses comes late.
+
+    A function of its own, so that neither data nor model are held while that phase trains.
+    """
+    _use_threads(config)
+    train_data, *_ = prepare_data(config, load_data(config))
+    _network(trainer_class(config), config, split_of(train_data))
 
 
 def _last_phase(
