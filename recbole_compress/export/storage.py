@@ -10,16 +10,21 @@ import abc
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from recbole_compress.export.graph import FLOAT, MICROSOFT, Graph
+from recbole_compress.export.stored_codes import stored_codes
+from recbole_compress.functional.bit_packing import pack, packed_size
 
 __all__ = ["Integers", "Matrix", "Packed", "codes_of", "packed", "stored_matrix", "unpacked"]
 
 # Products of 8-bit activations with the stored integers, in 32-bit integers.
 _INTEGER_PRODUCTS = 4
 _SMALLEST_BLOCK, _LARGEST_BLOCK = 16, 256
-_KERNEL_BITS = (2, 4, 8)
+_OPERATORS_BITS = (2, 4, 8)
+# Products of 2-bit integers with smaller blocks take ONNX Runtime 30 to 100 times as long.
+_SMALLEST_BLOCK_OF_2_BITS = 32
 
 
 class Integers(NamedTuple):
@@ -50,61 +55,64 @@ class Integers(NamedTuple):
             return self.zero_points
         return np.full(self.scales.shape, 2 ** (self.bits - 1), np.uint8)
 
+    @property
+    def nbytes(self) -> int:
+        """What the file holds."""
+        rows, columns = self.codes.shape
+        points = 0 if self.zero_points is None else self.zero_points.nbytes
+        return rows * packed_size(columns, self.bits) + self.scales.nbytes + points
+
     def take_rows(self, rows: np.ndarray) -> Integers:
         points = None if self.zero_points is None else self.zero_points[rows]
         return Integers(self.codes[rows], self.scales[rows], points, self.bits)
 
 
 class Packed(NamedTuple):
-    """Integers as the packed operators want them.
+    """Integers in blocks, as the packed operators want them; rows are filled up to whole blocks.
 
     Attributes:
-        blocks: uint8 ``(rows, n_blocks, block_size * bits / 8)``.
-        scales: ``(rows, n_blocks)``.
-        zero_points: uint8 ``(rows, ceil(n_blocks * bits / 8))``, None for the operators' default.
-        bits: 2, 4 or 8.
-        block_size: Numbers per scale, a power of 2, 16 .. 256.
-        columns: Numbers in a row; what the last block has beyond is filled up.
+        integers: What they are.
+        bits: 2, 4 or 8, what an integer takes for the operators.
+        block_size: Numbers per block, a power of 2, 16 .. 256. No block reaches over two groups.
     """
 
-    blocks: np.ndarray
-    scales: np.ndarray
-    zero_points: np.ndarray | None
+    integers: Integers
     bits: int
     block_size: int
-    columns: int
 
     @property
-    def nbytes(self) -> int:
-        points = 0 if self.zero_points is None else self.zero_points.nbytes
-        return self.blocks.nbytes + self.scales.nbytes + points
+    def columns(self) -> int:
+        return self.integers.codes.shape[1]
 
+    @property
+    def n_blocks(self) -> int:
+        return -(-self.columns // self.block_size)
 
-def _bytes_of(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Codes along the last axis as bytes, the lowest bits of a byte first."""
-    per_byte = 8 // bits
-    missing = -codes.shape[-1] % per_byte
-    padded = np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, missing)])
-    parts = padded.reshape(*codes.shape[:-1], -1, per_byte)
-    out = np.zeros(parts.shape[:-1], np.uint8)
-    for place in range(per_byte):
-        out |= parts[..., place] << np.uint8(place * bits)
-    return out
+    def zero_points(self) -> np.ndarray | None:
+        """uint8 ``(rows or 1, packed_size(n_blocks, bits))``, None for the operators' default."""
+        points = self.integers._zero_points()
+        if (points == 2 ** (self.bits - 1)).all():
+            return None
+        if (points == points[:1]).all():
+            points = points[:1]
+        of_blocks = points.repeat(self.n_blocks // points.shape[1], axis=1)
+        return pack(torch.from_numpy(of_blocks), self.bits).numpy()
 
 
 def packed(integers: Integers) -> Packed | None:
-    """The same integers for the packed operators; None where those cannot read such groups.
+    """Blocks for the packed operators; None where those cannot read such groups.
 
-    Bits without an operator of their own travel in the next wider one, with the zero point they
-    had.
+    Bits without an operator of their own, or with a slow one, are read by that of the next wider
+    one, with the zero point they had.
     """
-    rows, columns = integers.codes.shape
-    groups = integers.scales.shape[1]
-    bits = next(wide for wide in _KERNEL_BITS if integers.bits <= wide)
+    columns, groups = integers.codes.shape[1], integers.scales.shape[1]
+    bits = next(wide for wide in _OPERATORS_BITS if integers.bits <= wide)
     group = columns // groups
     if groups == 1:
-        # One block, or several with the same scale: whichever fills up less.
+        # One block, or several with the same scale: whichever takes less memory.
         block = _SMALLEST_BLOCK
+        if bits == 2 and columns > _SMALLEST_BLOCK:
+            block = _SMALLEST_BLOCK_OF_2_BITS
         while block < min(columns, _LARGEST_BLOCK) and columns % (2 * block) == 0:
             block *= 2
         whole = max(_SMALLEST_BLOCK, 1 << (columns - 1).bit_length())
@@ -116,24 +124,15 @@ def packed(integers: Integers) -> Packed | None:
         block = min(group, _LARGEST_BLOCK)
     else:
         return None
-    n_blocks = -(-columns // block)
-    repeats = n_blocks // groups
-    points = integers._zero_points().repeat(repeats, axis=1)
-    codes = np.pad(integers.codes, ((0, 0), (0, n_blocks * block - columns)))
-    return Packed(
-        _bytes_of(codes.reshape(rows, n_blocks, block), bits),
-        integers.scales.repeat(repeats, axis=1),
-        None if (points == 2 ** (bits - 1)).all() else _bytes_of(points, bits),
-        bits,
-        block,
-        columns,
-    )
+    if bits == 2 and block < _SMALLEST_BLOCK_OF_2_BITS:
+        bits = 4
+    return Packed(integers, bits, block)
 
 
 class Matrix(abc.ABC):
     """A stored matrix ``(rows, columns)``."""
 
-    def __init__(self, graph: Graph, n_rows: int, n_columns: int) -> None:
+    def __init__(self, n_rows: int, n_columns: int) -> None:
         self.n_rows = n_rows
         self.n_columns = n_columns
 
@@ -147,12 +146,12 @@ class Matrix(abc.ABC):
 
 
 class PlainMatrix(Matrix):
-    """Floating numbers; half precision is widened when the file is loaded."""
+    """Floating numbers in a value; half precision is widened when the file is loaded."""
 
-    def __init__(self, graph: Graph, numbers: np.ndarray) -> None:
-        super().__init__(graph, *numbers.shape)
-        self.half = numbers.dtype == np.float16
-        self.value = graph.stored(numbers, "table")
+    def __init__(self, value: str, n_rows: int, n_columns: int, half: bool = False) -> None:
+        super().__init__(n_rows, n_columns)
+        self.half = half
+        self.value = value
 
     def rows(self, graph: Graph, ids: str) -> str:
         rows = graph.op("Gather", self.value, ids, axis=0)
@@ -167,27 +166,51 @@ class IntegerMatrix(Matrix):
     """Packed integers, read where they lie by a lookup and by an integer product."""
 
     def __init__(self, graph: Graph, content: Packed) -> None:
-        super().__init__(graph, len(content.blocks), content.columns)
+        super().__init__(*content.integers.codes.shape)
         self.content = content
-        self.blocks = graph.stored(content.blocks, "integers")
-        self.scales = graph.stored(content.scales, "scales")
-        points = content.zero_points
-        self.zero_points = "" if points is None else graph.stored(points, "zero_points")
+        # Blocks are made when the file is loaded: it holds nothing twice and no filling.
+        self.codes = self._filled_codes(graph)
+        n_bytes = content.block_size * content.bits // 8
+        self.blocks = graph.reshape(self.codes, self.n_rows, content.n_blocks, n_bytes)
+        self.scales = self._scales_of_blocks(graph)
+        self.zero_points = self._zero_points(graph)
 
-    def _scales(self, graph: Graph) -> str:
-        half = self.content.scales.dtype == np.float16
-        return graph.cast(self.scales, FLOAT) if half else self.scales
+    def _filled_codes(self, graph: Graph) -> str:
+        content, integers = self.content, self.content.integers
+        codes = stored_codes(graph, integers.codes, integers.bits, content.bits)
+        filled = content.n_blocks * content.block_size * content.bits // 8
+        missing = filled - packed_size(content.columns, content.bits)
+        return graph.op("Pad", codes, graph.integers(0, 0, 0, missing)) if missing else codes
+
+    def _scales_of_blocks(self, graph: Graph) -> str:
+        numbers = self.content.integers.scales
+        scales = graph.stored(numbers, "scales")
+        if numbers.dtype == np.float16:
+            scales = graph.cast(scales, FLOAT)
+        groups, blocks = numbers.shape[1], self.content.n_blocks
+        if groups == blocks:
+            return scales
+        shape = graph.integers(self.n_rows, groups, blocks // groups)
+        scales = graph.op("Expand", graph.op("Unsqueeze", scales, graph.integers(2)), shape)
+        return graph.reshape(scales, self.n_rows, blocks)
+
+    def _zero_points(self, graph: Graph) -> str:
+        numbers = self.content.zero_points()
+        if numbers is None:
+            return ""
+        points = graph.stored(numbers, "zero_points")
+        if len(numbers) == self.n_rows:
+            return points
+        return graph.op("Expand", points, graph.integers(self.n_rows, numbers.shape[1]))
 
     def rows(self, graph: Graph, ids: str) -> str:
         content = self.content
-        n_rows, n_blocks, n_bytes = content.blocks.shape
-        flat = graph.reshape(self.blocks, n_rows, n_blocks * n_bytes)
         points = [self.zero_points] if self.zero_points else []
         rows = graph.op(
             "GatherBlockQuantized",
-            flat,
+            self.codes,
             ids,
-            self._scales(graph),
+            self.scales,
             *points,
             domain=MICROSOFT,
             bits=content.bits,
@@ -195,7 +218,7 @@ class IntegerMatrix(Matrix):
             gather_axis=0,
             quantize_axis=1,
         )
-        if n_blocks * content.block_size == content.columns:
+        if content.n_blocks * content.block_size == content.columns:
             return rows
         return graph.slice(rows, 0, content.columns, -1)
 
@@ -206,11 +229,11 @@ class IntegerMatrix(Matrix):
             "MatMulNBits",
             x,
             self.blocks,
-            self._scales(graph),
+            self.scales,
             *(rest if any(rest) else []),
             domain=MICROSOFT,
             K=content.columns,
-            N=len(content.blocks),
+            N=self.n_rows,
             bits=content.bits,
             block_size=content.block_size,
             accuracy_level=_INTEGER_PRODUCTS,
@@ -224,24 +247,20 @@ def stored_matrix(graph: Graph, numbers: np.ndarray, integers: Integers | None) 
         numbers: float32 or float16 ``(rows, columns)``; what the integers stand for, if any.
         integers: The same matrix as integers.
     """
-    content = None if integers is None else packed(integers)
-    if content is None or content.nbytes >= numbers.nbytes:
-        return PlainMatrix(graph, numbers)
+    n_rows, n_columns = numbers.shape
+    if integers is None or integers.nbytes >= numbers.nbytes:
+        half = numbers.dtype == np.float16
+        return PlainMatrix(graph.stored(numbers, "table"), n_rows, n_columns, half)
+    content = packed(integers)
+    if content is None:  # small in the file at least
+        return PlainMatrix(unpacked(graph, integers), n_rows, n_columns)
     return IntegerMatrix(graph, content)
 
 
 def codes_of(graph: Graph, integers: Integers) -> str:
     """The codes, uint8 ``(rows, columns)``, unpacked once when the file is loaded."""
     rows, columns = integers.codes.shape
-    bits = next(wide for wide in _KERNEL_BITS if integers.bits <= wide)
-    per_byte = 8 // bits
-    value = graph.stored(_bytes_of(integers.codes.reshape(-1), bits), "integers")
-    if per_byte > 1:
-        shifts = graph.constant([place * bits for place in range(per_byte)], np.uint8)
-        value = graph.op("Unsqueeze", value, graph.integers(1))
-        value = graph.op("BitShift", value, shifts, direction="RIGHT")
-        value = graph.op("BitwiseAnd", value, graph.constant([2**bits - 1], np.uint8))
-        value = graph.slice(graph.reshape(value, -1), 0, rows * columns, 0)
+    value = stored_codes(graph, integers.codes.reshape(1, -1), integers.bits, 8)
     return graph.reshape(value, rows, columns)
 
 

@@ -33,7 +33,7 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
                             [--granularity=row|tensor|group] [--group-size=N] [--symmetric=True]
                             [--scale-dtype=float32|float16] [--range-finder=mse]
                             [--keep=PATTERNS] [--overrides=SETTINGS_BY_PATTERN] [--key=value ...]
-  recbole-compress export CHECKPOINT -o model.onnx [--table-bits=16|8|4|2] [--weight-bits=8|4|2]
+  recbole-compress export CHECKPOINT -o model.onnx [--table-bits=16|8..2] [--weight-bits=8..2]
                           [--k=10] [--exclude-history] [--all-scores] [--tokens=False]
                           [--data_path=FOLDER]
   recbole-compress recommend model.onnx --items="TOKEN TOKEN" [--k=10] [--exclude-history]

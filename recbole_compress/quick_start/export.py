@@ -37,7 +37,7 @@ from recbole_compress.trainers.checkpoint import item_map_fingerprint, knows_oth
 __all__ = ["export", "export_checkpoint"]
 
 FULL, HALF = 32, 16
-BITS = (FULL, HALF, 8, 4, 2)
+BITS = (FULL, HALF, *range(8, 1, -1))
 OPTIONS = ("table_bits", "weight_bits", "k", "all_scores", "tokens")
 # Of the config. All else was decided when the model was made: it would change it, or nothing.
 SETTINGS = (
@@ -84,8 +84,8 @@ def export_checkpoint(
         path: A checkpoint of this package or of RecBole, quantized or not. The integers of a
             quantized one are those of the file, bit for bit.
         out: The file.
-        table_bits: Of the item tables: 32, 16, 8, 4 or 2.
-        weight_bits: Of all other matrices: 32, 8, 4 or 2.
+        table_bits: Of the item tables: 32, 16, or 8 to 2.
+        weight_bits: Of all other matrices: 32, or 8 to 2.
         k: Items returned where nothing else is asked for.
         all_scores: Add an output with the scores of all items.
         tokens: Let the item tokens travel with the file, which needs the data set.

@@ -18,8 +18,8 @@ from recbole_compress.export.encoder import Encoder, splice_encoder
 from recbole_compress.export.graph import Graph
 from recbole_compress.export.integers import integers_of, quantized_copy, read_numbers_of
 from recbole_compress.export.operators import StoredWeights
-from recbole_compress.export.storage import Integers, packed
 from recbole_compress.export.writing import export_model
+from recbole_compress.functional.bit_packing import pack
 from tests.quantization.models import LENGTH, N_ITEMS, OURS, STOCK, VARIANTS, made
 
 QUICK = {
@@ -154,11 +154,12 @@ def test_a_quantized_file_holds_the_models_integers(tmp_path, name, bits) -> Non
     read_numbers_of(quantized, model)
     done = export_model(model, str(tmp_path / "m.onnx"), quantized=quantized)
     assert done.deviation.largest < 0.05
-    expected = packed(integers_of(quantized, model)[model.item_embedding.weight])
+    expected = integers_of(quantized, model)[model.item_embedding.weight]
     stored = [numpy_helper.to_array(t) for t in onnx.load(done.path).graph.initializer]
-    tables = [array for array in stored if array.shape == expected.blocks.shape]
+    codes = pack(torch.from_numpy(expected.codes), expected.bits).numpy()
+    tables = [array for array in stored if array.shape == codes.shape]
     assert len(tables) == 1  # looked up in and scored with, and there once
-    assert np.array_equal(tables[0], expected.blocks)
+    assert np.array_equal(tables[0], codes)
     assert any(np.array_equal(array, expected.scales) for array in stored)
 
 
@@ -206,7 +207,7 @@ def test_a_quantized_tensor_train_is_scored_with_its_last_cores_integers(tmp_pat
     assert (abs(found - expected.numpy()) < 0.05 * spread).all()
 
     built = onnx.load(done.path).graph
-    stored = [numpy_helper.to_array(tensor) for tensor in built.initializer]
+    stored = [numpy_helper.to_array(tensor).reshape(-1) for tensor in built.initializer]
     codes = integers_of(quantized, model)[model.item_embedding.cores[-1]].codes.reshape(-1)
     in_the_file = codes if bits == 8 else codes[::2] | codes[1::2] << 4
     assert sum(np.array_equal(array, in_the_file) for array in stored) == 1
@@ -257,22 +258,3 @@ def test_a_file_that_differs_is_not_left(tmp_path, monkeypatch) -> None:
 def test_k_must_be_possible(tmp_path, k) -> None:
     with pytest.raises(ExportError, match=f"k={k}"):
         export_model(made("TTSASRec")[1], str(tmp_path / "m.onnx"), k=k)
-
-
-@pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 8])
-@pytest.mark.parametrize(
-    "columns, groups", [(16, 1), (20, 1), (64, 2), (96, 3), (1, 1), (512, 1), (1024, 2), (300, 1)]
-)
-def test_packing_keeps_every_code(bits, columns, groups) -> None:
-    rng = np.random.default_rng(0)
-    codes = rng.integers(0, 2**bits, (5, columns)).astype(np.uint8)
-    scales = rng.random((5, groups)).astype(np.float32)
-    content = packed(Integers(codes, scales, None, bits))
-    assert content is not None
-    assert 16 <= content.block_size <= 256  # what the product's kernel reads
-    per_byte = 8 // content.bits
-    mask = (1 << content.bits) - 1
-    unpacked = np.stack(
-        [(content.blocks >> (content.bits * place)) & mask for place in range(per_byte)], -1
-    ).reshape(5, -1)
-    assert np.array_equal(unpacked[:, :columns], codes)

@@ -88,7 +88,7 @@ def test_codes_beside_integers_are_exported(in_tmp, capsys) -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--table-bits=3"], "table_bits=3"),
+        (["--table-bits=9"], "table_bits=9"),
         (["--weight-bits=16"], "weight_bits=16"),
         (["--k=0"], "k=0"),
         (["--tokens=perhaps"], "tokens="),
