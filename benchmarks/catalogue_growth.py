@@ -72,17 +72,7 @@ def measure(
     checked_requests: int = 20,
 ) -> dict[str, Any]:
     """One head on one catalogue, in this process."""
-    config = Config(
-        "CpRecNextItNet",
-        "synthetic",
-        config_dict={
-            **HEADS[head],
-            "embedding_size": 64,
-            "MAX_ITEM_LIST_LENGTH": LENGTH,
-            "seed": seed,
-            "use_gpu": device == "cuda",
-        },
-    )
+    config = config_of(head, seed, use_gpu=device == "cuda")
     init_seed(seed, config["reproducibility"])
     tables = 2 if config["item_head"] == "untied" else 1
     logits = 3 if head in WHOLE_LOGITS else 0
@@ -119,6 +109,20 @@ def measure(
         **check_topk(model, requests[:checked_requests].to(config["device"])),
         **(memory if device == "cpu" else {}),
     }
+
+
+def config_of(head: str, seed: int, use_gpu: bool = False) -> Config:
+    return Config(
+        "CpRecNextItNet",
+        "synthetic",
+        config_dict={
+            **HEADS[head],
+            "embedding_size": 64,
+            "MAX_ITEM_LIST_LENGTH": LENGTH,
+            "seed": seed,
+            "use_gpu": use_gpu,
+        },
+    )
 
 
 def training_bytes(n_items: int, dim: int, tables: int, logits: int) -> int:

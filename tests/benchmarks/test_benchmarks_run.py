@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from benchmarks import (
     evaluation_model,
     generated_items,
     quantization,
+    request_memory,
     soft_targets,
     table_fit,
     tensor_train,
@@ -23,6 +26,7 @@ from tests.conftest import write_interactions
 
 SEQUENCES = [[f"i{(u * 5 + s * s) % 31}" for s in range(5 + u % 8)] for u in range(40)]
 COMMON = {"seed": 2020, "threads": 1}
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @pytest.fixture
@@ -131,6 +135,31 @@ def test_catalogue_growth(in_tmp, head):
     # Adam keeps two numbers per weight, and a step count per tensor.
     assert 0 <= result["optimizer_bytes"] - 2 * result["parameter_bytes"] < 1000
     assert ("opened_tails" in result) == ("two_level" in head)
+
+
+@LINUX
+@pytest.mark.parametrize("head", request_memory.HEADS)
+def test_request_memory(in_tmp, head):
+    result = request_memory.measure(300, head, seconds=0.0, **COMMON)
+    held = result["rss_bytes"]
+    assert 0 < held["after"] <= held["peak"]
+    assert set(result["ms"]) == {"top 5", "top 10"} and result["topk_is_exact"]
+    if "two_level" in head:
+        assert result["opened_tails"] == result["n_tails"] == 2
+
+
+@LINUX
+def test_the_peak_of_some_work_is_its_own():
+    torch.ones(2**24)  # 64 MB that are gone when it begins
+    kept = []
+
+    def work():
+        torch.ones(2**23)
+        kept.append(torch.ones(2**22))
+
+    held = request_memory.held(work)
+    assert 24e6 < held["peak"] - held["loaded"] < 60e6
+    assert 12e6 < held["after"] - held["loaded"] < 24e6
 
 
 def test_training_batches_hold_the_promised_targets(in_tmp):
