@@ -206,10 +206,10 @@ def _step(ms: float) -> str:
 def request_memory() -> str:
     """What requests add to a process that has its model, and top 5 beside top 10."""
     header = ["items", "head", "model", "requests add", "of that kept", "process, at most"]
-    header += ["top 10 ms", "top 5 ms", "top 5 / top 10"]
+    header += ["top 10, ms", "top 5, ms", "of top 10"]
     rows, libraries = [], []
     for entry, result in _runs("request_memory"):
-        held, ms = result["rss_bytes"], result["ms"]
+        held, ms = result["rss_bytes"], result["cpu_ms"]
         row = [count(entry["n_items"]), entry["head"], byte_count(result["parameter_bytes"])]
         row += [byte_count(held[when] - held["loaded"]) for when in ("peak", "after")]
         row += [byte_count(held["peak"]), number(ms["top 10"], ".3g"), number(ms["top 5"], ".3g")]

@@ -143,7 +143,7 @@ def test_request_memory(in_tmp, head):
     result = request_memory.measure(300, head, seconds=0.0, **COMMON)
     held = result["rss_bytes"]
     assert 0 < held["after"] <= held["peak"]
-    assert set(result["ms"]) == {"top 5", "top 10"} and result["topk_is_exact"]
+    assert set(result["cpu_ms"]) == {"top 5", "top 10"} and result["topk_is_exact"]
     if "two_level" in head:
         assert result["opened_tails"] == result["n_tails"] == 2
 
