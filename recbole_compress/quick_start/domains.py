@@ -110,6 +110,8 @@ def _read(path: str, options: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str
             )
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"{path}: cannot be read as an atomic file: {error}") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas took the first cells for row names
+        raise DataError(f"{path}: its rows have more cells than the header; name every column")
     header = dict(cell.partition(":")[::2] for cell in table.columns)
     if len(header) < len(table.columns):
         raise DataError(
@@ -128,7 +130,28 @@ def _read(path: str, options: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str
         raise DataError(f"{path}: no column {found['time']!r}; it has {', '.join(header)}")
     columns = Columns(found["user"], found["item"], time)
     _refuse_one_name_twice(path, header, columns)
+    if table.eq("").any(axis=None):
+        _refuse_missing_cells(path, list(header), columns)
     return table, header, columns
+
+
+def _refuse_missing_cells(path: str, header: Sequence[str], its: Columns) -> None:
+    """No row without its user, item or time, and none that ends before the last column.
+
+    pandas gives short rows and empty cells alike, and skips blank lines, so the file says where.
+    """
+    with open_text(path) as file:
+        next(file)
+        for number, line in enumerate(file, start=2):
+            if not line.strip(" \n"):
+                continue
+            cells = line.rstrip("\n").split("\t")
+            empty = [n for n, cell in zip(header, cells, strict=False) if n in its and not cell]
+            if missing := [*empty, *header[len(cells) :]]:
+                raise DataError(
+                    f"{path}, line {number}: no value in column {missing[0]!r}; fill it in or "
+                    "remove the line"
+                )
 
 
 def _refuse_one_name_twice(path: str, header: Mapping[str, str], its: Columns) -> None:

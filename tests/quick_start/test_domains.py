@@ -121,6 +121,34 @@ def test_refusals(in_tmp, arguments, message, capsys):
     assert message in refusal(capsys, arguments)
 
 
+@pytest.mark.parametrize(
+    ("line", "column"),
+    [
+        ("y\t2", "timestamp"),
+        ("y\t\t5\tsaid", "item_id"),
+        ("\t2\t5\tsaid", "user_id"),
+        ("y\t2\t5", "title"),  # cut off; empty, it would be a title that nobody gave
+    ],
+)
+@pytest.mark.parametrize("command", [["split-domains"], ["pair-domains", "good.inter"]])
+def test_rows_without_all_of_their_cells_are_refused(in_tmp, command, line, column, capsys):
+    head = "user_id:token\titem_id:token\ttimestamp:float\ttitle:token_seq\n"
+    rows = "x\t1\t3\t\nx\t2\t4\tsaid\n"
+    (in_tmp / "good.inter").write_text(head + rows)
+    (in_tmp / "bad.inter").write_text(f"{head}{rows}\n{line}\nz\t1\n")
+    assert main([*command, "good.inter"]) == 0  # no title is a title
+    assert (
+        refusal(capsys, [*command, "bad.inter"])
+        == f"error: bad.inter, line 5: no value in column {column!r}; fill it in or remove the line"
+    )
+
+
+def test_rows_with_more_cells_than_the_header_are_refused(in_tmp, capsys):
+    (in_tmp / "a.inter").write_text("user_id:token\titem_id:token\nx\t1\t5\nx\t2\t5\n")
+    message = "a.inter: its rows have more cells than the header; name every column"
+    assert message in refusal(capsys, ["split-domains", "a.inter"])
+
+
 def test_nothing_is_lost_where_a_file_is_there_already(in_tmp, capsys):
     for name in ("a", "b"):
         write_interactions(in_tmp, name, SEQUENCES)
