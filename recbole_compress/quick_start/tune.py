@@ -61,7 +61,12 @@ def tune(arguments: Sequence[str]) -> dict[str, Any]:
 
     stem = _stem(options, config)
     with _alone(stem):
-        trials = Trials(f"{stem}.json", _search(config, space), config["valid_metric_bigger"])
+        trials = Trials(
+            f"{stem}.json",
+            _search(config, space),
+            config["valid_metric_bigger"],
+            _defaults(config, space),
+        )
         _announce(tool, config, space, trials)
         tool.run(
             SearchJob(
@@ -107,14 +112,24 @@ def _search(config: Any, space: Space) -> dict[str, Any]:
         for key, value in sorted(config.external_config_dict.items())
         if key not in _NOT_OF_THE_SEARCH | searched
     }
+    open_in_some: dict[str, Any] = {}
+    for choices in ({}, *({each.key: value} for each in space for value in each.probes())):
+        open_in_some |= left_open(config.with_values(**choices), {*given, *searched})
     return {
         "model": config["model"],
         "dataset": config["dataset"],
         "valid_metric": config["valid_metric"],
-        **left_open(config, {*given, *searched}),
+        **open_in_some,
         **given,
         "seed": config["seed"],
     }
+
+
+def _defaults(config: Any, space: Space) -> dict[str, Any]:
+    """What all trials have without being told."""
+    told = {*config.external_config_dict, *(dimension.key for dimension in space)}
+    defaults = config.internal_config_dict
+    return {key: defaults[key] for key in sorted(defaults.keys() - told - _NOT_OF_THE_SEARCH)}
 
 
 def _announce(tool: Tool, config: Any, space: Space, trials: Trials) -> None:

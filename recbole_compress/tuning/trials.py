@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from recbole_compress.changed_defaults import CHANGED_DEFAULTS
 from recbole_compress.errors import ConfigError
 from recbole_compress.files import replacing
 
@@ -28,6 +29,8 @@ class Trials:
         path: The file; trials that are in it already count.
         search: What all trials have in common; a file about another search is refused.
         bigger: Whether a bigger score is better.
+        left_open: Defaults that hold for all trials. They are noted, so that the file still tells
+            what they were when they are others.
 
     Raises:
         ConfigError: The file is not of this search, or not readable.
@@ -43,10 +46,17 @@ class Trials:
         ({'a': 1}, 'failed', None)
     """
 
-    def __init__(self, path: str, search: Mapping[str, Any], bigger: bool) -> None:
+    def __init__(
+        self,
+        path: str,
+        search: Mapping[str, Any],
+        bigger: bool,
+        left_open: Mapping[str, Any] | None = None,
+    ) -> None:
         self.path = path
         self.bigger = bigger
-        self.search = json.loads(json.dumps(search, default=str))
+        self.search = _as_json(search)
+        self.left_open = _as_json(left_open or {})
         self.records: list[dict[str, Any]] = []
         if os.path.exists(path):
             self.records = self._read()
@@ -58,14 +68,18 @@ class Trials:
             with open(self.path, encoding="utf-8") as file:
                 content = json.load(file)
             before, records = content["search"], content["trials"]
+            open_before = content.get("left_open", {})
             known = all(isinstance(record["settings"], dict) for record in records)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{self.path}: not a file of trials ({error}); {advice}") from error
-        if not known or not isinstance(before, dict):
+        if not known or not isinstance(before, dict) or not isinstance(open_before, dict):
             raise ConfigError(f"{self.path}: not a file of trials; {advice}")
+        was, is_now = open_before | before, self.left_open | self.search
         for key in sorted({*before, *self.search}):
-            old, new = before.get(key), self.search.get(key)
+            old, new = was.get(key), is_now.get(key)
             if old != new:
+                if key in CHANGED_DEFAULTS and key not in was:
+                    advice += f', or note "{key}" in its "search" if you know what it was'
                 raise ConfigError(
                     f"{self.path}: holds the trials of another search ({key} was {old!r}, is "
                     f"{new!r}); {advice}"
@@ -82,7 +96,12 @@ class Trials:
         self.records = [*(kept for kept in self.records if kept is not earlier), record]
         self._by_settings[_identity(record["settings"])] = record
         with replacing(self.path) as file:
-            content = {"schema": SCHEMA, "search": self.search, "trials": self.records}
+            content = {
+                "schema": SCHEMA,
+                "search": self.search,
+                "left_open": self.left_open,
+                "trials": self.records,
+            }
             json.dump(content, file, indent=1, allow_nan=False)
             file.write("\n")
 
@@ -100,6 +119,11 @@ class Trials:
             if finished and self.better(record["score"], best["score"] if best else None):
                 best = record
         return best
+
+
+def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As the file gives them back."""
+    return json.loads(json.dumps(settings, default=str))
 
 
 def _identity(settings: Mapping[str, Any]) -> str:

@@ -55,6 +55,26 @@ def test_a_file_of_another_search_is_refused_with_what_differs(tmp_path):
         Trials(path, {**SEARCH, "seed": 1}, True)
 
 
+def test_a_setting_left_open_is_what_the_default_was_when_the_file_was_written(tmp_path):
+    path = str(tmp_path / "all.json")
+    Trials(path, SEARCH, True, left_open={"rate": 0.1}).add(finished(1.0, a=1))
+    # Its default has changed since, or it is said now; either way it counts.
+    assert Trials(path, {**SEARCH, "rate": 0.1}, True).records
+    with pytest.raises(ConfigError, match=r"rate was 0\.1, is 0\.2"):
+        Trials(path, {**SEARCH, "rate": 0.2}, True)
+    assert Trials(path, {"model": "M"}, True, left_open={"epochs": 3}).records
+
+
+def test_a_file_that_does_not_tell_an_older_default_can_be_made_to(tmp_path):
+    path = tmp_path / "all.json"
+    Trials(str(path), SEARCH, True).add(finished(1.0, a=1))
+    search = {**SEARCH, "tt_item_order": "by_id"}
+    with pytest.raises(ConfigError, match='or note "tt_item_order" in its "search" if you know'):
+        Trials(str(path), search, True)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "search": search}))
+    assert Trials(str(path), search, True).records
+
+
 @pytest.mark.parametrize(
     "content",
     ["", "[]", "{}", '{"search": 1, "trials": []}', json.dumps({"search": {}, "trials": [1]})],

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from recbole_compress import changed_defaults
+from recbole_compress.changed_defaults import CHANGED_DEFAULTS, ChangedDefault
 from recbole_compress.config import Config
 from recbole_compress.config.properties_folder import hyper_file
 from recbole_compress.quick_start import trial as module
@@ -20,6 +22,7 @@ from recbole_compress.quick_start.tune import _search
 from recbole_compress.quick_start.unread_in_search import without_unread
 from recbole_compress.tuning.space import read_space
 from tests.conftest import write_interactions
+from tests.refusals import refusal
 
 # Right by type, but RecBole has no such distribution.
 SAMPLES = "train_neg_sample_args choice [{'distribution': 'normal', 'sample_num': 1}]\n"
@@ -96,7 +99,7 @@ def test_finished_trials_are_not_run_again(hyperopt, job, write_space, monkeypat
     assert main(tune) == 0
     assert calls[4:] == [0.002]
     assert main([*tune, "--topk=[5,10]"]) == 2
-    assert "topk was None, is [5, 10]" in capsys.readouterr().err
+    assert "topk was [10], is [5, 10]" in capsys.readouterr().err
 
 
 def test_two_searches_do_not_write_one_file(hyperopt, job, write_space, monkeypatch, capsys):
@@ -329,3 +332,26 @@ def test_searches_of_another_default_are_other_searches():
     assert search()["kd_contrastive_weight"] == 0.0
     assert search(kd_contrastive_weight=0.2)["kd_contrastive_weight"] == 0.2
     assert "kd_contrastive_weight" not in search(recipe="cross_entropy")
+
+
+def test_a_default_counts_where_only_some_trials_read_it(write_space):
+    config = Config("CpRecGRU4Rec", "tiny", config_dict={"MAX_ITEM_LIST_LENGTH": 6})
+    write_space("item_embedding choice [dense,tensor_train]")
+    assert "tt_item_order" not in _search(config, [])
+    assert _search(config, read_space("space.hyper"))["tt_item_order"] == "scattered"
+
+
+def test_a_search_goes_on_when_a_default_of_its_own_is_said_or_becomes_another(
+    hyperopt, job, write_space, monkeypatch, capsys
+):
+    tune = ["tune", *job, write_space("learning_rate choice [0.02]"), "--output_file=a.result"]
+    train = ["--item_embedding=tensor_train", "--item_head=tied", "--tt_ratio=2"]
+    assert main([*tune, *train]) == 0
+    assert "trial 1" in capsys.readouterr().out
+    was = {"hidden_size": ChangedDefault(32, "hidden_size", is_read=lambda config: True)}
+    monkeypatch.setattr(changed_defaults, "CHANGED_DEFAULTS", {**CHANGED_DEFAULTS, **was})
+    for more in ([], ["--tt_item_order=scattered"]):
+        assert main([*tune, *train, *more]) == 0
+        assert "trial 1" not in capsys.readouterr().out
+    message = "tt_item_order was 'scattered', is 'by_id'"
+    assert message in refusal(capsys, [*tune, *train, "--tt_item_order=by_id"])
