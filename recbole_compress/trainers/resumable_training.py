@@ -44,8 +44,9 @@ class ResumableTraining:
     """Checkpoints that hold all that a training needs to go on.
 
     Two files: ``X.pth`` is the best epoch (what RecBole saves), ``X.resume.pth`` the latest one
-    where that is another; it goes when training ends. Both hold everything that chance and the
-    optimizer need, so a resumed training ends where an uninterrupted one would.
+    where that is another; it goes when training ends, and ``X.pth`` notes the end. Both hold
+    everything that chance and the optimizer need, so a resumed training ends where an uninterrupted
+    one would.
     """
 
     def __init__(self, config, model):
@@ -63,6 +64,7 @@ class ResumableTraining:
         self.seconds = 0.0
         self.seconds_before = 0.0  # those of them that an interrupted training spent
         self.epochs_done = 0
+        self.time_was_up = False
         self._latest_result = None
         self._loaded_random_states = None
 
@@ -126,6 +128,19 @@ class ResumableTraining:
                 self._state(epoch, self.best_valid_result), resume_file(self.saved_model_file)
             )
 
+    def _note_end(self):
+        """Into ``X.pth``, whose epoch is an earlier one where training stopped early."""
+        path = self.saved_model_file
+        if here().is_first and os.path.exists(path):
+            limit = self.config["train_time_limit"] if self.time_was_up else None
+            end = {
+                "epochs": self.epochs_done,
+                "cur_step": self.cur_step,
+                "seconds": self.seconds,
+                "time_limit": limit,
+            }
+            self._write({**load_checkpoint(path), "end": end}, path)
+
     def _write(self, state, path):
         if here().is_first:
             save_checkpoint(state, path)
@@ -161,8 +176,23 @@ class ResumableTraining:
                 state["random_state"],
                 *state.get("random_states_of_others", []),
             ]
-        self.finished = self.start_epoch >= self.epochs or self.cur_step > self.stopping_step
+        self.finished = self._is_over(self.start_epoch, self.cur_step)
+        self._heed_end(state.get("end"))
         self.logger.info(f"Resuming {best} at epoch {self.start_epoch}")
+
+    def _is_over(self, epochs, cur_step):
+        return epochs >= self.epochs or cur_step > self.stopping_step
+
+    def _heed_end(self, end):
+        """Finish where training ended, unless it may last longer now than it did."""
+        if end is None:
+            return
+        limit = self.config["train_time_limit"]
+        in_time = not end["time_limit"] or not limit or limit > end["time_limit"]
+        if self._is_over(end["epochs"], end["cur_step"]) or not in_time:
+            self.finished = True
+            self.epochs_done = end["epochs"]
+            self.seconds = self.seconds_before = end["seconds"]
 
     def _restore_chance(self, states):
         rank, trained_by = here().rank, len(states)

@@ -113,6 +113,7 @@ class SafeTrainer(ResumableTraining):
                 callback_fn=after_evaluation,
             )
         except _OutOfTime:
+            self.time_was_up = True
             validated = math.isfinite(self.best_valid_score)
             self.logger.info(
                 f"train_time_limit={self.config['train_time_limit']} s reached after "
@@ -125,6 +126,7 @@ class SafeTrainer(ResumableTraining):
             best = self.best_valid_score, self.best_valid_result
         self.finished = True
         if saved:
+            self._note_end()
             self._discard_latest()
         return best
 

@@ -138,6 +138,20 @@ def test_a_student_that_has_saved_nothing_goes_on_from_its_teacher(settings, tra
     assert len(glob.glob("saved/teacher/*.pth")) == 1
 
 
+def test_a_teacher_that_stopped_early_teaches_at_once(settings, trainers):
+    early = {"stopping_step": 1, "learning_rate": 0.5, "epochs": 60}
+    settings |= {"epochs": 1, "teacher": early}
+    with cut_at(0, lambda trainer: trainer.needs_teacher):
+        run(settings)
+    (teacher,) = glob.glob("saved/teacher/*.pth")
+    epochs = len(trainers[0].train_loss_dict)
+    assert epochs < early["epochs"]
+    run_recbole_compress(command_line=[f"--resume={teacher}"])
+    again, student = trainers[2:]
+    assert not again.train_loss_dict and again.epochs_done == epochs
+    assert student.epochs_done == 1
+
+
 def test_every_weight_learns_and_dropout_is_on_in_every_epoch(settings, trainers, monkeypatch):
     """The released code optimised neither cores nor readouts nor maps, and dropped out once."""
     loss, seen, before = DistillationTrainer.distillation_loss, [], {}

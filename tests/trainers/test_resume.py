@@ -114,6 +114,38 @@ def test_a_finished_run_is_not_trained_again(in_tmp):
     assert glob.glob("saved/*.resume.pth") == []
 
 
+ENDS = {
+    "early": {"stopping_step": 1, "learning_rate": 0.5, "epochs": 60},
+    "time": {"train_time_limit": 0.5, "stopping_step": 500, "epochs": 500},
+    "epochs": {"eval_step": 3, "epochs": 4},  # the last of them is after the last validation
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_training_that_ended_behind_its_best_epoch_is_not_taken_up(in_tmp, trainers, end):
+    first = run_recbole_compress(
+        "CpRecNextItNet", "tiny", config_dict=settings_for("CpRecNextItNet", in_tmp, **ENDS[end])
+    )
+    done = first["card"]["training"]["epochs"]
+    again = run_recbole_compress(config_dict={"resume": first["checkpoint"]})
+    assert [trainer.train_loss_dict for trainer in trainers[1:]] == [{}]
+    assert again["card"]["training"]["epochs"] == done
+    assert again["test_result"] == first["test_result"]
+    assert again["best_valid_result"] == first["best_valid_result"]
+
+
+@pytest.mark.parametrize("more", [{"stopping_step": 3}, {"epochs": 61}])
+def test_a_training_that_stopped_early_goes_on_from_its_best_epoch_if_told_to(
+    in_tmp, trainers, more
+):
+    settings = settings_for("CpRecNextItNet", in_tmp, **ENDS["early"])
+    path = run_recbole_compress("CpRecNextItNet", "tiny", config_dict=settings)["checkpoint"]
+    best = load_checkpoint(path)["epoch"]
+    run_recbole_compress(config_dict={"resume": path, **more})
+    begun_at = min(trainers[1].train_loss_dict, default=None)
+    assert begun_at == (best + 1 if "stopping_step" in more else None)
+
+
 def test_checkpoint_of_another_data_set_or_shape_is_refused(in_tmp):
     settings = settings_for("CpRecNextItNet", in_tmp, epochs=1)
     first = run_recbole_compress("CpRecNextItNet", "tiny", config_dict=dict(settings))
