@@ -4,6 +4,7 @@ from recbole.data import get_dataloader
 from recbole.data.utils import create_samplers
 
 from recbole_compress.errors import ConfigError
+from recbole_compress.trainers.masked_sequences import refuse_whole_catalogues
 
 __all__ = ["prepare_data"]
 
@@ -14,7 +15,8 @@ def prepare_data(config, dataset):
     RecBole's own would first unpickle whatever lies at a default path; this never does.
 
     Raises:
-        ConfigError: More recommendations asked for than there are items.
+        ConfigError: More recommendations asked for than there are items; a sequence beside which
+            no item is left to be sampled.
     """
     splits = dataset.build()
     most = max(config["topk"] or [0])
@@ -23,6 +25,7 @@ def prepare_data(config, dataset):
             f"topk={config['topk']}: {config['dataset']} has {dataset.item_num - 1} items after "
             f"filtering; choose numbers up to that"
         )
+    refuse_whole_catalogues(config, dataset.item_num - 1, splits)
     samplers = create_samplers(config, dataset, splits)
     return tuple(
         get_dataloader(config, phase)(

@@ -26,6 +26,7 @@ from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.quick_start.stock_teacher import check_stock_teacher
 from recbole_compress.trainers.checkpoint import knows_other_items, load_checkpoint
 from recbole_compress.trainers.distillation_settings import DistillationSettings
+from recbole_compress.trainers.masked_sequences import refuse_masking_nothing
 from recbole_compress.trainers.teachers_weights import check_can_begin_as
 
 __all__ = ["check_teacher", "load_teacher", "train_teacher"]
@@ -87,9 +88,11 @@ def teacher_config(config: Config, resume: str | None = None) -> Config:
         known = load_schema(model, dataset, find_model(model))
         inherited = {k: v for k, v in {**shared, **UNCOMPRESSED}.items() if k in known}
         settings = {**inherited, **wanted}
-        return first_phase_config(config, model, dataset, settings, "teacher", resume)
+        its_config = first_phase_config(config, model, dataset, settings, "teacher", resume)
+        refuse_masking_nothing(its_config)
     except ConfigError as error:
         raise ConfigError(f"teacher: {error}") from error
+    return its_config
 
 
 def train_teacher(config: Config, train: Callable[[Config], dict[str, Any]]) -> str | None:

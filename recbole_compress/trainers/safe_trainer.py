@@ -24,6 +24,7 @@ from recbole_compress.trainers import random_state
 from recbole_compress.trainers.checkpoint import item_map_fingerprint
 from recbole_compress.trainers.collector import BoundedCollector
 from recbole_compress.trainers.history import exclude_history_, refuse_exclusion
+from recbole_compress.trainers.masked_sequences import refuse_masking_nothing
 from recbole_compress.trainers.precision import autocast_dtype, matmul_precision
 from recbole_compress.trainers.resumable_training import ResumableTraining
 
@@ -44,6 +45,7 @@ class SafeTrainer(ResumableTraining):
     def check_settings(cls, config):
         """Refuse what this trainer could not carry out, before anything is done."""
         refuse_exclusion(config, cls.needs_source)
+        refuse_masking_nothing(config)
 
     @classmethod
     def choices(cls, config):
