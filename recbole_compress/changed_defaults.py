@@ -28,6 +28,10 @@ class ChangedDefault:
     cards_tell: bool = False
 
 
+def _distils(config: Any) -> bool:
+    return config["recipe"] == "distillation"
+
+
 CHANGED_DEFAULTS: Mapping[str, ChangedDefault] = {
     "tt_item_order": ChangedDefault(
         before="by_id",
@@ -37,8 +41,15 @@ CHANGED_DEFAULTS: Mapping[str, ChangedDefault] = {
     "kd_contrastive_weight": ChangedDefault(
         before=0.2,
         known_by="kd_contrastive_weight",
-        is_read=lambda config: config["recipe"] == "distillation",
+        is_read=_distils,
         cards_tell=True,
+    ),
+    # Long since: cards of either default are silent.
+    "kd_soft_target_weight": ChangedDefault(
+        before=0.8, known_by="kd_soft_target_weight", is_read=_distils
+    ),
+    "kd_predictive_weight": ChangedDefault(
+        before=0.001, known_by="kd_predictive_weight", is_read=_distils
     ),
 }
 

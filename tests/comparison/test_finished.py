@@ -58,6 +58,19 @@ def test_what_was_left_open_is_what_the_default_was_then(tmp_path, told, stood_f
     assert not known({**OPEN, "epochs": 3, **stood_for})
 
 
+@pytest.mark.parametrize(
+    ("weight", "today", "before"),
+    [("kd_soft_target_weight", 0.4, 0.8), ("kd_predictive_weight", 0.0, 0.001)],
+)
+def test_cards_of_either_default_may_be_silent(tmp_path, weight, today, before):
+    run = CheckedRun(PLANNED, OPEN, {}, "ndcg@10", True, "", {weight: today})
+    silent = {"choices": TODAY}
+    assert has_settings_of(run, lies_there(tmp_path / "results alone", OPEN, **silent))
+    for noted in (today, before):
+        files = lies_there(tmp_path / str(noted), OPEN, **silent, checkpoint={weight: noted})
+        assert has_settings_of(run, files) == (noted == today)
+
+
 def test_what_was_said_is_not_what_is_left_open(tmp_path):
     files = lies_there(tmp_path, {**OPEN, **BEFORE}, choices=BEFORE)
     run = CheckedRun(PLANNED, OPEN, {}, "ndcg@10", True, "", TODAY)

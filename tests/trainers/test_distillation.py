@@ -108,13 +108,15 @@ def test_a_run_goes_on_with_the_default_it_began_with(settings, trainers, phase)
     state = load_checkpoint(left[0])
     known = state["config"].final_config_dict
     # As it was left open when this was the default, in a teacher's own settings, too.
-    known["kd_contrastive_weight"] = 0.2
+    before = {"soft_target": 0.8, "contrastive": 0.2, "predictive": 0.001}
     run_of = known["part_of"] or state["config"].external_config_dict
-    del run_of["kd_contrastive_weight"]
+    for name, weight in before.items():
+        known[f"kd_{name}_weight"] = weight
+        run_of.pop(f"kd_{name}_weight", None)
     save_checkpoint(state, left[0])
     trainers.clear()
     run_recbole_compress(command_line=[f"--resume={left[0]}"])
-    assert trainers[-1].settings.contrastive == 0.2
+    assert {name: getattr(trainers[-1].settings, name) for name in before} == before
     assert trainers[-1].recombination.contrastive is not None
 
 

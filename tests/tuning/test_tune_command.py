@@ -329,7 +329,8 @@ def test_searches_of_another_default_are_other_searches():
         given = {"MAX_ITEM_LIST_LENGTH": 6, "recipe": "distillation", **more}
         return _search(Config("CpRecGRU4Rec", "tiny", config_dict=given), [])
 
-    assert search()["kd_contrastive_weight"] == 0.0
+    assert search()["kd_contrastive_weight"] == search()["kd_predictive_weight"] == 0.0
+    assert search()["kd_soft_target_weight"] == 0.4
     assert search(kd_contrastive_weight=0.2)["kd_contrastive_weight"] == 0.2
     assert "kd_contrastive_weight" not in search(recipe="cross_entropy")
 
