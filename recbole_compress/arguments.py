@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from recbole_compress.errors import ConfigError
-from recbole_compress.near_names import did_you_mean
+from recbole_compress.errors import ConfigError, UnknownKeyError
+from recbole_compress.near_names import did_you_mean, near_options
 
-__all__ = ["FileArguments", "read_command_line", "read_file_arguments"]
+__all__ = ["FileArguments", "naming_options", "read_command_line", "read_file_arguments"]
 
 _OUTPUT = ("-o", "--output", "--out")
 
@@ -75,6 +76,35 @@ def read_file_arguments(
         if options.setdefault(key, value) != value:
             raise ConfigError(_twice(key, options[key], value))
     return FileArguments(files[0], outputs[0] if outputs else None, options)
+
+
+@contextlib.contextmanager
+def naming_options(given: Mapping[str, str], own: Collection[str] = ()) -> Iterator[None]:
+    """Around what takes a command's options for settings: an unknown one is called an option.
+
+    Args:
+        given: The options.
+        own: Those that the command has beside all settings.
+
+    Raises:
+        ConfigError: Of these options, one that is no setting; names those that come near.
+
+    Example:
+        >>> with naming_options({"bits": "4"}, own=["table_bits", "weight_bits"]):
+        ...     raise UnknownKeyError("bits (config_dict): unknown key", "bits")
+        Traceback (most recent call last):
+            ...
+        recbole_compress.errors.ConfigError: --bits=4: unknown option; did you mean --table-bits or
+        --weight-bits?
+    """
+    try:
+        yield
+    except UnknownKeyError as error:
+        if error.key not in given:
+            raise
+        near = [f"--{option.replace('_', '-')}" for option in near_options(error.key, own)]
+        hint = f"did you mean {' or '.join(near)}?" if near else error.hint
+        raise ConfigError(f"--{error.key}={given[error.key]}: unknown option; {hint}") from error
 
 
 def read_command_line(arguments: Sequence[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ __all__ = [
     "QuantizationError",
     "RecBoleCompressError",
     "TrainingError",
+    "UnknownKeyError",
     "needs_extra",
 ]
 
@@ -22,6 +23,21 @@ class RecBoleCompressError(ValueError):
 
 class ConfigError(RecBoleCompressError):
     """A key, a value or a combination of values that cannot be used."""
+
+
+class UnknownKeyError(ConfigError):
+    """A key that nobody reads.
+
+    Args:
+        message: As of every error.
+        key: The key.
+        hint: What it may have been meant to be, for whoever says the rest in other words.
+    """
+
+    def __init__(self, message: str, key: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+        self.hint = hint
 
 
 class DataError(RecBoleCompressError):

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["did_you_mean"]
+__all__ = ["did_you_mean", "near_options"]
 
 
 def did_you_mean(name: str, known: Iterable[str], n: int = 3) -> str:
@@ -22,3 +22,17 @@ def did_you_mean(name: str, known: Iterable[str], n: int = 3) -> str:
     if not near:
         return "c" + listing
     return "did you mean " + " or ".join(repr(candidate) for candidate in near) + "? C" + listing
+
+
+def near_options(name: str, known: Iterable[str]) -> list[str]:
+    """Those that are spelt nearly alike, or else have a word in common.
+
+    Example:
+        >>> bits = ["table_bits", "weight_bits", "recipe"]
+        >>> near_options("wieght_bits", bits), near_options("bits", bits), near_options("k", bits)
+        (['weight_bits'], ['table_bits', 'weight_bits'], [])
+    """
+    known = sorted(known)
+    words = set(name.lower().split("_"))
+    near = difflib.get_close_matches(name.lower(), known, cutoff=0.8)
+    return near or [option for option in known if words & set(option.split("_"))]

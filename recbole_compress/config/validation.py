@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from recbole_compress.config.schema import Declared, owners_of_key
-from recbole_compress.errors import ConfigError
+from recbole_compress.errors import ConfigError, UnknownKeyError
 from recbole_compress.limits import ABOVE_ZERO, SHARE, Limit, check_limits
 from recbole_compress.near_names import did_you_mean
 
@@ -91,7 +91,8 @@ def check_keys(
     for key, value in given.items():
         where = f" ({source_of_key[key]})" if key in source_of_key else ""
         if key not in schema:
-            raise ConfigError(f"{key}{where}: unknown key; {_hint(key, schema, model)}")
+            hint = _hint(key, schema, model)
+            raise UnknownKeyError(f"{key}{where}: unknown key; {hint}", key, hint)
         declared = schema[key]
         value = _as_wanted(value, declared.types, (texts or {}).get(key))
         if not _fits(value, declared.types):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from recbole_compress.arguments import read_file_arguments
+from recbole_compress.arguments import naming_options, read_file_arguments
 from recbole_compress.config import Config
 from recbole_compress.data.loaders import split_of
 from recbole_compress.errors import CheckpointError, ConfigError, needs_extra
@@ -113,7 +113,8 @@ def evaluate(arguments: list[str]) -> None:
     path, out, given = read_file_arguments(arguments, usage)
     settings: dict[str, Any] = dict(given)
     card_path = out or settings.pop("card_path", None) or evaluation_card_for(path)
-    card = evaluate_file(path, card_path, **settings)
+    with naming_options(given):
+        card = evaluate_file(path, card_path, **settings)
     print(card_table(card, card_path))
 
 

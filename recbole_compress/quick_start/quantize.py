@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from recbole.utils import init_seed
 
-from recbole_compress.arguments import read_file_arguments
+from recbole_compress.arguments import naming_options, read_file_arguments
 from recbole_compress.config import Config
 from recbole_compress.config.properties_folder import overall_yaml
 from recbole_compress.config.schema import declared_in
@@ -40,9 +40,11 @@ from recbole_compress.trainers.checkpoint import (
 )
 from recbole_compress.trainers.quantization_job import QuantizationJob
 from recbole_compress.trainers.quantization_recipes import recipe_named
-from recbole_compress.trainers.quantization_settings import spec_of
+from recbole_compress.trainers.quantization_settings import SPEC_KEYS, spec_of
 
 __all__ = ["Quantization", "quantize", "quantize_checkpoint", "quantized_path"]
+
+_OPTIONS = ("recipe", *SPEC_KEYS.values())
 
 
 class Quantization(NamedTuple):
@@ -67,7 +69,8 @@ class Quantization(NamedTuple):
 def quantize(arguments: list[str]) -> None:
     """The command: ``CHECKPOINT [--weight-bits=4 ...] [-o OUT.pth]``."""
     path, out, settings = _read(arguments)
-    done = quantize_checkpoint(path, out, **settings)
+    with naming_options(settings, own=_OPTIONS):
+        done = quantize_checkpoint(path, out, **settings)
     print(done.report)
     work = done.work
     print(

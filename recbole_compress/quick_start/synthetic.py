@@ -16,7 +16,7 @@ from recbole.utils import init_seed
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from recbole_compress.arguments import read_file_arguments
+from recbole_compress.arguments import naming_options, read_file_arguments
 from recbole_compress.data.item_counts import train_item_counts
 from recbole_compress.data.loaders import split_of
 from recbole_compress.datafree import (
@@ -44,7 +44,8 @@ def synthetic(arguments: list[str]) -> None:
     path, out, settings = read_file_arguments(arguments, usage)
     if out is not None:
         raise ConfigError(f"-o {out}: files are written beside {path}; leave it out")
-    found = compare_with_real_data(path, **settings)
+    with naming_options(settings):
+        found = compare_with_real_data(path, **settings)
     stem = os.path.splitext(path)[0] + ".synthetic"
     with replacing(f"{stem}.json") as file:
         file.write(json.dumps(found, indent=1) + "\n")

@@ -50,7 +50,17 @@ def refused(capsys, arguments, *parts):
         (["--granularity=column"], ["granularity='column'"]),
         (["--symmetric=False", "--table-bits=1"], ["table_bits=1", "symmetric"]),
         (["--recipe=ptp"], ["quantization_recipe='ptp'", "'ptq'"]),
-        (["--wieght-bits=4"], ["wieght_bits", "unknown key"]),
+        (["--wieght-bits=4"], ["--wieght_bits=4: unknown option; did you mean --weight-bits?"]),
+        (
+            ["--bits=4"],
+            [
+                "--bits=4: unknown option; did you mean --activation-bits or --table-bits or "
+                "--weight-bits?"
+            ],
+        ),
+        (["--group=4"], ["--group=4: unknown option; did you mean --group-size?"]),
+        (["--n-head=2"], ["--n_head=2: unknown option; did you mean 'n_heads'"]),
+        (["--tt-ratio=2"], ["--tt_ratio=2: unknown option; it is a key of", "not of SASRec"]),
         (["--range-finder=best"], ["range_finder='best'"]),
         (["--overrides={'*': {'bit': 3}}"], ["'bit'", "did you mean 'bits'"]),
         (["--overrides={'*': 3}"], ["'*': 3", "{'bits': 3}"]),
@@ -61,6 +71,12 @@ def refused(capsys, arguments, *parts):
 )
 def test_settings_that_cannot_be(alone, capsys, arguments, parts):
     refused(capsys, ["quantize", alone(), *arguments], *parts)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "synthetic"])
+def test_options_that_are_no_settings(alone, capsys, command):
+    message = "error: --metrcs=['NDCG']: unknown option; did you mean 'metrics'"
+    refused(capsys, [command, alone(), "--metrcs=['NDCG']"], message)
 
 
 def test_folders_that_cannot_be_made(alone, capsys, trained):
