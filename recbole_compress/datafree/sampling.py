@@ -50,6 +50,7 @@ def sample_sequences(
     batch_size: int = 256,
     prior: Tensor | None = None,
     draw: Draw | None = None,
+    after_batch: Callable[[int], object] | None = None,
 ) -> Sequences:
     """``n`` sequences, each item drawn from what the model says after the ones before.
 
@@ -66,6 +67,7 @@ def sample_sequences(
             here where the settings ask for it and it is None.
         draw: Scores ``(C, n_items)`` -> ids ``(C,)`` in place of temperature and softmax; column 0
             is ``-inf``, and so are items already there when repeats are off.
+        after_batch: Is told how many sequences a batch had that is finished.
 
     Returns:
         As wide as the longest sequence.
@@ -80,6 +82,8 @@ def sample_sequences(
     for wanted in lengths.split(batch_size):
         first = _first_items(model.n_items, len(wanted), settings.start, prior, generator)
         parts.append(_grown(model, first, wanted, settings.repeats, draw))
+        if after_batch is not None:
+            after_batch(len(wanted))
     item_seq = torch.cat(
         [torch.nn.functional.pad(p, (0, int(lengths[0]) - p.shape[1])) for p in parts]
     )

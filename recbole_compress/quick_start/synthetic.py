@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ import torch
 from recbole.utils import init_seed
 from scipy.stats import spearmanr
 from torch import Tensor
+from tqdm import tqdm
 
 from recbole_compress.arguments import naming_options, read_file_arguments
 from recbole_compress.data.item_counts import train_item_counts
@@ -37,6 +40,9 @@ from recbole_compress.trainers.datafree_settings import DataFreeSettings
 
 __all__ = ["compare_with_real_data", "synthetic"]
 
+# Makes so many sequences, and tells how many each finished batch had.
+_Way = Callable[[int, Callable[[int], object]], Sequences]
+
 
 def synthetic(arguments: list[str]) -> None:
     """The command: ``CHECKPOINT [--data_path=FOLDER] [--key=value ...]``."""
@@ -45,15 +51,10 @@ def synthetic(arguments: list[str]) -> None:
     if out is not None:
         raise ConfigError(f"-o {out}: files are written beside {path}; leave it out")
     with naming_options(settings):
-        found = compare_with_real_data(path, **settings)
+        found = compare_with_real_data(path, partial(print, flush=True), **settings)
     stem = os.path.splitext(path)[0] + ".synthetic"
     with replacing(f"{stem}.json") as file:
         file.write(json.dumps(found, indent=1) + "\n")
-    for source in found["sources"]:
-        print(
-            f"{source['name']}: rank correlation with the true popularity "
-            f"{source['spearman']:.3f}, {source['coverage']:.0%} of the items"
-        )
     written = [f"{stem}.json"]
     try:
         from recbole_compress.quick_start.synthetic_plot import draw
@@ -67,11 +68,14 @@ def synthetic(arguments: list[str]) -> None:
     print("written: " + ", ".join(written))
 
 
-def compare_with_real_data(path: str, /, **settings: Any) -> dict[str, Any]:
+def compare_with_real_data(
+    path: str, say: Callable[[str], object] | None = None, /, **settings: Any
+) -> dict[str, Any]:
     """Item frequencies of sequences made in several ways, beside the train split's.
 
     Args:
         path: Checkpoint of a full-precision model.
+        say: Is given a line for whatever begins or is known, for who waits.
         settings: Config keys that differ from the run it comes from.
 
     Returns:
@@ -85,13 +89,20 @@ def compare_with_real_data(path: str, /, **settings: Any) -> dict[str, Any]:
     state = load_checkpoint(path)
     config = rebuilt_config(state, path, **settings)
     chosen = DataFreeSettings.of(config)
+    say = say or (lambda line: None)
+    say(f"{config['model']} on {config['dataset']}: reading the data set")
     split = split_of(prepare_data(config, dataset_class(config)(config))[0])
     model = model_of(config, split, state, path).to(config["device"]).eval()
     init_seed(config["seed"], config["reproducibility"])
     real = train_item_counts(split)[1:]
     sources = []
-    for name, make in _ways(as_reader(model), chosen).items():
-        sequences = make(chosen.n_sequences)
+    ways = _ways(as_reader(model), chosen)
+    say(f"{chosen.n_sequences:,} sequences in each of {len(ways)} ways: {', '.join(ways)}")
+    # A bar is for eyes, as in training.
+    shown = bool(config["show_progress"]) and sys.stderr.isatty()
+    for name, make in ways.items():
+        with tqdm(desc=name, total=chosen.n_sequences, ncols=100, disable=not shown) as bar:
+            sequences = make(chosen.n_sequences, bar.update)
         items = sequences.item_seq[sequences.item_seq > 0]
         counts = torch.bincount(items, minlength=len(real) + 1)[1:]
         correlation = spearmanr(counts.numpy(), real.numpy()).statistic
@@ -103,6 +114,10 @@ def compare_with_real_data(path: str, /, **settings: Any) -> dict[str, Any]:
                 "counts": counts.tolist(),
             }
         )
+        say(
+            f"{name}: rank correlation with the true popularity {sources[-1]['spearman']:.3f}, "
+            f"{sources[-1]['coverage']:.0%} of the items"
+        )
     return {
         "model": config["model"],
         "dataset": config["dataset"],
@@ -112,16 +127,23 @@ def compare_with_real_data(path: str, /, **settings: Any) -> dict[str, Any]:
     }
 
 
-def _ways(
-    reader: SequenceReader, chosen: DataFreeSettings
-) -> dict[str, Callable[[int], Sequences]]:
-    def picked(pick: Callable[[Tensor], Tensor]) -> Callable[[int], Sequences]:
-        return lambda n: sample_sequences(reader, n, chosen.picked_sampling, draw=pick)
+def _ways(reader: SequenceReader, chosen: DataFreeSettings) -> dict[str, _Way]:
+    def picked(pick: Callable[[Tensor], Tensor]) -> _Way:
+        return lambda n, after_batch: sample_sequences(
+            reader, n, chosen.picked_sampling, draw=pick, after_batch=after_batch
+        )
+
+    def noise(n: int, after_batch: Callable[[int], object]) -> Sequences:
+        made = noise_sequences(reader.n_items, reader.max_length, n, chosen.sampling)
+        after_batch(n)
+        return made
 
     game = chosen.game
     return {
-        "sampled": lambda n: sample_sequences(reader, n, chosen.sampling),
+        "sampled": lambda n, after_batch: sample_sequences(
+            reader, n, chosen.sampling, after_batch=after_batch
+        ),
         "gumbel": picked(lambda scores: gumbel_top_k(scores, game.gumbel_items)),
         "epsilon_greedy": picked(lambda scores: epsilon_greedy(scores, game.epsilon)),
-        "noise": lambda n: noise_sequences(reader.n_items, reader.max_length, n, chosen.sampling),
+        "noise": noise,
     }

@@ -126,6 +126,12 @@ def test_sequences_that_are_long_enough_cost_nothing_more():
     assert sum(rows) == int((made.lengths - 1).sum())
 
 
+def test_who_waits_is_told_of_every_batch():
+    told = []
+    sample_sequences(chain(), 25, generator=chance(), batch_size=10, after_batch=told.append)
+    assert told == [10, 10, 5]
+
+
 def test_noise_is_uniform():
     made = noise_sequences(5, 9, 4000, generator=chance())
     items = made.item_seq[made.item_seq > 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,23 @@ def test_frequencies_beside_the_real_ones(checkpoint, capsys):
     assert all(len(s["counts"]) == len(found["real"]) for s in found["sources"])
     assert by_name["noise"]["coverage"] == 1.0
     assert by_name["sampled"]["spearman"] > by_name["noise"]["spearman"] + 0.2
-    assert "sampled: rank correlation" in printed
+    stem = checkpoint.removesuffix(".pth")
+    names = [*by_name]
+    begun, made, *of_ways, written = printed.splitlines()
+    assert begun == "CpRecSASRec on tiny: reading the data set"
+    assert made == f"300 sequences in each of 4 ways: {', '.join(names)}"
+    assert [line.split(": rank correlation")[0] for line in of_ways[:4]] == names
+    assert written.startswith(f"written: {stem}.synthetic.json")
+
+
+def test_what_takes_long_is_shown_where_it_can_be_seen(checkpoint, capsys, monkeypatch):
+    command = ["synthetic", checkpoint, "--df_sequences=300", "--show_progress=True"]
+    assert main(command) == 0
+    assert "sampled" not in capsys.readouterr().err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(command) == 0
+    bars = capsys.readouterr().err
+    assert all(f"{name}: 100%" in bars for name in ("sampled", "gumbel", "noise"))
 
 
 @pytest.mark.parametrize("recipe", ["self_sample", "adversarial", "noise"])
