@@ -206,14 +206,13 @@ def _step(ms: float) -> str:
 def request_memory() -> str:
     """What requests add to a process that has its model, and top 5 beside top 10."""
     header = ["items", "head", "model", "requests add", "of that kept", "process, at most"]
-    header += ["top 10, ms", "top 5, ms", "of top 10"]
+    header += ["top 5, of the time of top 10"]
     rows, libraries = [], []
     for entry, result in _runs("request_memory"):
         held, ms = result["rss_bytes"], result["cpu_ms"]
         row = [count(entry["n_items"]), entry["head"], byte_count(result["parameter_bytes"])]
         row += [byte_count(held[when] - held["loaded"]) for when in ("peak", "after")]
-        row += [byte_count(held["peak"]), number(ms["top 10"], ".3g"), number(ms["top 5"], ".3g")]
-        rows.append([*row, f"{ms['top 5'] / ms['top 10']:.2f}"])
+        rows.append([*row, byte_count(held["peak"]), f"{ms['top 5'] / ms['top 10']:.2f}"])
         libraries.append(result["baseline_rss_bytes"])
     said = f"Python, torch and RecBole alone hold {byte_count(max(libraries))}."
     return "\n\n".join([markdown(header, rows, left=2), said, _source("request_memory")])

@@ -142,8 +142,9 @@ def _tail_topk(narrow: Tensor, columns: Tensor, k: int) -> tuple[Tensor, Tensor]
     for chunk in narrow.split(at_a_time):
         logits = chunk @ columns
         best, best_row = row_topk(logits, k)
-        # Relative to the best, whose own share of the sum is 1: neither under- nor overflows.
-        total = (logits - best[:, :1]).exp().sum(1, keepdim=True)
+        # Relative to the best, whose own share of the sum is 1: neither under- nor overflows. In
+        # place: fresh memory for a row of logits costs as much as what is done with it.
+        total = logits.sub_(best[:, :1]).exp_().sum(1, keepdim=True)
         values.append(best - best[:, :1] - total.log())
         rows.append(best_row)
     return (values[0], rows[0]) if len(values) == 1 else (torch.cat(values), torch.cat(rows))
