@@ -8,10 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from recbole_compress.embeddings import ItemBlocks
-from recbole_compress.export.graph import INT64, Graph
+from recbole_compress.errors import ExportError
+from recbole_compress.export.graph import INT32, INT64, Graph
 from recbole_compress.export.storage import as_array
+from recbole_compress.export.stored_codes import stored_codes
 
-__all__ = ["Columns", "by_id", "by_rank", "one_behind", "scattered"]
+__all__ = ["Columns", "by_block", "by_id", "one_behind", "rows_by_id", "scattered"]
+
+_MOST_BLOCKS = 256
 
 
 class Columns(NamedTuple):
@@ -68,17 +72,48 @@ def scattered(n_items: int, factor: int) -> Columns:
     return Columns(n_items, n, to_ids, of_ids)
 
 
-def by_rank(graph: Graph, blocks: ItemBlocks) -> Columns:
-    """Columns in order of popularity; a permutation and its inverse are stored."""
-    n_items = blocks.num_embeddings
-    id_of_rank = graph.stored(as_array(blocks.id_of_rank.int()), "id_of_rank")
+def by_block(graph: Graph, blocks: ItemBlocks) -> Columns:
+    """Columns by item block, in each by id: the file tells the block of an item, a few bits.
+
+    The rows of blockwise tables have to be brought into that order, :func:`rows_by_id`. Orders of
+    items are made of the blocks when the file is loaded.
+    """
+    n_items, n_blocks = blocks.num_embeddings, len(blocks.sizes)
+    if n_blocks > _MOST_BLOCKS:
+        raise ExportError(
+            f"{n_blocks} item blocks: a file can hold {_MOST_BLOCKS}; train with fewer"
+        )
+    block_of_item = np.empty((1, n_items - 1), np.uint8)
+    for k, ids in enumerate(_ids_by_block(blocks)):
+        block_of_item[0, ids - 1] = k
+    bits = max(1, (n_blocks - 1).bit_length())
+    block = graph.cast(stored_codes(graph, block_of_item, bits, 8), INT32)
+    block = graph.reshape(block, -1)
+    column_of_item = ""
+    for k, start in enumerate(blocks.starts):  # counted, as operators that search are not folded
+        here = graph.cast(graph.op("Equal", block, graph.constant(k, np.int32)), INT32)
+        place = graph.op("CumSum", here, graph.constant(0, np.int32))
+        place = graph.op("Add", place, graph.constant(start - 1, np.int32))
+        column = graph.op("Mul", place, here)
+        column_of_item = graph.op("Add", column_of_item, column) if k else column
+    items = graph.op("Range", *(graph.constant(n, np.int32) for n in (0, n_items - 1, 1)))
+    item_of_column = graph.op("ScatterElements", items, column_of_item, items, axis=0)
 
     def to_ids(inner: Graph, columns: str) -> str:
-        return inner.cast(inner.op("Gather", id_of_rank, columns, axis=0), INT64)
-
-    rank_of_id = graph.stored(as_array(blocks.rank_of_id.clamp(min=0)), "rank_of_id")
+        item = inner.cast(inner.op("Gather", item_of_column, columns, axis=0), INT64)
+        return inner.op("Add", item, inner.constant(1, np.int64))
 
     def of_ids(inner: Graph, ids: str) -> str:
-        return inner.cast(inner.op("Gather", rank_of_id, ids, axis=0), INT64)
+        item = inner.clip(inner.op("Sub", ids, inner.constant(1, np.int64)), 0, n_items - 2)
+        return inner.cast(inner.op("Gather", column_of_item, item, axis=0), INT64)
 
     return Columns(n_items, n_items - 1, to_ids, of_ids)
+
+
+def rows_by_id(blocks: ItemBlocks) -> list[np.ndarray]:
+    """Which of its rows, in order of popularity, each item block is to be stored as."""
+    return [np.argsort(ids) for ids in _ids_by_block(blocks)]
+
+
+def _ids_by_block(blocks: ItemBlocks) -> list[np.ndarray]:
+    return np.split(as_array(blocks.id_of_rank), blocks.starts[1:])

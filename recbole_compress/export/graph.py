@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-__all__ = ["BOOL", "FLOAT", "INT64", "MICROSOFT", "OPSET", "Graph"]
+__all__ = ["BOOL", "FLOAT", "INT32", "INT64", "MICROSOFT", "OPSET", "Graph"]
 
 OPSET = 21
 MICROSOFT = "com.microsoft"
-BOOL, FLOAT, INT64 = TensorProto.BOOL, TensorProto.FLOAT, TensorProto.INT64
+BOOL, FLOAT = TensorProto.BOOL, TensorProto.FLOAT
+INT32, INT64 = TensorProto.INT32, TensorProto.INT64
 
 
 class Graph:

@@ -22,8 +22,15 @@ from recbole_compress.embeddings import (
     TensorTrainEmbedding,
 )
 from recbole_compress.errors import ExportError
-from recbole_compress.export.columns import Columns, by_id, by_rank, one_behind, scattered
-from recbole_compress.export.graph import FLOAT, INT64, MICROSOFT, Graph
+from recbole_compress.export.columns import (
+    Columns,
+    by_block,
+    by_id,
+    one_behind,
+    rows_by_id,
+    scattered,
+)
+from recbole_compress.export.graph import FLOAT, INT32, INT64, MICROSOFT, Graph
 from recbole_compress.export.storage import (
     Integers,
     Matrix,
@@ -37,7 +44,7 @@ __all__ = ["Store", "StoredItems", "stored_items"]
 
 # Where sums are shorter, integers save little and the rounding of activations does not average out.
 _LONG_SUM = 64
-_INT32, _INT8 = TensorProto.INT32, TensorProto.INT8
+_INT8 = TensorProto.INT8
 
 
 class Store:
@@ -57,11 +64,19 @@ class Store:
         self._values: dict[tuple[int, tuple[int, ...]], str] = {}
         self._codes: dict[int, str] = {}
 
-    def matrix(self, parameter: Tensor) -> Matrix:
-        """A matrix to be looked up in or multiplied with, ``(rows, columns)``."""
+    def matrix(self, parameter: Tensor, order: np.ndarray | None = None) -> Matrix:
+        """A matrix to be looked up in or multiplied with, ``(rows, columns)``.
+
+        Args:
+            parameter: The same one is stored once.
+            order: Which of its rows the matrix is to have; all as they are if None.
+        """
         if id(parameter) not in self._matrices:
             numbers = self._numbers(parameter)
             content = self.integers.get(parameter)
+            if order is not None:
+                numbers = numbers[order]
+                content = None if content is None else content.take_rows(order)
             self._matrices[id(parameter)] = stored_matrix(self.graph, numbers, content)
         return self._matrices[id(parameter)]
 
@@ -161,32 +176,32 @@ class LowRankItems(StoredItems):
 
 
 class BlockwiseItems(StoredItems):
-    """Item blocks of falling width, in order of popularity."""
+    """Item blocks of falling width, the most popular items first."""
 
-    def __init__(self, store: Store, embedding: BlockwiseEmbedding, columns: Columns) -> None:
+    def __init__(self, store: Store, embedding: BlockwiseEmbedding) -> None:
         self.blocks = embedding.item_blocks
-        self.columns = columns
-        self.matrices = [store.matrix(table) for table in embedding.tables]
+        self.columns = by_block(store.graph, self.blocks)
+        orders = rows_by_id(self.blocks)
+        self.matrices = [
+            store.matrix(table, order)
+            for table, order in zip(embedding.tables, orders, strict=True)
+        ]
         self.projections = {
             int(k): store.value(projection) for k, projection in embedding.projections.items()
         }
 
     def rows(self, graph: Graph, ids: str) -> str:
-        rank = self.columns.of_ids(graph, ids)
+        column, item = _place(graph, ids, self.columns)
         total = ""
         for k, (matrix, start) in enumerate(zip(self.matrices, self.blocks.starts, strict=True)):
-            offset = graph.op("Sub", rank, graph.constant(start, np.int64))
+            offset = graph.op("Sub", column, graph.constant(start, np.int64))
             row = graph.clip(offset, 0, matrix.n_rows - 1)
-            there = graph.op("Equal", row, offset)
-            if k == 0:  # padding borrows rank 0
-                item = graph.op("Greater", ids, graph.constant(0, np.int64))
-                there = graph.op("And", there, item)
-            there = graph.op("Unsqueeze", there, graph.integers(-1))
+            there = graph.op("Unsqueeze", graph.op("Equal", row, offset), graph.integers(-1))
             rows = _or_zero(graph, there, matrix.rows(graph, row))
             if k in self.projections:
                 rows = graph.op("MatMul", rows, self.projections[k])
             total = graph.op("Add", total, rows) if total else rows
-        return total
+        return _or_zero(graph, item, total)
 
     def scores(self, graph: Graph, hidden: str) -> str:
         by_block = []
@@ -286,7 +301,7 @@ class IntegerCore(NamedTuple):
         if self.bits < 8:
             # Signed bytes are faster; with 8 bits, processors without VNNI would saturate.
             codes = graph.op(
-                "Sub", graph.cast(codes, _INT32), graph.constant(self.zero_point, np.int32)
+                "Sub", graph.cast(codes, INT32), graph.constant(self.zero_point, np.int32)
             )
             codes, points = graph.cast(codes, _INT8), []
         matrix = graph.reshape(codes, -1, size)
@@ -316,7 +331,7 @@ class CodedItems(StoredItems):
 
     def scores(self, graph: Graph, hidden: str) -> str:
         total = ""
-        codes = graph.cast(self.codes, 6)  # int32: Gather reads no bytes
+        codes = graph.cast(self.codes, INT32)  # Gather reads no bytes
         for split in range(self.m):
             part = graph.slice(hidden, split * self.width, (split + 1) * self.width, 1)
             table = graph.op("Gather", self.centroids, graph.constant(split, np.int64), axis=0)
@@ -347,7 +362,7 @@ def _(embedding: LowRankEmbedding, store: Store) -> StoredItems:
 
 @stored_items.register
 def _(embedding: BlockwiseEmbedding, store: Store) -> StoredItems:
-    return BlockwiseItems(store, embedding, by_rank(store.graph, embedding.item_blocks))
+    return BlockwiseItems(store, embedding)
 
 
 @stored_items.register

@@ -8,8 +8,9 @@ from functools import singledispatch
 import numpy as np
 from torch import Tensor
 
+from recbole_compress.embeddings import ItemBlocks
 from recbole_compress.errors import ExportError
-from recbole_compress.export.columns import Columns, by_rank
+from recbole_compress.export.columns import Columns, by_block, rows_by_id
 from recbole_compress.export.graph import FLOAT, INT64, Graph
 from recbole_compress.export.lookup import (
     BlockwiseItems,
@@ -89,26 +90,35 @@ class TwoLevelScorer(Scorer):
 
     Args:
         store: Where the numbers go.
-        columns: In order of popularity.
-        heads: Matrices whose products together are the first level: items, then tokens.
+        columns: By item block.
+        blocks: The item blocks; rows of the matrices are in order of popularity.
+        head: Matrix whose products are the first level: items, then tokens if they are not apart.
+        tokens: Matrix of the tokens.
         tails: Projection and matrix of each.
+        projection: Into the width of ``head``.
     """
 
     def __init__(
         self,
         store: Store,
         columns: Columns,
+        blocks: ItemBlocks,
         head: Tensor,
         tokens: Tensor | None,
         tails: Sequence[tuple[Tensor, Tensor]],
         projection: Tensor | None = None,
     ) -> None:
         self.columns = columns
-        self.head = store.matrix(head)
+        popular, *rare = rows_by_id(blocks)
+        self.n_head = len(popular)
+        popular = np.concatenate([popular, np.arange(self.n_head, len(head))])  # tokens stay last
+        self.head = store.matrix(head, popular)
         self.tokens = None if tokens is None else store.value(tokens)
         self.projection = None if projection is None else store.value(projection)
-        self.n_head = len(head) - (len(tails) if tokens is None else 0)
-        self.tails = [(store.value(narrow), store.matrix(table)) for narrow, table in tails]
+        self.tails = [
+            (store.value(narrow), store.matrix(table, order))
+            for (narrow, table), order in zip(tails, rare, strict=True)
+        ]
 
     def _first_level(self, graph: Graph, hidden: str) -> tuple[str, str]:
         """Log-probabilities of popular items, and of the tokens."""
@@ -236,14 +246,21 @@ def _(head: TiedCodesHead, store: Store, items: StoredItems) -> Scorer:
 def _(head: TwoLevelHead, store: Store, items: StoredItems) -> Scorer:
     columns = items.columns
     if not isinstance(items, BlockwiseItems):
-        columns = by_rank(store.graph, head.item_blocks)
+        columns = by_block(store.graph, head.item_blocks)
     tails = list(zip(head.tail_projections, head.tail_weights, strict=True))
-    return TwoLevelScorer(store, columns, head.weight, None, tails)
+    return TwoLevelScorer(store, columns, head.item_blocks, head.weight, None, tails)
 
 
 @stored_scorer.register
 def _(head: TiedTwoLevelHead, store: Store, items: StoredItems) -> Scorer:
     embedding = head.embedding
-    projection = embedding.projections.get("0")
-    tails = list(zip(head.tail_projections, list(embedding.tables)[1:], strict=True))
-    return TwoLevelScorer(store, items.columns, embedding.tables[0], head.tokens, tails, projection)
+    popular, *rare = embedding.tables
+    return TwoLevelScorer(
+        store,
+        items.columns,
+        head.item_blocks,
+        popular,
+        head.tokens,
+        list(zip(head.tail_projections, rare, strict=True)),
+        embedding.projections.get("0"),
+    )

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -211,6 +212,23 @@ def test_a_quantized_tensor_train_is_scored_with_its_last_cores_integers(tmp_pat
     codes = integers_of(quantized, model)[model.item_embedding.cores[-1]].codes.reshape(-1)
     in_the_file = codes if bits == 8 else codes[::2] | codes[1::2] << 4
     assert sum(np.array_equal(array, in_the_file) for array in stored) == 1
+
+
+def test_integers_and_orders_are_made_ready_once_when_a_file_is_loaded(tmp_path) -> None:
+    _, model = made("CpRecNextItNet")
+    quantized = quantized_copy(model, 3, 3)
+    read_numbers_of(quantized, model)
+    done = export_model(model, str(tmp_path / "m.onnx"), quantized=quantized)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "ready.onnx")
+    onnxruntime.InferenceSession(done.path, options, providers=["CPUExecutionProvider"])
+    made_ready = {"BitShift", "BitwiseAnd", "BitwiseOr", "CumSum"}
+    kinds = [
+        {node.op_type for node in onnx.load(path).graph.node}
+        for path in (done.path, options.optimized_model_filepath)
+    ]
+    assert made_ready <= kinds[0]
+    assert not made_ready & kinds[1]
 
 
 def test_half_precision_is_smaller(tmp_path) -> None:
