@@ -74,6 +74,13 @@ def test_integers_of_a_quantized_checkpoint_are_exported(checkpoint, capsys) -> 
     assert not Path("r.onnx").exists()
 
 
+def test_bits_without_an_operator_of_their_own_are_exported(checkpoint) -> None:
+    path, _ = checkpoint
+    assert main(["export", path, "-o", "m.onnx", "--table-bits=3", "--weight-bits=5"]) == 0
+    bits = Recommender("m.onnx").info["bits"]
+    assert (bits["table_bits"], bits["weight_bits"]) == (3, 5)
+
+
 def test_codes_beside_integers_are_exported(in_tmp, capsys) -> None:
     choices = {"item_embedding": "product_quantized", "item_head": "tied_codes", "pq_splits": 4}
     path, _ = trained(in_tmp, **choices)
