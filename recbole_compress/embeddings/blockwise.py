@@ -75,6 +75,12 @@ class BlockwiseEmbedding(ItemEmbedding):
         table, projection = self.tables[k], self.projections.get(str(k))
         return table if projection is None else table @ projection
 
+    @torch.no_grad()
+    def reorder_rows_(self, orders: Sequence[Tensor]) -> None:
+        """See :meth:`~recbole_compress.embeddings.item_blocks.ItemBlocks.sort_`."""
+        for table, order in zip(self.tables, orders, strict=True):
+            table.copy_(table[order])
+
     def _factors(self) -> tuple[list[Tensor], list[Tensor | None]]:
         maps = [self.projections.get(str(k)) for k in range(len(self.dims))]
         return list(self.tables), maps

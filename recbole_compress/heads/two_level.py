@@ -66,5 +66,13 @@ class TwoLevelHead(TwoLevelSoftmaxHead):
         tails = zip(self.tail_projections, self.tail_weights, strict=True)
         return self.weight, list(tails)
 
+    @torch.no_grad()
+    def reorder_rows_(self, orders: Sequence[Tensor]) -> None:
+        """See :meth:`~recbole_compress.embeddings.item_blocks.ItemBlocks.sort_`."""
+        popular, *rare = orders
+        self.weight[: len(popular)] = self.weight[popular]
+        for weight, order in zip(self.tail_weights, rare, strict=True):
+            weight.copy_(weight[order])
+
     def _stored(self) -> list[Tensor]:
         return [self.weight, *self.tail_projections, *self.tail_weights]

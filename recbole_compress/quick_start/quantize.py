@@ -19,6 +19,7 @@ from recbole_compress.config.schema import declared_in
 from recbole_compress.data.loaders import split_of
 from recbole_compress.errors import CheckpointError
 from recbole_compress.files import keep_input
+from recbole_compress.models.item_order import sort_item_blocks_
 from recbole_compress.quantization import QuantizationReport, QuantizationSpec, freeze_, manifest
 from recbole_compress.quantization.targets import targets
 from recbole_compress.quick_start.from_checkpoint import (
@@ -110,6 +111,7 @@ def quantize_checkpoint(path: str, out: str | None = None, /, **settings: Any) -
     if not any(target.is_table for target in targets(model, spec)):
         raise CheckpointError(f"{path}: {config['model']} has no item table to quantize")
     recipe.check(model, config)
+    sort_item_blocks_(model)
     init_seed(config["seed"], config["reproducibility"])
     job = QuantizationJob(
         model,

@@ -164,6 +164,21 @@ def test_a_quantized_file_holds_the_models_integers(tmp_path, name, bits) -> Non
     assert any(np.array_equal(array, expected.scales) for array in stored)
 
 
+@pytest.mark.parametrize("head", ["two_level", "tied_two_level", "untied"])
+@pytest.mark.parametrize("bits", [32, 4])
+def test_popular_items_may_have_any_ids(tmp_path, head, bits) -> None:
+    _, model = made("CpRecNextItNet", item_head=head)
+    rank = torch.randperm(N_ITEMS - 1, generator=torch.Generator().manual_seed(0))
+    blocks = model.item_embedding.item_blocks
+    blocks.load_state_dict({"rank_of_id": torch.cat([torch.tensor([-1]), rank]).int()})
+    quantized = None
+    if bits < 32:
+        quantized = quantized_copy(model, bits, 32)
+        read_numbers_of(quantized, model)
+    done = export_model(model, str(tmp_path / "m.onnx"), quantized=quantized)
+    assert done.deviation.largest < (1e-4 if bits == 32 else 0.05)
+
+
 def test_masked_positions_are_left_out_without_subnormal_weights() -> None:
     softmax = helper.make_node("Softmax", ["x"], ["weights"], axis=-1)
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 50])

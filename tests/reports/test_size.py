@@ -41,11 +41,15 @@ def test_an_index_is_bytes_but_no_parameters_and_belongs_to_the_input(toy) -> No
     tails = 6 * 4 + 4 * D + 12 * 2 + 2 * D
     assert size.parameters.item_input == 4 * D + tails
     assert size.parameters.item_output == (4 + 2) * D + tails
-    ranks = 4 * N  # int32, shared by both sides and stored once
-    assert size.size_bytes.item_input == 4 * size.parameters.item_input + ranks
+    # The block of every item, a byte as these are numbered by popularity; stored once.
+    assert size.size_bytes.item_input == 4 * size.parameters.item_input + N
     assert size.size_bytes.item_output == 4 * size.parameters.item_output
     # The inverse permutation is not stored: it is derived when the model is loaded.
     assert "id_of_rank" not in "".join(model.state_dict())
+
+    reverse = torch.cat([torch.tensor([-1]), torch.arange(N - 1).flip(0)]).int()
+    model.item_head.item_blocks.load_state_dict({"rank_of_id": reverse})
+    assert count_storage(model).size_bytes.item_input == 4 * size.parameters.item_input + 4 * N
 
 
 @pytest.mark.parametrize("item_embedding", ["tensor_train", "semi_tensor_train"])
