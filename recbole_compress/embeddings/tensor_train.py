@@ -124,13 +124,15 @@ class TensorTrainEmbedding(KeepsTable, ItemEmbedding):
 
     def forward(self, ids: Tensor) -> Tensor:
         distinct, place = torch.unique(ids, return_inverse=True)
-        # By shapes alone: what one request costs must not depend on what was evaluated before.
-        if not reads_whole_table(self.shape, len(distinct)):
+        gradients = torch.is_grad_enabled()
+        # Not by what is kept: what one request costs must not depend on what was evaluated before.
+        if not reads_whole_table(self.shape, len(distinct), gradients=gradients):
             vectors = tensor_train_rows(list(self.cores), self._rows_of(distinct))
         elif self._may_keep():
             vectors = F.embedding((distinct - 1).clamp(min=0), self._items())
         else:
-            vectors = F.embedding(self._rows_of(distinct), self._build())
+            # By columns, as the table lies and its gradient: by rows takes several times as long.
+            vectors = self._build().T.index_select(1, self._rows_of(distinct)).T.contiguous()
         return F.embedding(place, vectors * (distinct != 0).unsqueeze(-1))
 
     def dense_weight(self) -> Tensor:

@@ -12,11 +12,14 @@ Row ``i`` and column ``j`` of the table are mixed-radix numbers, most significan
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from recbole_compress.functional.tensor_train_costs import rows_together, shared_cores
 from recbole_compress.functional.tensor_train_shapes import TensorTrainShape
 
 __all__ = [
@@ -75,12 +78,16 @@ def tensor_train_table(cores: Sequence[Tensor]) -> Tensor:
 def tensor_train_rows(cores: Sequence[Tensor], rows: Tensor) -> Tensor:
     """Some rows of the table, without building it.
 
-    Equals ``tensor_train_table(cores)[rows]``. Memory: the cores' slices of every row asked for,
-    so ask for each row once.
+    Equals ``tensor_train_table(cores)[rows]``. Rows with the same first indices share what these
+    give, and are made in products of several; a few at a time, so that what is gathered of the
+    cores for them stays in cache. Nothing of it is kept for the backward pass, which gathers
+    again: memory is that of the result and of the cores' gradients. There is no second derivative.
+    Autocast changes nothing, as it changes nothing about the table.
 
     Args:
-        cores: As in :func:`tensor_train_table`.
-        rows: ``(n,)``, integer, each in ``[0, prod(I))``.
+        cores: As in :func:`tensor_train_table`, two or more.
+        rows: ``(n,)``, integer, each in ``[0, prod(I))``. Ask for each row once: repeats cost
+            as much as others.
 
     Returns:
         ``(n, prod(J))``.
@@ -90,18 +97,113 @@ def tensor_train_rows(cores: Sequence[Tensor], rows: Tensor) -> Tensor:
         >>> tensor_train_rows(cores, torch.tensor([0, 17])).shape
         torch.Size([2, 10])
     """
-    indices: list[Tensor] = []
-    for core in reversed(cores):
-        indices.insert(0, rows % core.shape[2])
-        rows = rows // core.shape[2]
-    first, *others = cores
-    product = first[0].index_select(1, indices[0]).transpose(0, 1)  # (n, J_1, R_1)
-    for index, core in zip(indices[1:], others, strict=True):
-        n, columns, _ = product.shape
-        r, j, _, r_next = core.shape
-        slices = core.index_select(2, index).permute(2, 0, 1, 3).reshape(n, r, j * r_next)
-        product = torch.bmm(product, slices).view(n, columns * j, r_next)
-    return product.squeeze(2)
+    with torch.autocast(cores[0].device.type, enabled=False):
+        n_shared = shared_cores([core.shape[2] for core in cores], len(rows))
+        indices: list[Tensor] = []
+        for core in reversed(cores[n_shared:]):
+            indices.insert(0, rows % core.shape[2])
+            rows = rows // core.shape[2]
+        # What the first indices give, (prefixes, columns, rank), and which of it is whose.
+        left, which = merge_cores(cores[:n_shared]).squeeze(0).transpose(0, 1), rows
+        for index, core in zip(indices, cores[n_shared:], strict=True):
+            product = _RowProducts.apply(left, which, _by_row(core, len(index)), index)
+            left = product.view(len(index), left.shape[1] * core.shape[1], core.shape[3])
+            which = torch.arange(len(index), device=index.device)
+        return left.squeeze(2)
+
+
+def _by_row(core: Tensor, n_rows: int) -> Tensor:
+    """A core with its row index first and the rank to sum over last, ``(I, J * R', R)``."""
+    r, j, i, r_next = core.shape
+    if 2 * n_rows < i:  # a few slices gathered with a stride cost less than moving all
+        return core.permute(2, 1, 3, 0).reshape(i, j * r_next, r)
+    moved = core.reshape(r, j * i * r_next).T.contiguous().view(j, i, r_next, r)
+    return moved.transpose(0, 1).reshape(i, j * r_next, r)
+
+
+class _RowProducts(torch.autograd.Function):
+    """``left[which[k]] @ right[index[k]].T`` for every ``k``, ``(n, J * Q)``.
+
+    ``left`` is ``(P, J, R)``, ``right`` is ``(I, Q, R)``. Those with the same ``which`` are cut
+    into blocks of equal length, a product each; the last block of each is filled up with repeats.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, which: Tensor, right: Tensor, index: Tensor) -> Tensor:
+        lefts, rights, place = _blocks(which, index, len(left))
+        (n_blocks, length), columns, q = rights.shape, left.shape[1], right.shape[1]
+        products = left.new_empty(n_blocks, length, columns, q)
+        for some in _slices_in_cache(left, right, rights):
+            left_slices = left.index_select(0, lefts[some])
+            right_slices = _gathered(right, rights[some])
+            product = torch.bmm(left_slices, right_slices.transpose(1, 2))
+            products[some] = product.view(-1, columns, length, q).transpose(1, 2)
+        ctx.save_for_backward(left, right, lefts, rights, place)
+        products = products.view(n_blocks * length, columns * q)
+        return products if place is None else products.index_select(0, place)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        left, right, lefts, rights, place = ctx.saved_tensors
+        (n_blocks, length), columns, q = rights.shape, left.shape[1], right.shape[1]
+        grad_products = grad_output
+        if place is not None:
+            grad_products = grad_output.new_zeros(n_blocks * length, columns * q)
+            grad_products[place] = grad_output
+        grad_products = grad_products.reshape(n_blocks, length, columns, q)
+        needs_left, _, needs_right, _ = ctx.needs_input_grad
+        grad_left = left.new_zeros(left.shape) if needs_left else None
+        grad_right = right.new_zeros(right.shape) if needs_right else None
+        for some in _slices_in_cache(left, right, rights):
+            grad = grad_products[some].transpose(1, 2).reshape(-1, columns, length * q)
+            if grad_left is not None:
+                of_left = torch.bmm(grad, _gathered(right, rights[some]))
+                grad_left.index_add_(0, lefts[some], of_left)
+            if grad_right is not None:
+                of_right = torch.bmm(grad.transpose(1, 2), left.index_select(0, lefts[some]))
+                which = rights[some].flatten()
+                grad_right.flatten(1).index_add_(0, which, of_right.view(len(which), -1))
+        return grad_left, None, grad_right, None
+
+
+def _blocks(which: Tensor, index: Tensor, n_prefixes: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Blocks of rows with the same prefix.
+
+    Returns:
+        Each block's prefix; the last indices of its rows, ``(blocks, length)``; the place of every
+        row among those, None where they are in order.
+    """
+    length = rows_together(n_prefixes, len(which))
+    if length == 1:
+        return which, index.unsqueeze(1), None
+    order = which.argsort()
+    counts = torch.bincount(which, minlength=n_prefixes)
+    ends = counts.cumsum(0)
+    n_blocks = (counts + (length - 1)) // length
+    prefixes = torch.arange(n_prefixes, device=which.device).repeat_interleave(n_blocks)
+    before = n_blocks.cumsum(0) - n_blocks
+    # How much further a row lies among the blocks than in order.
+    filled_up = before * length - (ends - counts)
+    slots = torch.arange(len(prefixes) * length, device=which.device).view(-1, length)
+    in_order = torch.minimum(slots - filled_up[prefixes, None], ends[prefixes, None] - 1)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order), device=which.device) + filled_up[which[order]]
+    return prefixes, index[order][in_order], place
+
+
+def _slices_in_cache(left: Tensor, right: Tensor, rights: Tensor) -> Iterator[slice]:
+    """Blocks in turn, as many at once as the buffer has room for what they gather."""
+    n_blocks, length = rights.shape
+    numbers = (left.shape[1] + length * right.shape[1]) * left.shape[2]
+    at_once = max(1, _BUFFER_ELEMENTS // max(numbers, 1))
+    return (slice(start, start + at_once) for start in range(0, n_blocks, at_once))
+
+
+def _gathered(right: Tensor, rights: Tensor) -> Tensor:
+    """Slices of a block below each other, ``(blocks, length * Q, R)``."""
+    slices = right.index_select(0, rights.flatten())
+    return slices.view(len(rights), -1, right.shape[2])
 
 
 def tensor_train_scores(cores: Sequence[Tensor], hidden: Tensor) -> Tensor:

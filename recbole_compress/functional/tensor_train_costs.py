@@ -11,8 +11,12 @@ core is a group per core, the table is a single group; the least cost wins.
 
 The cost is not multiply-adds alone. Those of one large product run faster than those of several
 small ones, but the table is large: it comes from memory where cores are in cache, and has to be
-written first. The weights were measured (``benchmarks/tensor_train.py``), and decide little: where
-they matter, the ways are close.
+written first, as merged cores have. The weights were measured (``benchmarks/tensor_train.py``), and
+decide little: where they matter, the ways are close.
+
+Looking up ``n`` rows is a question of the same kind. Row by row the multiply-adds of a row are paid
+``n`` times and those of the table ``rows`` times; but rows are gathered from all over the cores,
+and put in order at the end, and that costs as much as the multiply-adds of a rank of 130.
 """
 
 from __future__ import annotations
@@ -26,19 +30,31 @@ from recbole_compress.functional.tensor_train_shapes import TensorTrainShape
 
 __all__ = [
     "groupings",
+    "lookup_cost",
     "reads_whole_table",
     "row_costs",
+    "rows_together",
     "scoring_cost",
     "scoring_macs",
     "scoring_plan",
+    "shared_cores",
 ]
 
 Core = tuple[int, int, int, int]  # (R_{k-1}, J_k, I_k, R_k)
 
-# In multiply-adds of one large product:
-_SMALL_PRODUCT = 1.75  # one of the products on the way from core to core
+# In multiply-adds of one large product. Scoring; of 96 choices that benchmarks/tensor_train.py
+# timed these take 93 as measured, and from half to twice of one of the last two no fewer:
+_SMALL_PRODUCT = 1.2  # one of the products on the way from core to core
 _READ = 20  # a number of the table, which does not stay in cache
-_WRITE = 130  # a number of the table that is built, memory that is new to the process
+_WRITE = 130  # a number that is built, of the table or of a merged core, in memory that is new
+
+# Looking up, in multiply-adds of the product that builds the table: from times of 45 to 24,000 rows
+# both ways, seven shapes of the benchmark, in turns.
+_ROW_PRODUCT = 1.1  # one of the products of a row
+_GATHER = 10  # a number that is gathered from a core
+_ROW = 130  # a number of a row that is put in its place
+_BUILT = 30  # a number of the table
+_BUILT_WITH_GRADIENT = 55  # and one whose gradient is filled with zeros, added to and read
 
 
 @lru_cache(maxsize=1024)
@@ -83,7 +99,7 @@ def scoring_cost(
     """
     macs = scoring_macs(shape, batch, plan, table_ready=table_ready)
     if len(plan) > 1:
-        return macs * _SMALL_PRODUCT
+        return macs * _SMALL_PRODUCT + _merged_numbers(shape, plan) * _WRITE
     return macs + shape.n_rows * shape.dim * (_READ if table_ready else _READ + _WRITE)
 
 
@@ -119,19 +135,78 @@ def row_costs(shape: TensorTrainShape) -> tuple[int, int]:
     return sum(math.prod(core) for core in slices), _merged(slices)[0]
 
 
-def reads_whole_table(shape: TensorTrainShape, n_rows: int) -> bool:
+def reads_whole_table(shape: TensorTrainShape, n_rows: int, *, gradients: bool = False) -> bool:
     """Whether looking up so many different rows is better done in the built table.
 
-    With two cores the multiply-adds per row are the same, but the table is one large product, where
-    rows are many small ones: here it wins as soon as the cores' slices of the rows, which must
-    be gathered, hold more numbers than it.
+    Args:
+        shape: The table's shape.
+        n_rows: How many different rows.
+        gradients: A backward pass will follow. Then the table pays later: its gradient is a whole
+            table as well.
 
     Example:
         >>> tmall = TensorTrainShape((169, 241), (32, 4), (30,))
-        >>> reads_whole_table(tmall, 50), reads_whole_table(tmall, 18_904)
-        (False, True)
+        >>> [reads_whole_table(tmall, n) for n in (50, 5_000, 18_904)]
+        [False, False, True]
+        >>> reads_whole_table(tmall, 18_000, gradients=True)
+        False
     """
-    return n_rows * row_costs(shape)[0] > shape.n_rows * shape.dim
+    macs, _ = _merged(shape.core_shapes)
+    per_number = _BUILT_WITH_GRADIENT if gradients else _BUILT
+    return lookup_cost(shape, n_rows) > macs + shape.n_rows * shape.dim * per_number
+
+
+def lookup_cost(shape: TensorTrainShape, n_rows: int) -> float:
+    """What looking up so many rows costs without the table, in multiply-adds of building it.
+
+    Example:
+        >>> tmall = TensorTrainShape((169, 241), (32, 4), (30,))
+        >>> lookup_cost(tmall, 20_000) / lookup_cost(tmall, 10_000) < 2  # in larger products
+        True
+    """
+    n_shared = shared_cores(shape.rows, n_rows)
+    macs, (_, columns, prefixes, rank) = _merged(shape.core_shapes[:n_shared])
+    gathered, put = 0.0, columns * prefixes * rank if n_shared > 1 else 0
+    products = 0.0
+    for _, j, _, r_next in shape.core_shapes[n_shared:]:
+        length = rows_together(prefixes, n_rows)
+        # Of every prefix half of the last block is filled up.
+        blocks = n_rows / length + prefixes / 2 if length > 1 else n_rows
+        gathered += blocks * (columns + length * j * r_next) * rank
+        products += blocks * length * columns * rank * j * r_next
+        columns, prefixes, rank = columns * j, n_rows, r_next
+        put += n_rows * columns * rank
+    return macs + products * _ROW_PRODUCT + gathered * _GATHER + put * _ROW
+
+
+def shared_cores(rows: Sequence[int], n_rows: int) -> int:
+    """How many of the first cores are merged before so many rows are looked up.
+
+    As many as have at most half as many row indices together; one at least, all but one at most.
+
+    Args:
+        rows: Row modes.
+        n_rows: How many rows.
+
+    Example:
+        >>> shared_cores((13, 13, 241), 100), shared_cores((13, 13, 241), 500)
+        (1, 2)
+    """
+    fitting = (n for n in range(len(rows) - 1, 1, -1) if 2 * math.prod(rows[:n]) <= n_rows)
+    return next(fitting, 1)
+
+
+def rows_together(n_prefixes: int, n_rows: int) -> int:
+    """How many rows with the same first indices share a product.
+
+    Half of what there is on average: the fewer, the less is filled up where there are others than
+    that, and from there on larger products win little.
+
+    Example:
+        >>> rows_together(73, 145), rows_together(73, 292), rows_together(73, 2_920)
+        (1, 2, 20)
+    """
+    return max(1, n_rows // max(1, 2 * n_prefixes))
 
 
 def groupings(n_cores: int) -> Iterator[tuple[int, ...]]:
@@ -148,6 +223,16 @@ def _merged(cores: Sequence[Core]) -> tuple[int, Core]:
         macs += a * j1 * i1 * r * j2 * i2 * b
         merged = (a, j1 * j2, i1 * i2, b)
     return macs, merged
+
+
+def _merged_numbers(shape: TensorTrainShape, plan: Sequence[int]) -> int:
+    """Numbers of the cores that are made by merging others."""
+    numbers, start = 0, 0
+    for size in plan:
+        if size > 1:
+            numbers += math.prod(_merged(shape.core_shapes[start : start + size])[1])
+        start += size
+    return numbers
 
 
 def _contraction_macs(cores: Sequence[Core]) -> int:

@@ -22,6 +22,7 @@ from recbole_compress.functional.tensor_train import (
 )
 from recbole_compress.functional.tensor_train_shapes import TensorTrainShape
 from recbole_compress.functional.tensor_train_svd import tensor_train_svd
+from tests.largest_allocation import largest_tensor
 
 SHAPES = {
     "2": TensorTrainShape((4, 5), (3, 2), (3,)),
@@ -72,6 +73,52 @@ def test_rows_are_those_of_the_table_repeats_included(shape, cores):
     rows = torch.cat([torch.arange(shape.n_rows), torch.tensor([1, 1, 0])])
     assert_same(tensor_train_rows(cores, rows), tensor_train_table(cores)[rows], cores)
     assert tensor_train_rows(cores, rows[:0]).shape == (0, shape.dim)
+
+
+@pytest.mark.parametrize("elements", [1, 300, 2**18])  # a product at a time, a few, all
+@pytest.mark.parametrize("n", [1, 40, 170, 1_000])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        TensorTrainShape((20, 30), (4, 3), (5,)),
+        TensorTrainShape((30, 5), (3, 4), (5,)),
+        TensorTrainShape((5, 4, 30), (2, 3, 2), (3, 4)),
+        TensorTrainShape((3, 4, 5, 10), (2, 1, 3, 2), (2, 3, 2)),
+    ],
+    ids=str,
+)
+def test_rows_made_together_are_those_of_the_table(shape, n, elements, monkeypatch):
+    monkeypatch.setattr(tensor_train, "_BUFFER_ELEMENTS", elements)
+    torch.manual_seed(n)
+    cores = [torch.randn(core).double().requires_grad_() for core in shape.core_shapes]
+    table = tensor_train_table(cores)
+    anywhere = torch.randint(shape.n_rows, (n,))
+    for rows in (anywhere, anywhere**2 // shape.n_rows, anywhere * 0 + 7):  # alike, unlike, one
+        assert_same(tensor_train_rows(cores, rows), table[rows], cores)
+        assert_same(tensor_train_rows(cores, rows.int()), table[rows], cores)
+
+
+def test_looking_up_gathers_no_more_than_a_buffer_and_a_second_derivative_is_refused(monkeypatch):
+    monkeypatch.setattr(tensor_train, "_BUFFER_ELEMENTS", 2_000)
+    shape = TensorTrainShape((20, 300), (4, 2), (30,))
+    cores = [core.requires_grad_() for core in normal_cores(shape, 1.0)]
+    rows = torch.randperm(shape.n_rows)[:1_500]
+    largest_core = max(core.numel() for core in cores)
+    largest = largest_tensor(lambda: tensor_train_rows(cores, rows).sum().backward())
+    assert largest <= max(largest_core, 2 * 1_500 * shape.dim) < 1_500 * 4 * 30  # all first slices
+    (gradient,) = torch.autograd.grad(
+        tensor_train_rows(cores, rows).square().sum(), cores[:1], create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="differentiat"):
+        gradient.sum().backward()
+
+
+def test_autocast_leaves_rows_exact(cores):
+    cores = [core.detach().float() for core in cores]
+    rows = torch.arange(10)
+    expected = tensor_train_rows(cores, rows)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert_close(tensor_train_rows(cores, rows), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("batch", [1, 7])
