@@ -9,9 +9,9 @@ disturbs least. No backbone: a step is lookup, loss over all items, backward pas
 the ratio to the dense step is the worst that a model can have.
 
 Scoring is measured for each way that the cores can be grouped (``1+1`` is core by core, ``2`` the
-table built for the batch), and with the table kept from an earlier batch, as in evaluation;
-``chosen`` and ``chosen_with_table`` are what the cost rule takes. A batch whose scores would fill
-more than 512 MB is scored in slices.
+table built for the batch), and with the table kept from an earlier batch, as in evaluation; the
+page adds what the cost rule takes. A batch whose scores would fill more than 512 MB is scored in
+slices.
 """
 
 from __future__ import annotations
@@ -28,11 +28,7 @@ from benchmarks.results_file import common_parser, measure_all
 from benchmarks.synthetic import ZipfCatalogue
 from recbole_compress.embeddings import DenseEmbedding, ItemEmbedding, TensorTrainEmbedding
 from recbole_compress.functional.tensor_train import merge_cores, tensor_train_scores
-from recbole_compress.functional.tensor_train_costs import (
-    groupings,
-    scoring_macs,
-    scoring_plan,
-)
+from recbole_compress.functional.tensor_train_costs import groupings, scoring_macs
 from recbole_compress.functional.tensor_train_shapes import choose_shape
 from recbole_compress.reports.environment import peak_rss_bytes
 
@@ -154,8 +150,6 @@ def scoring(
             results[str(batch)] = {
                 "ms": in_turns(ways, seconds),
                 "macs": {_named(plan): scoring_macs(rows, batch, plan) for plan in plans},
-                "chosen": _named(scoring_plan(rows, batch)),
-                "chosen_with_table": _named(scoring_plan(rows, batch, table_ready=True)),
                 "difference": float(
                     (
                         _grouped(cores, plans[0], slices[:1])[0][:, :n_items]

@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 _BUFFER_ELEMENTS = 2**18  # 1 MiB of float32
+# 256 MiB: an accelerator wants few large products, and has no cache to stay in.
+_BUFFER_ELEMENTS_OF_ACCELERATORS = 2**26
 
 
 def merge_cores(cores: Sequence[Tensor]) -> Tensor:
@@ -196,7 +198,9 @@ def _slices_in_cache(left: Tensor, right: Tensor, rights: Tensor) -> Iterator[sl
     """Blocks in turn, as many at once as the buffer has room for what they gather."""
     n_blocks, length = rights.shape
     numbers = (left.shape[1] + length * right.shape[1]) * left.shape[2]
-    at_once = max(1, _BUFFER_ELEMENTS // max(numbers, 1))
+    on_cpu = left.device.type == "cpu"
+    room = _BUFFER_ELEMENTS if on_cpu else _BUFFER_ELEMENTS_OF_ACCELERATORS
+    at_once = max(1, room // max(numbers, 1))
     return (slice(start, start + at_once) for start in range(0, n_blocks, at_once))
 
 

@@ -16,7 +16,7 @@ decide little: where they matter, the ways are close.
 
 Looking up ``n`` rows is a question of the same kind. Row by row the multiply-adds of a row are paid
 ``n`` times and those of the table ``rows`` times; but rows are gathered from all over the cores,
-and put in order at the end, and that costs as much as the multiply-adds of a rank of 130.
+and put in order at the end, which costs as much as the multiply-adds of a rank of about 130.
 """
 
 from __future__ import annotations
@@ -42,14 +42,16 @@ __all__ = [
 
 Core = tuple[int, int, int, int]  # (R_{k-1}, J_k, I_k, R_k)
 
-# In multiply-adds of one large product. Scoring; of 96 choices that benchmarks/tensor_train.py
-# timed these take 93 as measured, and from half to twice of one of the last two no fewer:
+# In multiply-adds of one large product. Scoring: of 96 choices whose ways were timed on one thread
+# (docs/results/tensor_train.json, with and without a kept table) these take the fastest in 93, the
+# last two halved or doubled in 90 and more.
 _SMALL_PRODUCT = 1.2  # one of the products on the way from core to core
 _READ = 20  # a number of the table, which does not stay in cache
 _WRITE = 130  # a number that is built, of the table or of a merged core, in memory that is new
 
-# Looking up, in multiply-adds of the product that builds the table: from times of 45 to 24,000 rows
-# both ways, seven shapes of the benchmark, in turns.
+# Looking up, in multiply-adds of the product that builds the table: fitted to the number of rows
+# from which the table was faster, forward alone and with the backward pass, for seven of that
+# file's shapes, both ways in turns on one busy thread. Near there they are close.
 _ROW_PRODUCT = 1.1  # one of the products of a row
 _GATHER = 10  # a number that is gathered from a core
 _ROW = 130  # a number of a row that is put in its place

@@ -206,8 +206,7 @@ def test_tensor_trains_beside_the_dense_table(compare, table):
     if compare == "scoring":
         one, three = result["batches"]["1"], result["batches"]["3"]
         assert "2" not in one["ms"] and set(three["ms"]) == {"dense", "table kept", "1+1", "2"}
-        assert one["chosen"] == one["chosen_with_table"] == "1+1" and one["difference"] < 1e-5
-        assert three["chosen"] in three["macs"]
+        assert one["difference"] < 1e-5 and set(three["macs"]) == {"1+1", "2"}
     elif compare == "lookup":
         assert result["sequences"]["3"]["distinct"] > 50
     else:
