@@ -124,11 +124,11 @@ class TensorTrainEmbedding(KeepsTable, ItemEmbedding):
 
     def forward(self, ids: Tensor) -> Tensor:
         distinct, place = torch.unique(ids, return_inverse=True)
-        gradients = torch.is_grad_enabled()
-        # Not by what is kept: what one request costs must not depend on what was evaluated before.
-        if not reads_whole_table(self.shape, len(distinct), gradients=gradients):
+        gradients, kept = torch.is_grad_enabled(), self._may_keep()
+        # Not by what is there: what one request costs must not depend on what was evaluated before.
+        if not reads_whole_table(self.shape, len(distinct), gradients=gradients, kept=kept):
             vectors = tensor_train_rows(list(self.cores), self._rows_of(distinct))
-        elif self._may_keep():
+        elif kept:
             vectors = F.embedding((distinct - 1).clamp(min=0), self._items())
         else:
             # By columns, as the table lies and its gradient: by rows takes several times as long.

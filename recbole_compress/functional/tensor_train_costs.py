@@ -58,6 +58,9 @@ _ROW = 130  # a number of a row that is put in its place
 _BUILT = 30  # a number of the table
 _BUILT_WITH_GRADIENT = 55  # and one whose gradient is filled with zeros, added to and read
 
+# An evaluation has more batches than that; a few single requests should not have a table built.
+_LOOKUPS = 4  # that a kept table serves
+
 
 @lru_cache(maxsize=1024)
 def scoring_plan(
@@ -137,7 +140,9 @@ def row_costs(shape: TensorTrainShape) -> tuple[int, int]:
     return sum(math.prod(core) for core in slices), _merged(slices)[0]
 
 
-def reads_whole_table(shape: TensorTrainShape, n_rows: int, *, gradients: bool = False) -> bool:
+def reads_whole_table(
+    shape: TensorTrainShape, n_rows: int, *, gradients: bool = False, kept: bool = False
+) -> bool:
     """Whether looking up so many different rows is better done in the built table.
 
     Args:
@@ -145,6 +150,7 @@ def reads_whole_table(shape: TensorTrainShape, n_rows: int, *, gradients: bool =
         n_rows: How many different rows.
         gradients: A backward pass will follow. Then the table pays later: its gradient is a whole
             table as well.
+        kept: What is built is kept for later lookups. Then it pays sooner.
 
     Example:
         >>> tmall = TensorTrainShape((169, 241), (32, 4), (30,))
@@ -152,10 +158,13 @@ def reads_whole_table(shape: TensorTrainShape, n_rows: int, *, gradients: bool =
         [False, False, True]
         >>> reads_whole_table(tmall, 18_000, gradients=True)
         False
+        >>> reads_whole_table(tmall, 5_000, kept=True)
+        True
     """
     macs, _ = _merged(shape.core_shapes)
     per_number = _BUILT_WITH_GRADIENT if gradients else _BUILT
-    return lookup_cost(shape, n_rows) > macs + shape.n_rows * shape.dim * per_number
+    built = macs + shape.n_rows * shape.dim * per_number
+    return lookup_cost(shape, n_rows) > built / (_LOOKUPS if kept else 1)
 
 
 def lookup_cost(shape: TensorTrainShape, n_rows: int) -> float:
@@ -184,7 +193,7 @@ def lookup_cost(shape: TensorTrainShape, n_rows: int) -> float:
 def shared_cores(rows: Sequence[int], n_rows: int) -> int:
     """How many of the first cores are merged before so many rows are looked up.
 
-    As many as have at most half as many row indices together; one at least, all but one at most.
+    As many as have no more row indices together; one at least, all but one at most.
 
     Args:
         rows: Row modes.
@@ -194,7 +203,7 @@ def shared_cores(rows: Sequence[int], n_rows: int) -> int:
         >>> shared_cores((13, 13, 241), 100), shared_cores((13, 13, 241), 500)
         (1, 2)
     """
-    fitting = (n for n in range(len(rows) - 1, 1, -1) if 2 * math.prod(rows[:n]) <= n_rows)
+    fitting = (n for n in range(len(rows) - 1, 1, -1) if math.prod(rows[:n]) <= n_rows)
     return next(fitting, 1)
 
 
