@@ -106,11 +106,19 @@ class ItemBlocks(nn.Module):
         if self.block_of_id is not None:
             destination[prefix + "rank_of_id"] = self.block_of_id
 
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
-        stored = state_dict.get(prefix + "rank_of_id")
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        *_, error_messages = args
+        key = prefix + "rank_of_id"
+        stored = state_dict.get(key)
         if stored is not None and stored.dtype == torch.uint8:
-            state_dict[prefix + "rank_of_id"] = self._ranks(stored)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+            counts = torch.bincount(stored[1:], minlength=len(self.sizes)).tolist()
+            if counts == list(self.sizes):
+                state_dict[key] = self._ranks(stored)
+            else:
+                error_messages.append(
+                    f"{key}: item blocks of {counts}, not {list(self.sizes)} items"
+                )
+        super()._load_from_state_dict(state_dict, prefix, *args)
         self._derive()
 
     def extra_repr(self) -> str:

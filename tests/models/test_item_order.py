@@ -62,3 +62,9 @@ def test_more_blocks_than_a_byte_can_tell_keep_their_order() -> None:
     rank = torch.cat([torch.tensor([-1]), torch.arange(300)]).int()
     assert ItemBlocks((1,) * 256 + (44,), rank).state_dict()["rank_of_id"].dtype == torch.int32
     assert ItemBlocks((1,) * 255 + (45,), rank).state_dict()["rank_of_id"].dtype == torch.uint8
+
+
+def test_blocks_of_other_sizes_are_refused() -> None:
+    blocks = ItemBlocks((1, 2), torch.tensor([-1, 0, 1, 2]).int())
+    with pytest.raises(RuntimeError, match=r"rank_of_id: item blocks of \[2, 1\], not \[1, 2\]"):
+        blocks.load_state_dict({"rank_of_id": torch.tensor([0, 0, 0, 1], dtype=torch.uint8)})
