@@ -1,4 +1,4 @@
-"""What the paper on quantization without data (PRecQ, WWW 2023) reports: its Table 2.
+"""What the paper on quantization without data (PRecQ, WWW 2023) reports: its Table 2, and weights.
 
 NDCG@10 among 1 + 100 candidates; weights of that many bits, activations in full precision.
 """
@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["PAPER", "PaperRow"]
+__all__ = ["PAPER", "RANKING_WEIGHTS", "PaperRow"]
+
+# Of the ranking loss, by backbone; the preset has the first.
+RANKING_WEIGHTS = {"GRU4Rec": 1.0, "SASRec": 0.25, "BERT4Rec": 0.25}
 
 
 class PaperRow(NamedTuple):

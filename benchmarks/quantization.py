@@ -79,7 +79,7 @@ def measure(
         data_path=data_path,
         seed=seed,
         **{
-            **_settings(recipe),
+            **recipe_settings(recipe),
             "weight_bits": bits,
             "table_bits": bits,
             "activation_bits": activation_bits,
@@ -94,7 +94,7 @@ def measure(
     }
 
 
-def _settings(recipe: str) -> dict[str, Any]:
+def recipe_settings(recipe: str) -> dict[str, Any]:
     """Those of a preset in ``properties/recipe``, where one has that name."""
     preset = recipe_yaml(recipe)
     return {"quantization_recipe": recipe} if preset is None else yaml.safe_load(preset.read_text())

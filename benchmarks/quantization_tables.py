@@ -265,13 +265,17 @@ def generated_items(file: Path = GENERATED) -> str:
     """How the items of made-up sequences rank beside the true popularity, and a plot for each."""
     if not file.exists():
         return "Not measured yet: `python -m benchmarks.generated_items DATASET/MODEL=CHECKPOINT`."
-    rows, plots, ways = [], [], []
+    rows, plots = [], []
     for entry, result in runs_in(file):
-        ways = list(result["ways"])
-        shown = (
-            f"{each['spearman']:.2f} ({each['coverage']:.0%})" for each in result["ways"].values()
-        )
-        rows.append([entry["name"], *shown])
-        plots.append(f"![{entry['name']}]({plot_name(entry['name'])})")
-    header = ["checkpoint", *(way.replace("_", " ") for way in ways)]
-    return "\n\n".join([markdown(header, rows), *plots, source_line(file)])
+        name = entry["name"]
+        rows.append([name, "real", *["-"] * 2, _share(result["real_head"]), *["-"] * 3])
+        for way, found in result["ways"].items():
+            played = result["played"].get(way, {})
+            row = [name, way.replace("_", " "), number(found["spearman"], ".3f")]
+            row += [number(found[key], ".1%") for key in ("coverage", "head", "overlap")]
+            row += [number(played.get("moved"), ".2%"), number(played.get("passes"), "d")]
+            rows.append(row)
+        plots.append(f"![{name}]({plot_name(name)})")
+    header = ["checkpoint", "sequences", "rank correlation", "items that occur"]
+    header += ["popular tenth", "in common", "moved", "passes"]
+    return "\n\n".join([markdown(header, rows, left=2), *plots, source_line(file)])

@@ -17,6 +17,7 @@ from recbole_compress.config import Config
 from recbole_compress.config.properties_folder import overall_yaml
 from recbole_compress.config.schema import declared_in
 from recbole_compress.data.loaders import split_of
+from recbole_compress.datafree import NextItemModel
 from recbole_compress.errors import CheckpointError
 from recbole_compress.files import keep_input
 from recbole_compress.models.item_order import sort_item_blocks_
@@ -58,6 +59,8 @@ class Quantization(NamedTuple):
         config: Its settings.
         work: ``passes`` over made-up (or real) sequences, ``sequences`` shown, ``seconds`` spent by
             the recipe, an interrupted run before this one included.
+        generator: Of the recipe ``adversarial``: what made the sequences, as its last turn left it.
+            The file holds nothing of it.
     """
 
     path: str
@@ -65,6 +68,7 @@ class Quantization(NamedTuple):
     model: Any
     config: Config
     work: dict[str, float]
+    generator: NextItemModel | None = None
 
 
 def quantize(arguments: list[str]) -> None:
@@ -134,7 +138,7 @@ def quantize_checkpoint(path: str, out: str | None = None, /, **settings: Any) -
     save_checkpoint(_state(restored, spec, work), out)
     if done.leftover is not None:
         os.unlink(done.leftover)
-    return Quantization(out, done.report, model, config, work)
+    return Quantization(out, done.report, model, config, work, done.generator)
 
 
 def quantized_path(path: str) -> str:

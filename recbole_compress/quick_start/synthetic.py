@@ -6,9 +6,11 @@ Opens the data set, to compare; quantization itself never does.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,6 +25,7 @@ from recbole_compress.arguments import naming_options, read_file_arguments
 from recbole_compress.data.item_counts import train_item_counts
 from recbole_compress.data.loaders import split_of
 from recbole_compress.datafree import (
+    NextItemModel,
     Sequences,
     epsilon_greedy,
     gumbel_top_k,
@@ -34,11 +37,16 @@ from recbole_compress.files import replacing
 from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config
 from recbole_compress.quick_start.host_models import dataset_class
 from recbole_compress.quick_start.prepared_data import prepare_data
-from recbole_compress.readers import SequenceReader, as_reader
+from recbole_compress.quick_start.quantize import quantize_checkpoint
+from recbole_compress.readers import as_reader
+from recbole_compress.trainers.adversarial_trainer import AdversarialTrainer
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
 
 __all__ = ["compare_with_real_data", "synthetic"]
+
+# Items whose part in all occurrences is told, as a share of the catalogue: the most popular ones.
+_HEAD = 0.1
 
 # Makes so many sequences, and tells how many each finished batch had.
 _Way = Callable[[int, Callable[[int], object]], Sequences]
@@ -69,19 +77,31 @@ def synthetic(arguments: list[str]) -> None:
 
 
 def compare_with_real_data(
-    path: str, say: Callable[[str], object] | None = None, /, **settings: Any
+    path: str,
+    say: Callable[[str], object] | None = None,
+    generators: Mapping[str, NextItemModel] | None = None,
+    /,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Item frequencies of sequences made in several ways, beside the train split's.
+
+    Every way begins with the same seed, so that those that differ in their model alone are made of
+    the same random numbers.
 
     Args:
         path: Checkpoint of a full-precision model.
         say: Is given a line for whatever begins or is known, for who waits.
+        generators: More models that pick items as the game's generator does, by name, such as
+            ``quantize_checkpoint(...).generator``; None for the one of a game that is played here,
+            where ``quantization_recipe`` is ``adversarial``.
         settings: Config keys that differ from the run it comes from.
 
     Returns:
         ``sources``: for each way its name, the Spearman rank correlation of its item frequencies
-        with the train split's, the share of the catalogue that occurs, and the frequencies by
-        item id; ``real``: those of the train split.
+        with the train split's, ``coverage``, the share of the catalogue that occurs, ``head``, the
+        part that the tenth of the items has that is most popular in the train split, ``overlap``,
+        what both distributions over the items have in common, and the frequencies by item id;
+        ``real`` and ``real_head``: those of the train split.
 
     Raises:
         RecBoleCompressError: The checkpoint or its data set cannot be read.
@@ -93,14 +113,20 @@ def compare_with_real_data(
     say(f"{config['model']} on {config['dataset']}: reading the data set")
     split = split_of(prepare_data(config, dataset_class(config)(config))[0])
     model = model_of(config, split, state, path).to(config["device"]).eval()
-    init_seed(config["seed"], config["reproducibility"])
     real = train_item_counts(split)[1:]
+    head = real.argsort(descending=True, stable=True)[: math.ceil(_HEAD * len(real))]
+    if generators is None:
+        generators = {}
+        if config["quantization_recipe"] == AdversarialTrainer.recipe:
+            say(f"the game at {config['table_bits']} bits, for its generator")
+            generators = {"game": _generator_of(path, settings)}
     sources = []
-    ways = _ways(as_reader(model), chosen)
+    ways = _ways(as_reader(model), generators, chosen)
     say(f"{chosen.n_sequences:,} sequences in each of {len(ways)} ways: {', '.join(ways)}")
     # A bar is for eyes, as in training.
     shown = bool(config["show_progress"]) and sys.stderr.isatty()
     for name, make in ways.items():
+        init_seed(config["seed"], config["reproducibility"])
         with tqdm(desc=name, total=chosen.n_sequences, ncols=100, disable=not shown) as bar:
             sequences = make(chosen.n_sequences, bar.update)
         items = sequences.item_seq[sequences.item_seq > 0]
@@ -111,26 +137,44 @@ def compare_with_real_data(
                 "name": name,
                 "spearman": float(np.nan_to_num(correlation)),
                 "coverage": float((counts > 0).float().mean()),
+                "head": float(_shares(counts)[head].sum()),
+                "overlap": float(torch.minimum(_shares(counts), _shares(real)).sum()),
                 "counts": counts.tolist(),
             }
         )
         say(
             f"{name}: rank correlation with the true popularity {sources[-1]['spearman']:.3f}, "
-            f"{sources[-1]['coverage']:.0%} of the items"
+            f"{sources[-1]['coverage']:.0%} of the items, {sources[-1]['overlap']:.0%} in common"
         )
     return {
         "model": config["model"],
         "dataset": config["dataset"],
         "sequences": chosen.n_sequences,
         "real": real.tolist(),
+        "real_head": float(_shares(real)[head].sum()),
         "sources": sources,
     }
 
 
-def _ways(reader: SequenceReader, chosen: DataFreeSettings) -> dict[str, _Way]:
-    def picked(pick: Callable[[Tensor], Tensor]) -> _Way:
+def _shares(counts: Tensor) -> Tensor:
+    return counts.double() / counts.sum().clamp(min=1)
+
+
+def _generator_of(path: str, settings: dict[str, Any]) -> NextItemModel:
+    """Plays the game; what it quantizes is of no use here."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = os.path.join(folder, "quantized.pth")
+        done = quantize_checkpoint(path, out, **{**settings, "checkpoint_dir": folder})
+    assert done.generator is not None  # of this recipe
+    return done.generator
+
+
+def _ways(
+    reader: NextItemModel, generators: Mapping[str, NextItemModel], chosen: DataFreeSettings
+) -> dict[str, _Way]:
+    def picked(pick: Callable[[Tensor], Tensor], by: NextItemModel = reader) -> _Way:
         return lambda n, after_batch: sample_sequences(
-            reader, n, chosen.picked_sampling, draw=pick, after_batch=after_batch
+            by, n, chosen.picked_sampling, draw=pick, after_batch=after_batch
         )
 
     def noise(n: int, after_batch: Callable[[int], object]) -> Sequences:
@@ -146,4 +190,5 @@ def _ways(reader: SequenceReader, chosen: DataFreeSettings) -> dict[str, _Way]:
         "gumbel": picked(lambda scores: gumbel_top_k(scores, game.gumbel_items)),
         "epsilon_greedy": picked(lambda scores: epsilon_greedy(scores, game.epsilon)),
         "noise": noise,
+        **{name: picked(game.pick, by) for name, by in generators.items()},
     }

@@ -16,6 +16,7 @@ from recbole_compress.files import replacing
 __all__ = ["draw"]
 
 _BINS = 30
+_BESIDE = 4  # histograms in a row
 
 
 def draw(found: dict[str, Any], path: str) -> None:
@@ -26,9 +27,14 @@ def draw(found: dict[str, Any], path: str) -> None:
         path: A ``.png`` file to write.
     """
     sources = found["sources"]
-    figure = Figure(figsize=(3.2 * len(sources), 2.8), layout="constrained")
+    columns = min(_BESIDE, len(sources))
+    rows = -(-len(sources) // columns)
+    figure = Figure(figsize=(3.2 * columns, 0.2 + 2.6 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(sources), sharey=True, squeeze=False)[0]
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    axes = grid.flat[: len(sources)]
+    for unused in grid.flat[len(sources) :]:
+        unused.set_axis_off()
     real = _share(found["real"])
     shares = [_share(source["counts"]) for source in sources]
     least = min(share[share > 0].min() for share in (real, *shares))
@@ -39,7 +45,8 @@ def draw(found: dict[str, Any], path: str) -> None:
         axis.set_xscale("log")
         axis.set_title(f"{source['name']} (Spearman {source['spearman']:.2f})", fontsize=9)
         axis.set_xlabel("share of all interactions")
-    axes[0].set_ylabel("items")
+    for first in grid[:, 0]:
+        first.set_ylabel("items")
     axes[0].legend(fontsize=8)
     figure.suptitle(f"{found['model']} on {found['dataset']}", fontsize=10)
     with replacing(path, "wb") as file:

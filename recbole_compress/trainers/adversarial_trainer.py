@@ -10,13 +10,11 @@ from torch import Tensor
 from recbole_compress.datafree import (
     Choices,
     Sequences,
-    epsilon_greedy,
     generator_objective,
-    gumbel_top_k,
     sample_sequences,
 )
 from recbole_compress.errors import CheckpointError
-from recbole_compress.readers import reader_like
+from recbole_compress.readers import SequenceReader, reader_like
 from recbole_compress.trainers.datafree_trainer import DataFreeTrainer, without_dropout
 from recbole_compress.trainers.discrepancy_terms import output_level
 
@@ -38,6 +36,7 @@ class AdversarialTrainer(DataFreeTrainer):
 
     recipe = "adversarial"
     objective = "discrepancy"
+    generator_model: SequenceReader
 
     @classmethod
     def asks_item_vectors(cls, settings):
@@ -75,14 +74,10 @@ class AdversarialTrainer(DataFreeTrainer):
 
     def synthesised(self, n: int) -> Sequences:
         """What the generator makes now: any first item, then its own picks."""
-        game = self.settings.game
-
-        def pick(scores: Tensor) -> Tensor:
-            if game.synthesis == "epsilon_greedy":
-                return epsilon_greedy(scores, game.epsilon)
-            return gumbel_top_k(scores, game.gumbel_items)
-
-        return sample_sequences(self.generator_model, n, self.settings.picked_sampling, draw=pick)
+        settings = self.settings
+        return sample_sequences(
+            self.generator_model, n, settings.picked_sampling, draw=settings.game.pick
+        )
 
     # -- turns -------------------------------------------------------------------------------
 

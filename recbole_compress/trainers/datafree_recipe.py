@@ -89,7 +89,12 @@ def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[QuantizationJob], Qu
             raise
         n_shown += done.epochs_done * settings.n_sequences
         return QuantizationWork(
-            report, done.epochs_done, n_shown, done.seconds_before, done.saved_model_file
+            report,
+            done.epochs_done,
+            n_shown,
+            done.seconds_before,
+            done.saved_model_file,
+            done.generator_model,
         )
 
     return quantize

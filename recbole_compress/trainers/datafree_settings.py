@@ -6,7 +6,14 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_compress.datafree import Candidates, SamplingSettings
+from torch import Tensor
+
+from recbole_compress.datafree import (
+    Candidates,
+    SamplingSettings,
+    epsilon_greedy,
+    gumbel_top_k,
+)
 from recbole_compress.errors import ConfigError
 from recbole_compress.limits import ABOVE_ZERO, SHARE, Limit, check_limits
 
@@ -68,6 +75,12 @@ class Game:
     generator_steps: int
     warmup_epochs: int
     freeze_items: bool
+
+    def pick(self, scores: Tensor) -> Tensor:
+        """The next items, ``(C, n_items)`` -> ``(C,)``, in the way that it synthesises them."""
+        if self.synthesis == "epsilon_greedy":
+            return epsilon_greedy(scores, self.epsilon)
+        return gumbel_top_k(scores, self.gumbel_items)
 
 
 @dataclass(frozen=True)

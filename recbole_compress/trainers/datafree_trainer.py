@@ -50,11 +50,13 @@ class DataFreeTrainer(SafeTrainer, Trainer):
         recipe: The value of the key ``quantization_recipe`` that a class carries out.
         objective: What it learns unless ``df_objective`` says otherwise.
         reads_data: Whether it is to be given real sequences.
+        generator_model: What learns to make the sequences; None where nothing does.
     """
 
     recipe = ""
     objective = "divergence"
     reads_data = False
+    generator_model: SequenceReader | None = None
 
     @classmethod
     def check_settings(cls, config):

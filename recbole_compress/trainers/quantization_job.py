@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from recbole_compress.datafree import NextItemModel
 from recbole_compress.quantization import QuantizationReport, QuantizationSpec
 
 __all__ = ["QuantizationJob", "QuantizationWork"]
@@ -44,6 +45,8 @@ class QuantizationWork(NamedTuple):
             shown in two passes counts twice.
         seconds_before: Spent by an interrupted training that was gone on with.
         leftover: File of that training, of no use once the quantized model is written.
+        generator: What had learned to make the sequences, as its last turn left it; None where
+            nothing did. For whoever looks at them: no file of a quantized model holds it.
     """
 
     report: QuantizationReport
@@ -51,3 +54,4 @@ class QuantizationWork(NamedTuple):
     sequences: int = 0
     seconds_before: float = 0.0
     leftover: str | None = None
+    generator: NextItemModel | None = None

@@ -238,9 +238,18 @@ def test_quantization_rows(in_tmp):
 
     checkpoints = {"tiny/A": str(in_tmp / "kept" / "tiny" / "CpRecSASRec.pth")}
     made = generated_items.measure(
-        "tiny/A", **COMMON, checkpoints=checkpoints, data_path=path, plots=str(in_tmp)
+        "tiny/A",
+        **COMMON,
+        checkpoints=checkpoints,
+        data_path=path,
+        plots=str(in_tmp),
+        quantize={"df_epochs": 1, "df_sequences": 60, "df_valid_sequences": 20, "df_batch_size": 1},
     )
-    assert set(made["ways"]) == {"sampled", "gumbel", "epsilon_greedy", "noise"}
+    games = ["game", "game, random start", "game, 100x rate"]
+    assert [*made["ways"]] == ["sampled", "gumbel", "epsilon_greedy", "noise", *games]
+    moved = [made["played"][game]["moved"] for game in games]
+    assert 0 < moved[1] < moved[2] / 10  # a turn has come: 60 steps, every 30th is followed by one
+    assert all(0 < way["overlap"] <= 1 for way in made["ways"].values())
     assert (in_tmp / generated_items.plot_name("tiny/A")).stat().st_size > 5000
 
 

@@ -172,16 +172,19 @@ def test_items_of_made_up_sequences(tmp_path):
     path = tmp_path / "generated_items.json"
     assert "python -m benchmarks.generated_items" in generated_items(path)
     ways = {
-        "sampled": {"spearman": 0.913, "coverage": 0.5},
-        "noise": {"spearman": 0, "coverage": 1},
+        "sampled": {"spearman": 0.913, "coverage": 0.5, "head": 0.3, "overlap": 0.75},
+        "game, random start": {"spearman": 0.9, "coverage": 1, "head": 0.2, "overlap": 0.7},
     }
+    played = {"game, random start": {"passes": 20, "moved": 0.0123}}
     made = {"torch": "1", "cpu": "c", "commit": "abcdef", "threads": 1}
-    run = {"entry": {"name": "d/A"}, "result": {"ways": ways}, "provenance": made}
+    result = {"ways": ways, "played": played, "real_head": 0.4}
+    run = {"entry": {"name": "d/A"}, "result": result, "provenance": made}
     path.write_text(json.dumps({"runs": [run]}))
     text = generated_items(path)
-    assert cells(text, 1)[("d/A",)] == {
-        "checkpoint": "d/A",
-        "sampled": "0.91 (50%)",
-        "noise": "0.00 (100%)",
-    }
+    found = cells(text, 2)
+    assert [*found] == [("d/A", way) for way in ("real", "sampled", "game, random start")]
+    assert found[("d/A", "real")]["popular tenth"] == "40.0%"
+    sampled, game = (found[("d/A", way)] for way in ways)
+    assert (sampled["rank correlation"], sampled["moved"]) == ("0.913", "-")
+    assert (game["in common"], game["moved"], game["passes"]) == ("70.0%", "1.23%", "20")
     assert "![d/A](generated_items_d_A.png)" in text

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from recbole_compress.quick_start.command_line import main
+from recbole_compress.quick_start.quantize import quantize_checkpoint
 from recbole_compress.quick_start.quick_start import run_recbole_compress
+from recbole_compress.quick_start.synthetic import compare_with_real_data
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from tests.conftest import write_interactions
 
@@ -42,6 +44,34 @@ def test_frequencies_beside_the_real_ones(checkpoint, capsys):
     assert made == f"300 sequences in each of 4 ways: {', '.join(names)}"
     assert [line.split(": rank correlation")[0] for line in of_ways[:4]] == names
     assert written.startswith(f"written: {stem}.synthetic.json")
+
+
+def test_the_games_generator_is_one_way_more(checkpoint, in_tmp, capsys):
+    small = ["--df_epochs=1", "--df_sequences=60", "--df_valid_sequences=20", "--table_bits=4"]
+    small += ["--df_batch_size=10", "--df_student_steps=2", "--df_generator_learning_rate=0.1"]
+    before = sorted(in_tmp.rglob("*.pth"))
+    assert main(["synthetic", checkpoint, "--quantization_recipe=adversarial", *small]) == 0
+    assert "the game at 4 bits, for its generator" in capsys.readouterr().out
+    found = json.loads(Path(checkpoint.replace(".pth", ".synthetic.json")).read_text())
+    by_name = {source["name"]: source for source in found["sources"]}
+    assert [*by_name] == ["sampled", "gumbel", "epsilon_greedy", "noise", "game"]
+    # Of the same random numbers, by the same way: what differs is what the generator learned.
+    assert sum(by_name["game"]["counts"]) == sum(by_name["gumbel"]["counts"])
+    assert by_name["game"]["counts"] != by_name["gumbel"]["counts"]
+    assert 0.1 <= found["real_head"] <= 1.0 and 0 < by_name["game"]["overlap"] <= 1.0
+    assert sorted(in_tmp.rglob("*.pth")) == before
+
+
+def test_a_generator_that_stays_as_it_is_makes_what_gumbel_makes(checkpoint):
+    small = {"df_epochs": 1, "df_sequences": 40, "df_valid_sequences": 20, "table_bits": 4}
+    done = quantize_checkpoint(
+        checkpoint, "q.pth", quantization_recipe="adversarial", df_generator_steps=0, **small
+    )
+    found = compare_with_real_data(checkpoint, None, {"of the game": done.generator}, **small)
+    by_name = {source["name"]: source for source in found["sources"]}
+    assert by_name["of the game"]["counts"] == by_name["gumbel"]["counts"]
+    state = load_checkpoint("q.pth")
+    assert not any("generator" in key for part in (state, state["quantization"]) for key in part)
 
 
 def test_what_takes_long_is_shown_where_it_can_be_seen(checkpoint, capsys, monkeypatch):
