@@ -268,11 +268,13 @@ def generated_items(file: Path = GENERATED) -> str:
     rows, plots = [], []
     for entry, result in runs_in(file):
         name = entry["name"]
-        rows.append([name, "real", *["-"] * 2, _share(result["real_head"]), *["-"] * 3])
+        if "real_head" in result:  # rows from before the games have less to say
+            of_head = _share(result["real_head"])
+            rows.append([name, "real", *[UNKNOWN] * 2, of_head, *[UNKNOWN] * 3])
         for way, found in result["ways"].items():
-            played = result["played"].get(way, {})
+            played = result.get("played", {}).get(way, {})
             row = [name, way.replace("_", " "), number(found["spearman"], ".3f")]
-            row += [number(found[key], ".1%") for key in ("coverage", "head", "overlap")]
+            row += [_share(found.get(key)) for key in ("coverage", "head", "overlap")]
             row += [number(played.get("moved"), ".2%"), number(played.get("passes"), "d")]
             rows.append(row)
         plots.append(f"![{name}]({plot_name(name)})")

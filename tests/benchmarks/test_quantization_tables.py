@@ -188,3 +188,14 @@ def test_items_of_made_up_sequences(tmp_path):
     assert (sampled["rank correlation"], sampled["moved"]) == ("0.913", "-")
     assert (game["in common"], game["moved"], game["passes"]) == ("70.0%", "1.23%", "20")
     assert "![d/A](generated_items_d_A.png)" in text
+
+
+def test_generated_items_of_before_the_games_stay(tmp_path):
+    path = tmp_path / "generated_items.json"
+    made = {"torch": "1", "cpu": "c", "commit": "abcdef", "threads": 1}
+    result = {"ways": {"noise": {"spearman": 0, "coverage": 1}}}
+    run = {"entry": {"name": "d/A"}, "result": result, "provenance": made}
+    path.write_text(json.dumps({"runs": [run]}))
+    [(where, row)] = cells(generated_items(path), 2).items()
+    assert where == ("d/A", "noise")
+    assert (row["rank correlation"], row["popular tenth"], row["passes"]) == ("0.000", "-", "-")
