@@ -12,7 +12,6 @@ again.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 import time
@@ -20,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.utils import parameters_to_vector
 
 from benchmarks.fresh_process import ROOT
 from benchmarks.precq_paper import RANKING_WEIGHTS
 from benchmarks.quantization import recipe_settings
 from benchmarks.results_file import common_parser, key_values, measure_all, named_checkpoints
+from recbole_compress.models.item_order import sort_item_blocks_
+from recbole_compress.quick_start.from_checkpoint import model_alone
 from recbole_compress.quick_start.quantize import quantize_checkpoint
 from recbole_compress.quick_start.synthetic import compare_with_real_data
 from recbole_compress.trainers.checkpoint import load_checkpoint
@@ -88,12 +90,14 @@ def measure(
     }
 
 
+@torch.no_grad()
 def _moved(generator: Any, path: str) -> float:
     """How far its weights are from the checkpoint's, beside how large those are."""
-    begun = load_checkpoint(path)["state_dict"]
-    now = {name: weight.detach().cpu() for name, weight in generator.model.named_parameters()}
-    away = sum((weight - begun[name]).square().sum() for name, weight in now.items())
-    return math.sqrt(away / sum(begun[name].square().sum() for name in now))
+    begun = model_alone(path).model
+    sort_item_blocks_(begun)  # as they were when the game began
+    before = parameters_to_vector(begun.parameters())
+    now = parameters_to_vector(generator.model.parameters()).cpu()
+    return float((now - before).norm() / before.norm())
 
 
 def games_of(model: str, over: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -85,7 +85,7 @@ def check_keys(
         >>> check_keys({"epoch": 3}, {"epochs": Declared()}, {"epoch": "a.yaml"})
         Traceback (most recent call last):
             ...
-        recbole_compress.errors.ConfigError: epoch (a.yaml): unknown key; did you mean 'epochs'?
+        recbole_compress.errors.UnknownKeyError: epoch (a.yaml): unknown key; did you mean 'epochs'?
     """
     checked = {}
     for key, value in given.items():
