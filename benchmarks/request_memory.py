@@ -16,7 +16,6 @@ Then requests for 5 and for 10 items take turns: the median of each one's proces
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import itertools
 import statistics
@@ -34,6 +33,7 @@ from benchmarks.results_file import common_parser, measure_all
 from benchmarks.synthetic import ZipfCatalogue
 from recbole_compress.heads import TiedTwoLevelHead, TwoLevelHead
 from recbole_compress.reports.requests import evaluating
+from recbole_compress.steady_memory import hand_back
 
 HEADS = ("untied", "tied", "two_level", "tied_two_level")
 KS = (5, 10)
@@ -94,9 +94,8 @@ def held(work: Callable[[], Any]) -> dict[str, int]:
 
 
 def _hand_back() -> None:
-    """Give free memory to the system."""
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+    hand_back()
 
 
 def _status(field: str) -> int:

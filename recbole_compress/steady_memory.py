@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-__all__ = ["LARGE", "keep_steady"]
+__all__ = ["LARGE", "hand_back", "keep_steady"]
 
 LARGE = 16 * 2**20
 _M_MMAP_THRESHOLD = -3  # malloc.h
@@ -24,9 +24,24 @@ def keep_steady() -> None:
     ``MALLOC_MMAP_THRESHOLD_`` and ``THP_MEM_ALLOC_ENABLE=0`` are left as they are. Does nothing
     where there is no glibc.
     """
-    libc = ctypes.CDLL(None) if os.name == "posix" else None
-    if libc is None or not hasattr(libc, "gnu_get_libc_version"):
+    libc = _glibc()
+    if libc is None:
         return
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
         libc.mallopt(_M_MMAP_THRESHOLD, LARGE)
+
+
+def hand_back() -> None:
+    """Give memory that is free, but still the process's, to the system. Takes milliseconds.
+
+    Does nothing where there is no glibc.
+    """
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    libc = ctypes.CDLL(None) if os.name == "posix" else None
+    return libc if libc is not None and hasattr(libc, "gnu_get_libc_version") else None

@@ -50,3 +50,21 @@ def test_a_large_tensor_made_again_is_not_on_the_heap():
 
 def test_the_users_own_threshold_stays():
     assert bytes_apart(IMPORTS, MALLOC_MMAP_THRESHOLD_="30000000") == 0
+
+
+def test_memory_that_is_free_is_handed_back() -> None:
+    script = """
+from recbole_compress.steady_memory import hand_back
+def held():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+kept = [bytes(1000) for _ in range(100_000)]
+del kept[:-1]  # the last one lies on top of the heap
+before = held()
+hand_back()
+print(before - held())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) > 50_000  # kB
