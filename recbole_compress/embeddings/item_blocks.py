@@ -8,9 +8,9 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ItemBlocks"]
+__all__ = ["MOST_BLOCKS", "ItemBlocks"]
 
-_MOST_BLOCKS = 256  # that a byte can tell apart
+MOST_BLOCKS = 256  # that a byte can tell apart
 
 
 class ItemBlocks(nn.Module):
@@ -76,23 +76,30 @@ class ItemBlocks(nn.Module):
             >>> blocks.state_dict()["rank_of_id"]
             tensor([0, 1, 0, 1], dtype=torch.uint8)
         """
-        orders = [ids.argsort() for ids in self.id_of_rank.split(self.sizes)]
-        self.rank_of_id = self._ranks(self._blocks())
+        orders = self.rows_by_id()
+        self.rank_of_id = self._ranks(self.blocks_of_ids())
         self._derive()
         return orders
+
+    def rows_by_id(self) -> list[Tensor]:
+        """For every block its rows in the order of their items' ids."""
+        return [ids.argsort() for ids in self.id_of_rank.split(self.sizes)]
+
+    def blocks_of_ids(self) -> Tensor:
+        """Block of every id, uint8 ``(num_embeddings,)``; that of padding means nothing.
+
+        For :data:`MOST_BLOCKS` blocks or fewer.
+        """
+        starts = torch.tensor(self.starts[1:], device=self.rank_of_id.device)
+        return torch.bucketize(self.rank_of_id, starts, right=True).to(torch.uint8)
 
     def _derive(self) -> None:
         self.id_of_rank = self._invert(self.rank_of_id)
         self.block_of_id = None
-        if len(self.sizes) <= _MOST_BLOCKS:
-            blocks = self._blocks()
+        if len(self.sizes) <= MOST_BLOCKS:
+            blocks = self.blocks_of_ids()
             if torch.equal(self._ranks(blocks), self.rank_of_id):
                 self.block_of_id = blocks
-
-    def _blocks(self) -> Tensor:
-        """Block of every id, uint8; that of padding means nothing."""
-        starts = torch.tensor(self.starts[1:], device=self.rank_of_id.device)
-        return torch.bucketize(self.rank_of_id, starts, right=True).to(torch.uint8)
 
     def _ranks(self, block_of_id: Tensor) -> Tensor:
         """Ranks where the items of a block lie in order of their ids."""

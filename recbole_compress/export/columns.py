@@ -8,14 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from recbole_compress.embeddings import ItemBlocks
+from recbole_compress.embeddings.item_blocks import MOST_BLOCKS
 from recbole_compress.errors import ExportError
 from recbole_compress.export.graph import INT32, INT64, Graph
 from recbole_compress.export.storage import as_array
 from recbole_compress.export.stored_codes import stored_codes
 
 __all__ = ["Columns", "by_block", "by_id", "one_behind", "rows_by_id", "scattered"]
-
-_MOST_BLOCKS = 256
 
 
 class Columns(NamedTuple):
@@ -79,13 +78,11 @@ def by_block(graph: Graph, blocks: ItemBlocks) -> Columns:
     items are made of the blocks when the file is loaded.
     """
     n_items, n_blocks = blocks.num_embeddings, len(blocks.sizes)
-    if n_blocks > _MOST_BLOCKS:
+    if n_blocks > MOST_BLOCKS:
         raise ExportError(
-            f"{n_blocks} item blocks: a file can hold {_MOST_BLOCKS}; train with fewer"
+            f"{n_blocks} item blocks: a file can hold {MOST_BLOCKS}; train with fewer"
         )
-    block_of_item = np.empty((1, n_items - 1), np.uint8)
-    for k, ids in enumerate(_ids_by_block(blocks)):
-        block_of_item[0, ids - 1] = k
+    block_of_item = as_array(blocks.blocks_of_ids()[1:])[None]
     bits = max(1, (n_blocks - 1).bit_length())
     block = graph.cast(stored_codes(graph, block_of_item, bits, 8), INT32)
     block = graph.reshape(block, -1)
@@ -112,8 +109,4 @@ def by_block(graph: Graph, blocks: ItemBlocks) -> Columns:
 
 def rows_by_id(blocks: ItemBlocks) -> list[np.ndarray]:
     """Which of its rows, in order of popularity, each item block is to be stored as."""
-    return [np.argsort(ids) for ids in _ids_by_block(blocks)]
-
-
-def _ids_by_block(blocks: ItemBlocks) -> list[np.ndarray]:
-    return np.split(as_array(blocks.id_of_rank), blocks.starts[1:])
+    return [as_array(rows) for rows in blocks.rows_by_id()]
