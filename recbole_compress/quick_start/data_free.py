@@ -151,15 +151,16 @@ def quantized_and_evaluated(config: Config, full: dict[str, Any] | None) -> dict
     # Beside what this run writes: a checkpoint that was given may belong to another one.
     out = os.path.join(config["checkpoint_dir"], quantized_path(os.path.basename(path)))
     try:
-        done = quantize_checkpoint(path, out, **settings)
+        # The path alone: models are not held while the file is evaluated.
+        out = quantize_checkpoint(path, out, **settings).path
     except KeyboardInterrupt as interruption:
         how = f"--full_precision_path={path} {interruption}".strip()
         raise KeyboardInterrupt(how) from None
-    card_path = settings.pop("card_path", None) or card_path_for(done.path)
+    card_path = settings.pop("card_path", None) or card_path_for(out)
     # Of the full-precision model; what the quantization took is a group of its own.
     training = full["card"]["training"] if full else None
     reference = full["card"]["metrics"] if full else None
-    card = evaluate_file(done.path, card_path, training, reference, **settings)
+    card = evaluate_file(out, card_path, training, reference, **settings)
     valid, test = card["metrics"]["valid"], card["metrics"]["test"]
     return {
         "best_valid_score": (valid or {}).get(config["valid_metric"].lower()),
@@ -168,6 +169,6 @@ def quantized_and_evaluated(config: Config, full: dict[str, Any] | None) -> dict
         "test_result": test,
         "card": card,
         "card_path": card_path,
-        "checkpoint": done.path,
+        "checkpoint": out,
         "full_precision": full,
     }
