@@ -293,6 +293,22 @@ def table_fit() -> str:
     return markdown(header, rows, left=2) + "\n\n" + _source("table_fit")
 
 
+def bit_budget() -> str:
+    """The same bits for all tensors beside bits chosen for a file of that size."""
+    header = ["model", "recipe", "file", "bits for all", "test", "of full precision"]
+    header += ["bits chosen", "test", "of full precision", "s more"]
+    rows = []
+    for entry, result in _runs("bit_budget"):
+        full, same, chosen = (result[name] for name in ("full", "same", "chosen"))
+        bits = sorted(set(chosen["bits"].values()))
+        row = [entry["model"], entry["recipe"], byte_count(same["file_bytes"]), str(entry["bits"])]
+        row += [number(same["test"], ".4f"), f"{same['test'] / full['test']:.1%}"]
+        row += [f"{bits[0]} to {bits[-1]}" if len(bits) > 1 else str(bits[0])]
+        row += [number(chosen["test"], ".4f"), f"{chosen['test'] / full['test']:.1%}"]
+        rows.append([*row, f"{chosen['seconds'] - same['seconds']:.0f}"])
+    return markdown(header, rows, left=2) + "\n\n" + _source("bit_budget")
+
+
 def tensor_train_lookup() -> str:
     header = ["catalogue", "table", "sequences of 50", "distinct items", "dense ms", "ms", "from"]
     rows = []
@@ -350,6 +366,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "generated_items": generated_items,
     "tensor_train_scoring": tensor_train_scoring,
     "table_fit": table_fit,
+    "bit_budget": bit_budget,
     "tensor_train_lookup": tensor_train_lookup,
     "tensor_train_steps": tensor_train_steps,
     "artifact_sizes": artifact_sizes,

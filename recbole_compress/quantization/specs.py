@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -11,7 +12,8 @@ from typing import Any
 import torch
 
 from recbole_compress.errors import QuantizationError
-from recbole_compress.functional.integer_grid import GRANULARITIES, check_bits
+from recbole_compress.functional.bit_packing import packed_size
+from recbole_compress.functional.integer_grid import GRANULARITIES, check_bits, scale_shape
 from recbole_compress.functional.quantization_ranges import RANGE_FINDERS
 from recbole_compress.near_names import did_you_mean
 
@@ -83,6 +85,18 @@ class TensorFormat:
     @property
     def torch_scale_dtype(self) -> torch.dtype:
         return SCALE_DTYPES[self.scale_dtype]
+
+    def stored_bytes(self, rows: tuple[int, int]) -> int:
+        """What a tensor of ``(n_rows, width)`` takes: packed codes, scales and zero points.
+
+        Example:
+            >>> TensorFormat(4).stored_bytes((8, 64))  # half a byte a number, four a row
+            288
+        """
+        n_rows, width = rows
+        units = math.prod(scale_shape(rows, self.granularity, self.group_size))
+        per_unit = self.torch_scale_dtype.itemsize + (0 if self.symmetric else 1)
+        return n_rows * packed_size(width, self.bits) + units * per_unit
 
     def bits_per_number(self, per_unit: int) -> float:
         """Bits per number in a unit of ``per_unit`` numbers, scale and zero point included."""

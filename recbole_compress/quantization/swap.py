@@ -9,7 +9,6 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from recbole_compress.errors import QuantizationError
-from recbole_compress.functional.bit_packing import packed_size
 from recbole_compress.functional.integer_grid import scale_shape
 from recbole_compress.heads.scored_state import ScoredState
 from recbole_compress.quantization.fake_quantizer import FakeQuantizer
@@ -18,7 +17,7 @@ from recbole_compress.quantization.report import QuantizationReport, ReportRow
 from recbole_compress.quantization.rounded_inputs import attach, can_round
 from recbole_compress.quantization.specs import FULL_PRECISION, QuantizationSpec
 from recbole_compress.quantization.tables_in_products import tables_in_products
-from recbole_compress.quantization.targets import Target, targets
+from recbole_compress.quantization.targets import Target, one_per_parameter, targets
 
 __all__ = ["check_quantizable", "open_recurrent_", "quantize_"]
 
@@ -43,7 +42,7 @@ def check_quantizable(model: nn.Module, spec: QuantizationSpec) -> list[Target]:
         (4, 6)
     """
     planned = targets(model, spec)
-    chosen = _one_per_parameter(planned)
+    chosen = one_per_parameter(planned)
     if not chosen:
         raise QuantizationError(
             f"{type(model).__name__}: has no table or matrix to quantize under these settings"
@@ -86,7 +85,7 @@ def quantize_(model: nn.Module, spec: QuantizationSpec) -> QuantizationReport:
     planned = check_quantizable(model, spec)
     quantizers = {
         id(target.parameter): _fitted(target, spec.learn_steps)
-        for target in _one_per_parameter(planned)
+        for target in one_per_parameter(planned)
     }
     open_recurrent_(model, {id(t.module) for t in planned if t.format is not None})
     modules = dict(model.named_modules())
@@ -126,15 +125,6 @@ def open_recurrent_(model: nn.Module, wanted: set[int] | None = None) -> None:
                 setattr(parent, name, stand_ins[id(child)])
 
 
-def _one_per_parameter(planned: list[Target]) -> list[Target]:
-    """What is to be quantized, once where modules share it."""
-    first: dict[int, Target] = {}
-    for target in planned:
-        if target.format is not None:
-            first.setdefault(id(target.parameter), target)
-    return list(first.values())
-
-
 def _fitted(target: Target, learn_steps: bool) -> FakeQuantizer:
     assert target.format is not None
     with _named(target):
@@ -161,12 +151,7 @@ def _report(
         bits, size = FULL_PRECISION, parameter.numel() * parameter.element_size()
         activation_bits = FULL_PRECISION
         if format is not None:
-            n_rows, width = target.rows
-            units = {"tensor": 1, "row": n_rows}.get(format.granularity)
-            if units is None:
-                units = n_rows * width // (format.group_size or 1)
-            per_unit = format.torch_scale_dtype.itemsize + (0 if format.symmetric else 1)
-            bits, size = format.bits, n_rows * packed_size(width, format.bits) + units * per_unit
+            bits, size = format.bits, format.stored_bytes(target.rows)
             if _rounds(target, in_products):
                 activation_bits = spec.activation_bits
         rows.append(

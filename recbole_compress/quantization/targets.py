@@ -17,7 +17,7 @@ from recbole_compress.near_names import did_you_mean
 from recbole_compress.quantization.recurrent import OpenRecurrent, opened
 from recbole_compress.quantization.specs import QuantizationSpec, TensorFormat
 
-__all__ = ["Target", "targets"]
+__all__ = ["Target", "one_per_parameter", "targets"]
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.modules.batchnorm._NormBase)
 # Their first dimension is what they put out, so a row is what one output is made of.
@@ -77,6 +77,15 @@ def targets(model: nn.Module, spec: QuantizationSpec) -> list[Target]:
             names = [target.name for target in found]
             raise QuantizationError(f"overrides: {pattern!r}: {did_you_mean(pattern, names)}")
     return found
+
+
+def one_per_parameter(planned: list[Target]) -> list[Target]:
+    """What is to be quantized, once where modules share it."""
+    first: dict[int, Target] = {}
+    for target in planned:
+        if target.format is not None:
+            first.setdefault(id(target.parameter), target)
+    return list(first.values())
 
 
 def _all(model: nn.Module, spec: QuantizationSpec) -> Iterator[Target]:

@@ -30,7 +30,7 @@ from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.datafree_recipe import check_same_quantization
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
 from recbole_compress.trainers.quantization_recipes import recipe_named
-from recbole_compress.trainers.quantization_settings import SPEC_KEYS, spec_of
+from recbole_compress.trainers.quantization_settings import SPEC_KEYS, file_limit, spec_of
 from recbole_compress.trainers.random_state import untouched
 
 __all__ = ["check_data_free", "quantized_and_evaluated"]
@@ -38,7 +38,8 @@ __all__ = ["check_data_free", "quantized_and_evaluated"]
 # Keys that say something only of a model that is quantized.
 _OF_QUANTIZATION = {
     *SPEC_KEYS,
-    *("quantization_recipe", "full_precision_path", "calibration_sequences"),
+    *("quantization_recipe", "quantization_max_bytes"),
+    *("full_precision_path", "calibration_sequences"),
     *(key for key in declared_in(overall_yaml()) if key.startswith("df_")),
 }
 # Keys of this run that the full-precision model's checkpoint answers itself.
@@ -73,6 +74,7 @@ def check_data_free(config: Config, trains_here: bool = True) -> None:
             )
         return
     spec_of(config)
+    file_limit(config)
     recipe_named(config["quantization_recipe"])
     DataFreeSettings.of(config)
     if config["df_resume"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -64,7 +65,7 @@ def _checkpoint(path: str, settings: dict[str, Any]) -> Subject:
         quantized_choices(packed) if packed else {},
         {"checkpoint": path, "artifact": path if packed else None},
         f"DFQ{config['model']}" if packed else config["model"],
-        {"recipe": packed["recipe"], **packed.get("work", {})} if packed else None,
+        _how_quantized(packed) if packed else None,
     )
 
 
@@ -98,6 +99,17 @@ READERS: dict[str, Callable[[str, dict[str, Any]], Subject]] = {
     ".pth": _checkpoint,
     ".onnx": _artifact,
 }
+
+
+def _how_quantized(described: dict[str, Any]) -> dict[str, Any]:
+    """What a card says of it, from what a quantized checkpoint says of itself."""
+    bits = [
+        (math.prod(each["shape"]), each["format"]["bits"])
+        for each in described["parameters"].values()
+        if each["same_as"] is None
+    ]
+    mean = sum(n * of_each for n, of_each in bits) / max(1, sum(n for n, _ in bits))
+    return {"recipe": described["recipe"], "mean_bits": round(mean, 2), **described.get("work", {})}
 
 
 def quantized_choices(described: dict[str, Any]) -> dict[str, Any]:

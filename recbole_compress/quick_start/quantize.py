@@ -5,6 +5,7 @@ The data set is neither needed nor looked for, except by recipes that train on i
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import time
@@ -21,7 +22,13 @@ from recbole_compress.datafree import NextItemModel
 from recbole_compress.errors import CheckpointError
 from recbole_compress.files import keep_input
 from recbole_compress.models.item_order import sort_item_blocks_
-from recbole_compress.quantization import QuantizationReport, QuantizationSpec, freeze_, manifest
+from recbole_compress.quantization import (
+    QuantizationReport,
+    QuantizationSpec,
+    freeze_,
+    manifest,
+    quantize_,
+)
 from recbole_compress.quantization.targets import targets
 from recbole_compress.quick_start.from_checkpoint import (
     Restored,
@@ -34,7 +41,9 @@ from recbole_compress.quick_start.prepared_data import prepare_data
 from recbole_compress.quick_start.pretraining import load_data
 from recbole_compress.quick_start.threads import given_threads
 from recbole_compress.reports.readable import counted
+from recbole_compress.trainers.bit_budget import spec_within
 from recbole_compress.trainers.checkpoint import (
+    checkpoint_size,
     knows_other_items,
     other_parameter_data,
     plain_config,
@@ -42,11 +51,11 @@ from recbole_compress.trainers.checkpoint import (
 )
 from recbole_compress.trainers.quantization_job import QuantizationJob
 from recbole_compress.trainers.quantization_recipes import recipe_named
-from recbole_compress.trainers.quantization_settings import SPEC_KEYS, spec_of
+from recbole_compress.trainers.quantization_settings import SPEC_KEYS, file_limit, spec_of
 
 __all__ = ["Quantization", "quantize", "quantize_checkpoint", "quantized_path"]
 
-_OPTIONS = ("recipe", *SPEC_KEYS.values())
+_OPTIONS = ("recipe", "max_bytes", *SPEC_KEYS.values())
 
 
 class Quantization(NamedTuple):
@@ -97,7 +106,8 @@ def quantize_checkpoint(path: str, out: str | None = None, /, **settings: Any) -
         CheckpointError: The checkpoint cannot be used: missing, damaged, holding more than data,
             without an item table, quantized already; or ``out`` cannot be written.
         ConfigError: An unknown model, setting or recipe; an ``out`` that is ``path``.
-        QuantizationError: Bits or groups that cannot be; numbers that are not finite.
+        QuantizationError: Bits or groups that cannot be; numbers that are not finite; a
+            ``quantization_max_bytes`` below the smallest file there can be.
             In all of these nothing is written.
     """
     out = out or quantized_path(path)
@@ -117,6 +127,10 @@ def quantize_checkpoint(path: str, out: str | None = None, /, **settings: Any) -
     recipe.check(model, config)
     sort_item_blocks_(model)
     init_seed(config["seed"], config["reproducibility"])
+    start = time.perf_counter()
+    if limit := file_limit(config):
+        with given_threads(config, settings):
+            spec = spec_within(model, spec, config, limit, lambda s: _file_size(restored, s))
     job = QuantizationJob(
         model,
         spec,
@@ -125,7 +139,6 @@ def quantize_checkpoint(path: str, out: str | None = None, /, **settings: Any) -
         lambda: _drawn_again(restored),
         restored.state.get("item_map_sha256"),
     )
-    start = time.perf_counter()
     with given_threads(config, settings):
         done = recipe.quantize(job)
     work = {
@@ -167,6 +180,15 @@ def _state(restored: Restored, spec: QuantizationSpec, work: dict[str, float]) -
             "work": work,
         },
     }
+
+
+def _file_size(restored: Restored, spec: QuantizationSpec) -> int:
+    """What the file takes under a spec, but for a few bytes of what the recipe has to tell."""
+    model = copy.deepcopy(restored.model)
+    quantize_(model, spec)
+    freeze_(model)
+    nothing_done = {"passes": 0, "sequences": 0, "seconds": 0.0}
+    return checkpoint_size(_state(restored._replace(model=model), spec, nothing_done))
 
 
 def _drawn_again(restored: Restored) -> Any:

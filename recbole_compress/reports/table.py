@@ -174,6 +174,7 @@ def _pretraining(pretraining: Mapping[str, Any]) -> list[str]:
 def _quantization(quantization: Mapping[str, Any]) -> list[str]:
     return [
         quantization["recipe"],
+        f"{number(quantization.get('mean_bits'), '.3g')} bits on average",
         f"{number(quantization.get('seconds'), '.1f')} s",
         counted(quantization.get("passes"), "pass", "passes"),
         counted(quantization.get("sequences"), "sequence"),

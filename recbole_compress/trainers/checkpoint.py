@@ -9,8 +9,10 @@ pickle protocol 4 and numpy scalars are refused by torch's weights-only load, an
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle
+import sys
 import warnings
 import zipfile
 from typing import Any
@@ -30,6 +32,7 @@ from recbole_compress.trainers.pickled_checkpoint import load_pickled
 __all__ = [
     "ALLOWED_CLASSES",
     "allow_in_recbole",
+    "checkpoint_size",
     "item_map_fingerprint",
     "knows_other_items",
     "load_checkpoint",
@@ -68,9 +71,14 @@ def plain_config(config) -> RecBoleConfig:
 
 
 def _plain(value: Any) -> Any:
-    """Numpy scalars to Python numbers, containers recursively; the rest as it is."""
+    """Numpy scalars to Python numbers, containers recursively; the rest as it is.
+
+    Equal texts become one object, which a pickle holds once: a config has keys in several dicts.
+    """
     if isinstance(value, np.generic):
         return value.item()
+    if type(value) is str:
+        return sys.intern(value)
     if isinstance(value, dict):
         return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -177,6 +185,18 @@ def save_checkpoint(state: dict[str, Any], path: str) -> None:
         kept = "the checkpoint of before is untouched" if os.path.exists(path) else "nothing saved"
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: cannot be written ({reason}); {kept}") from error
+
+
+def checkpoint_size(state: dict[str, Any]) -> int:
+    """Bytes of the file that :func:`save_checkpoint` would write.
+
+    Example:
+        >>> checkpoint_size({"weight": torch.zeros(1000)}) > 4000
+        True
+    """
+    written = io.BytesIO()
+    torch.save(_plain(state), written, pickle_protocol=2)
+    return written.tell()
 
 
 def load_checkpoint(path: str, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -30,7 +30,7 @@ __all__ = ["check_same_quantization", "readable_by", "start_again_", "trained_by
 # Sequences scored together while ranges are found.
 _BATCH = 64
 # Beside the grids, what a training cannot change on its way.
-_BEGUN_WITH = ("quantization_recipe", "df_start", "df_objective")
+_BEGUN_WITH = ("quantization_recipe", "quantization_max_bytes", "df_start", "df_objective")
 
 
 def trained_by(trainer: type[DataFreeTrainer]) -> Callable[[QuantizationJob], QuantizationWork]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from recbole_compress.byte_sizes import bytes_of
 from recbole_compress.quantization import QuantizationSpec
 
-__all__ = ["SPEC_KEYS", "spec_of"]
+__all__ = ["SPEC_KEYS", "file_limit", "spec_of"]
 
 # Config key -> field of the spec.
 SPEC_KEYS = {
@@ -28,3 +29,13 @@ def spec_of(config: Any) -> QuantizationSpec:
         QuantizationError: A value that is not possible.
     """
     return QuantizationSpec(**{field: config[key] for key, field in SPEC_KEYS.items()})
+
+
+def file_limit(config: Any) -> int | None:
+    """Bytes that the quantized file may take; None for any number.
+
+    Raises:
+        ConfigError: ``quantization_max_bytes`` is no number of bytes.
+    """
+    key = "quantization_max_bytes"
+    return None if config[key] is None else bytes_of(config[key], key)

@@ -9,6 +9,7 @@ import torch
 
 from benchmarks import (
     artifacts,
+    bit_budget,
     catalogue_growth,
     evaluation,
     evaluation_model,
@@ -289,6 +290,18 @@ def test_soft_targets(narrowing):
     result = soft_targets.measure(narrowing, **COMMON, repeats=1, sizes=(20, 30, 50))
     assert result["loss_difference"] < 1e-5
     assert all(result[f"{way}_cpu_ms"] > 0 for way in ("by_scores", "by_blocks", "cross_entropy"))
+
+
+def test_bits_by_bytes_beside_the_same_for_all(in_tmp):
+    path = write_interactions(in_tmp, "tiny", SEQUENCES)
+    settings = {"data_path": path, "MAX_ITEM_LIST_LENGTH": 6, "epochs": 1, "state": "ERROR"}
+    trained = run_recbole_compress("GRU4Rec", "tiny", config_dict=settings)
+    checkpoints = {"gru": trained["checkpoint"]}
+    found = bit_budget.measure("gru", "ptq", 3, **COMMON, checkpoints=checkpoints, data_path=path)
+    assert found["full"]["test"] == pytest.approx(trained["test_result"]["ndcg@10"], abs=1e-4)
+    assert found["chosen"]["file_bytes"] <= found["same"]["file_bytes"]
+    assert found["same"]["file_bytes"] < found["full"]["file_bytes"]
+    assert all(1 <= bits <= 8 for bits in found["chosen"]["bits"].values())
 
 
 def test_what_a_table_keeps_in_fewer_numbers(in_tmp):

@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 
-from recbole_compress.errors import QuantizationError
+from recbole_compress.errors import ConfigError, QuantizationError
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.reports.table import card_table
@@ -59,6 +59,17 @@ def test_a_dfq_name_trains_quantizes_and_evaluates(trained, in_tmp):
     assert second["full_precision"] is None
     assert second["card"]["choices"]["table_bits"] == 8
     assert second["card"]["training"]["epochs"] is None  # not trained in this run
+
+
+def test_a_run_whose_file_is_no_larger_than_asked(trained, settings):
+    settings |= {"full_precision_path": trained("SASRec"), "quantization_max_bytes": "36kB"}
+    card = run_recbole_compress("DFQSASRec", "tiny", config_dict=settings)["card"]
+    assert 34_000 < card["size_bytes"]["file"] <= 36_000
+    assert 1 < card["quantization"]["mean_bits"] < 8
+    assert f"{card['quantization']['mean_bits']:.3g} bits on average" in card_table(card)
+    settings["quantization_max_bytes"] = "36 kilos"
+    with pytest.raises(ConfigError, match="quantization_max_bytes='36 kilos'"):
+        run_recbole_compress("DFQSASRec", "tiny", config_dict=settings)
 
 
 @pytest.mark.parametrize("model", ["GRU4Rec", "BERT4Rec", "NextItNet", "CpRecNextItNet"])

@@ -64,7 +64,9 @@ def test_quantize_needs_no_data_and_evaluate_gives_the_card(alone, trained, mode
     assert card["size_bytes"]["file"] == os.path.getsize("out.pth")
     assert stored < os.path.getsize("out.pth") < stored + 40_000 + 700 * len(weights)
     assert card["quantization"].pop("seconds") > 0
-    assert card["quantization"] == {"recipe": "ptq", "passes": 0, "sequences": 0}
+    assert card["quantization"] == {
+        **{"recipe": "ptq", "mean_bits": 4.0, "passes": 0, "sequences": 0}
+    }
     with open(f"{os.path.splitext(trained(model))[0]}.card.json") as file:
         before = json.load(file)
     assert card["parameters"] == before["parameters"]
@@ -309,3 +311,21 @@ def test_a_transferred_model_knows_both_its_catalogues(in_tmp, capsys, n_targets
     assert main(["evaluate", "out.pth", "--card_path=card.json"]) == 0, capsys.readouterr()
     with open("card.json") as file:
         assert json.load(file)["n_items"] == n_targets
+
+
+@pytest.mark.parametrize("model", ["SASRec", "CpRecNextItNet"])
+@pytest.mark.parametrize("recipe", ["ptq", "self_sample"])
+def test_a_file_is_no_larger_than_asked(alone, model, recipe, capsys):
+    few = ["--df_epochs=1", "--df_sequences=64", f"--recipe={recipe}"]
+    command = ["quantize", alone(model), *few]
+    sizes = {}
+    for bits in (3, 6):
+        assert main([*command, f"--weight-bits={bits}", f"--table-bits={bits}", "-o", "u.pth"]) == 0
+        sizes[bits] = os.path.getsize("u.pth")
+    most = (sizes[3] + sizes[6]) // 2
+    assert main([*command, f"--max-bytes={most}", "-o", "out.pth"]) == 0, capsys.readouterr()
+    assert most - 2_000 < os.path.getsize("out.pth") <= most
+    spec = load_checkpoint("out.pth")["quantization"]["spec"]
+    assert len({given["bits"] for given in spec["overrides"].values()}) > 1
+    restored = model_alone("out.pth")
+    assert torch.isfinite(scores(restored.model, *sequences())[:, 1:]).all()

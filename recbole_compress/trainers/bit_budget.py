@@ -1,0 +1,131 @@
+"""Bits for every tensor of a model, so that its file is no larger than asked: without any data.
+
+What a tensor's bits do to the model is measured on sequences of the model's own, one tensor at a
+time: the divergence of its distributions over all items from those in full precision.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from recbole_compress.datafree import item_divergence, sample_sequences
+from recbole_compress.errors import ConfigError, QuantizationError
+from recbole_compress.quantization import FakeQuantizer, QuantizationSpec
+from recbole_compress.quantization.bit_allocation import BitChoice, least_harm
+from recbole_compress.quantization.targets import Target, one_per_parameter, targets
+from recbole_compress.readers import as_reader, reader_like
+from recbole_compress.trainers.datafree_settings import DataFreeSettings
+
+__all__ = ["bit_choices", "spec_within"]
+
+# Sequences that every choice is measured on.
+_SEQUENCES = 256
+# A training notes how long it took in the file; numbers may take some bytes more than zeros.
+_SPARE = 256
+
+
+def spec_within(
+    model: Any,
+    spec: QuantizationSpec,
+    config: Any,
+    max_bytes: int,
+    file_size: Callable[[QuantizationSpec], int],
+) -> QuantizationSpec:
+    """``spec`` with as many bits for every tensor as make the least of the harm that has to be.
+
+    Args:
+        model: Full precision, in evaluation mode; not changed.
+        spec: Its bits are the most that a tensor gets. What its overrides give bits keeps them.
+        config: Of the model; its ``df_`` keys say how sequences are made.
+        max_bytes: What the file of the quantized model may take.
+        file_size: Bytes of the file under a spec.
+
+    Raises:
+        QuantizationError: No file of this model is so small.
+        ConfigError: A model that makes no sequences: it reads other items than it recommends.
+    """
+    choices = bit_choices(model, spec, config)
+    smallest = _with_bits(spec, {name: of_tensor[0].bits for name, of_tensor in choices.items()})
+    beside = file_size(smallest) - sum(of_tensor[0].size_bytes for of_tensor in choices.values())
+    while True:
+        found = least_harm(list(choices.values()), max_bytes - _SPARE - beside)
+        if found is None:
+            least = file_size(smallest) + _SPARE
+            raise QuantizationError(
+                f"quantization_max_bytes={max_bytes}: the smallest file of this model, every "
+                f"tensor in as few bits as can be, takes {least} bytes; give at least as many, or "
+                "quantize a smaller model"
+            )
+        bits = {name: one.bits for name, one in zip(choices, found, strict=True)}
+        planned = _with_bits(spec, bits)
+        too_many = file_size(planned) - (max_bytes - _SPARE)
+        if too_many <= 0:
+            return planned
+        beside += too_many  # tensors begin at multiples of 64 bytes in a file
+
+
+def bit_choices(model: Any, spec: QuantizationSpec, config: Any) -> dict[str, list[BitChoice]]:
+    """Of every tensor whose bits are open, by name: its size and harm at each, fewest bits first.
+
+    Args:
+        model, spec, config: See :func:`spec_within`.
+    """
+    if not getattr(model, "one_catalogue", True):
+        raise ConfigError(
+            f"quantization_max_bytes: {type(model).__name__} reads other items than it recommends, "
+            "so no sequences can be made to measure its tensors with; give weight_bits and "
+            "table_bits"
+        )
+    settings = DataFreeSettings.of(config)
+    sampling = dataclasses.replace(settings.sampling, lengths="uniform")
+    original, seed = as_reader(model), config["seed"]
+    chance = torch.Generator().manual_seed(seed)
+    sequences = sample_sequences(original, _SEQUENCES, sampling, chance)
+    large = original.n_items > settings.candidates_above
+    changed = copy.deepcopy(model)
+    reader = reader_like(original, changed)
+    with torch.no_grad():
+        wanted = original.ends(sequences)
+
+        def harm() -> float:
+            divergence = item_divergence(
+                reader.ends(sequences),
+                wanted,
+                original.n_items,
+                candidates=settings.candidates if large else None,
+                generator=torch.Generator().manual_seed(seed),  # the same items for all
+            )
+            return max(0.0, float(divergence))
+
+        return {
+            target.name: _choices_of(target, spec, harm)
+            for target in one_per_parameter(targets(changed, spec))
+            if not any("bits" in given for given in spec.overrides_of(target.name))
+        }
+
+
+def _choices_of(
+    target: Target, spec: QuantizationSpec, harm: Callable[[], float]
+) -> list[BitChoice]:
+    """Each number of bits tried; the parameter is afterwards as it was."""
+    assert target.format is not None
+    parameter = target.parameter
+    before = parameter.clone()
+    found = []
+    for bits in range(1 if target.format.symmetric else 2, target.format.bits + 1):
+        format = dataclasses.replace(target.format, bits=bits)
+        quantizer = FakeQuantizer(before, target.rows, format, zero_row=target.zero_row)
+        parameter.copy_(quantizer(before))
+        found.append(BitChoice(bits, format.stored_bytes(target.rows), harm()))
+    parameter.copy_(before)
+    return found
+
+
+def _with_bits(spec: QuantizationSpec, bits: dict[str, int]) -> QuantizationSpec:
+    chosen = {name: {"bits": number} for name, number in bits.items()}
+    return dataclasses.replace(spec, overrides={**chosen, **spec.overrides})
