@@ -52,6 +52,8 @@ def least_harm(choices: Sequence[Sequence[BitChoice]], max_bytes: int) -> list[B
     if sum(min(one.size_bytes for one in of_tensor) for of_tensor in choices) > max_bytes:
         return None
     flat = [one for of_tensor in choices for one in of_tensor]
+    if not flat:
+        return []
     tensor = np.repeat(np.arange(len(choices)), [len(of_tensor) for of_tensor in choices])
     one_each = csr_array((np.ones(len(flat)), (tensor, np.arange(len(flat)))))
     harms = np.array([one.harm for one in flat], dtype=float)
@@ -66,5 +68,4 @@ def least_harm(choices: Sequence[Sequence[BitChoice]], max_bytes: int) -> list[B
     )
     if found.x is None:
         return None
-    taken = [one for one, share in zip(flat, found.x, strict=True) if share > 0.5]
-    return taken
+    return [one for one, share in zip(flat, found.x, strict=True) if share > 0.5]

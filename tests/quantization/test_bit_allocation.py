@@ -45,3 +45,4 @@ def test_what_cannot_be_helped_is_taken():
     one = BitChoice(4, 10, 0.0)
     assert least_harm([[one]], 10) == [one]
     assert least_harm([[one]], 9) is None
+    assert least_harm([], 0) == []
