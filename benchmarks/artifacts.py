@@ -29,6 +29,7 @@ from recbole_compress.config import Config
 from recbole_compress.data.catalogue import Catalogue
 from recbole_compress.export.integers import quantized_copy, read_numbers_of
 from recbole_compress.export.writing import export_model
+from recbole_compress.quantization import QuantizationSpec
 
 LENGTH, K = 50, 10
 SASREC = {"n_layers": 2, "n_heads": 2, "MAX_ITEM_LIST_LENGTH": LENGTH, "use_gpu": False}
@@ -178,7 +179,7 @@ def measure_file(n_items: int, dim: int, variant: str, seed: int) -> dict[str, A
     if variant in OPENED:
         open_all_tails(model)
     if (table_bits, weight_bits) != (32, 32):
-        quantized = quantized_copy(model, table_bits, weight_bits)
+        quantized = quantized_copy(model, QuantizationSpec(weight_bits, table_bits))
         read_numbers_of(quantized, model)
     done = export_model(model, "model.onnx", quantized=quantized)
     del model, quantized

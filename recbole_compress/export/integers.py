@@ -20,10 +20,10 @@ from recbole_compress.quantization import (
 __all__ = ["integers_of", "quantized_copy", "read_numbers_of"]
 
 
-def quantized_copy(model: nn.Module, table_bits: int, weight_bits: int) -> nn.Module:
-    """A copy of a full-precision model on integer grids, by rows."""
+def quantized_copy(model: nn.Module, spec: QuantizationSpec) -> nn.Module:
+    """A copy of a full-precision model on integer grids."""
     quantized = copy.deepcopy(model)
-    quantize_(quantized, QuantizationSpec(weight_bits=weight_bits, table_bits=table_bits))
+    quantize_(quantized, spec)
     return quantized
 
 

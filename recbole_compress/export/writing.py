@@ -9,17 +9,18 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from onnx import ModelProto
-from torch import nn
+from torch import Tensor, nn
 
 from recbole_compress.artifact import checksum, metadata
 from recbole_compress.errors import ExportError
 from recbole_compress.export.graph import MICROSOFT
 from recbole_compress.export.integers import integers_of
 from recbole_compress.export.recommender_graph import recommender_graph
-from recbole_compress.export.sources import source_of
+from recbole_compress.export.sources import Source, source_of
+from recbole_compress.export.storage import Integers
 from recbole_compress.export.verification import Deviation, verified
 
-__all__ = ["Exported", "export_model"]
+__all__ = ["Exported", "export_model", "onnx_model_of"]
 
 # Protocol buffers end at 2 GiB, of which the graph and the item tokens take a little.
 LARGEST = 2**31 - 2**26
@@ -72,6 +73,43 @@ def export_model(
         ExportError: A model that cannot be exported, a file that cannot be written, or one that
             does not say what the model says.
     """
+    onnx_model, source, integers = onnx_model_of(
+        model, path, quantized, k, half, all_scores, exclude_history, described
+    )
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        with open(temporary, "xb") as file:
+            file.write(onnx_model.SerializeToString())
+            file.flush()
+            os.fsync(file.fileno())
+        del onnx_model
+        checksum.seal(temporary)
+        deviation = verified(temporary, source, k, bool(integers))
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary)
+    return Exported(path, os.path.getsize(path), deviation)
+
+
+def onnx_model_of(
+    model: nn.Module,
+    path: str,
+    quantized: nn.Module | None = None,
+    k: int = 10,
+    half: bool = False,
+    all_scores: bool = False,
+    exclude_history: bool = False,
+    described: Mapping[str, Any] | None = None,
+) -> tuple[ModelProto, Source, dict[Tensor, Integers]]:
+    """What :func:`export_model` writes, nothing written yet; its arguments and errors.
+
+    Returns:
+        The file's content, of ``ByteSize()`` bytes; what was found in ``model``; its integers.
+    """
     source = source_of(model)
     if not 1 <= k < source.n_items:
         raise ExportError(f"k={k}: choose 1 .. {source.n_items - 1}, the number of items")
@@ -104,23 +142,7 @@ def export_model(
             "operators": operators,
         },
     )
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        with open(temporary, "xb") as file:
-            file.write(onnx_model.SerializeToString())
-            file.flush()
-            os.fsync(file.fileno())
-        del onnx_model
-        checksum.seal(temporary)
-        deviation = verified(temporary, source, k, bool(integers))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ExportError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):
-            os.unlink(temporary)
-    return Exported(path, os.path.getsize(path), deviation)
+    return onnx_model, source, integers
 
 
 def _describe(model: ModelProto, described: Mapping[str, Any]) -> None:

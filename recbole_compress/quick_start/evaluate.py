@@ -103,19 +103,28 @@ READERS: dict[str, Callable[[str, dict[str, Any]], Subject]] = {
 
 def _how_quantized(described: dict[str, Any]) -> dict[str, Any]:
     """What a card says of it, from what a quantized checkpoint says of itself."""
+    work = described.get("work", {})
+    return {"recipe": described["recipe"], "mean_bits": round(_mean_bits(described), 2), **work}
+
+
+def _mean_bits(described: dict[str, Any]) -> float:
+    """Over all numbers that are integers now."""
     bits = [
         (math.prod(each["shape"]), each["format"]["bits"])
         for each in described["parameters"].values()
         if each["same_as"] is None
     ]
-    mean = sum(n * of_each for n, of_each in bits) / max(1, sum(n for n, _ in bits))
-    return {"recipe": described["recipe"], "mean_bits": round(mean, 2), **described.get("work", {})}
+    return sum(n * of_each for n, of_each in bits) / max(1, sum(n for n, _ in bits))
 
 
 def quantized_choices(described: dict[str, Any]) -> dict[str, Any]:
-    """Of a card, from what a quantized checkpoint says of itself."""
+    """Of a card, from what a quantized checkpoint says of itself; the mean of bits that differ
+    from tensor to tensor.
+    """
     spec = described["spec"]
     bits = {key: spec[key] for key in ("weight_bits", "table_bits", "activation_bits")}
+    if any("bits" in given for given in spec["overrides"].values()):
+        bits |= dict.fromkeys(("weight_bits", "table_bits"), round(_mean_bits(described), 1))
     return {**bits, "recipe": described["recipe"]}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from recbole.utils.argument_list import dataset_arguments
 
 from recbole_compress._version import __version__
 from recbole_compress.arguments import read_file_arguments
+from recbole_compress.byte_sizes import bytes_of
 from recbole_compress.config.values import parse_value
 from recbole_compress.errors import (
     ConfigError,
@@ -22,6 +24,8 @@ from recbole_compress.errors import (
 )
 from recbole_compress.files import keep_input
 from recbole_compress.near_names import did_you_mean
+from recbole_compress.quantization import QuantizationSpec
+from recbole_compress.quantization.specs import SCALE_DTYPES
 from recbole_compress.quick_start.from_checkpoint import (
     Restored,
     made_anew,
@@ -32,13 +36,16 @@ from recbole_compress.quick_start.from_checkpoint import (
 from recbole_compress.quick_start.host_models import dataset_class
 from recbole_compress.quick_start.portable_settings import portable
 from recbole_compress.reports.card import card_path_for, evaluation_card_for
+from recbole_compress.trainers.bit_budget import spec_within
 from recbole_compress.trainers.checkpoint import item_map_fingerprint, knows_other_items
 
 __all__ = ["export", "export_checkpoint"]
 
 FULL, HALF = 32, 16
 BITS = (FULL, HALF, *range(8, 1, -1))
-OPTIONS = ("table_bits", "weight_bits", "k", "all_scores", "tokens")
+# Others are unpacked by nodes of their own, and to these, when a file is loaded.
+_OF_OPERATORS = (2, 4, 8)
+OPTIONS = ("table_bits", "weight_bits", "max_bytes", "k", "all_scores", "tokens")
 # Of the config. All else was decided when the model was made: it would change it, or nothing.
 SETTINGS = (
     *("model", "model_classes", "data_path", "dataset", "split_files", "config_files"),
@@ -47,8 +54,8 @@ SETTINGS = (
 
 
 def export(arguments: list[str]) -> None:
-    """The command: ``CHECKPOINT -o FILE.onnx [--table-bits=4] [--weight-bits=8] [--k=10] ...``."""
-    usage = "recbole-compress export CHECKPOINT -o model.onnx [--table-bits=4] [--weight-bits=8]"
+    """The command: ``CHECKPOINT -o FILE.onnx [--table-bits=4] [--max-bytes=800kB] ...``."""
+    usage = "recbole-compress export CHECKPOINT -o model.onnx [--table-bits=4] [--max-bytes=800kB]"
     switches = ("all_scores", "exclude_history")
     path, out, given = read_file_arguments(arguments, usage, switches=switches)
     settings: dict[str, Any] = dict(given)
@@ -73,6 +80,7 @@ def export_checkpoint(
     *,
     table_bits: int = FULL,
     weight_bits: int = FULL,
+    max_bytes: int | str | None = None,
     k: int = 10,
     all_scores: bool = False,
     tokens: bool = True,
@@ -86,6 +94,9 @@ def export_checkpoint(
         out: The file.
         table_bits: Of the item tables: 32, 16, or 8 to 2.
         weight_bits: Of all other matrices: 32, or 8 to 2.
+        max_bytes: The file takes at most so many, as ``800kB`` or a number: every tensor gets the
+            bits, 2, 4 or 8, at most ``table_bits`` and ``weight_bits``, with which the model
+            changes least.
         k: Items returned where nothing else is asked for.
         all_scores: Add an output with the scores of all items.
         tokens: Let the item tokens travel with the file, which needs the data set.
@@ -117,24 +128,34 @@ def export_checkpoint(
             raise ConfigError(f"{name}={value!r}: choose True or False")
     if isinstance(k, bool) or not isinstance(k, int):
         raise ConfigError(f"k={k!r}: choose a whole number of items")
+    limit = None if max_bytes is None else bytes_of(max_bytes, "max_bytes")
+    if limit and table_bits == HALF:
+        raise ConfigError(
+            "table_bits=16: max_bytes chooses 2, 4 or 8 bits; leave one of the two out"
+        )
     settings = {**settings, "use_gpu": False}
     restored = model_alone(path, **settings)
     described = _described(restored, path, tokens, settings)
     model, quantized = restored.model, None
     if "quantization" in restored.state:
-        if (table_bits, weight_bits) != (FULL, FULL):
+        if (table_bits, weight_bits) != (FULL, FULL) or limit:
             raise ConfigError(
                 f"{path}: is quantized already and is exported with the integers it has; "
-                "leave table_bits and weight_bits out"
+                "leave table_bits, weight_bits and max_bytes out"
             )
         quantized = model
         torch.manual_seed(0)
         model = made_anew(restored.config, restored.catalogue)
         read_numbers_of(quantized, model)
         described["bits"] = restored.state["quantization"]["spec"]
+    elif limit:
+        spec = _spec_within(restored, limit, table_bits, weight_bits, k, all_scores, described)
+        quantized = quantized_copy(model, spec)
+        read_numbers_of(quantized, model)
+        described["bits"] = _at_most(spec, limit)
     elif min(table_bits, weight_bits) < HALF:
         of_tables = FULL if table_bits == HALF else table_bits
-        quantized = quantized_copy(model, of_tables, weight_bits)
+        quantized = quantized_copy(model, QuantizationSpec(weight_bits, of_tables))
         read_numbers_of(quantized, model)
     described.setdefault("bits", {"table_bits": table_bits, "weight_bits": weight_bits})
     activations = described["bits"].get("activation_bits", FULL)
@@ -155,6 +176,40 @@ def export_checkpoint(
         remark=f"activation_bits={activations} of the checkpoint: the file does not round "
         "activations; compared with a model that does not either, whose metrics may differ"
     )
+
+
+def _spec_within(
+    restored: Restored,
+    limit: int,
+    table_bits: int,
+    weight_bits: int,
+    k: int,
+    all_scores: bool,
+    described: Mapping[str, Any],
+) -> QuantizationSpec:
+    """The bits of every tensor with which the file takes no more than ``limit``."""
+    from recbole_compress.export.integers import quantized_copy, read_numbers_of
+    from recbole_compress.export.writing import onnx_model_of
+
+    def file_size(spec: QuantizationSpec) -> int:
+        model, quantized = copy.deepcopy(restored.model), quantized_copy(restored.model, spec)
+        read_numbers_of(quantized, model)
+        says = {**described, "bits": {**_at_most(spec, limit), "activation_bits": FULL}}
+        made, *_ = onnx_model_of(model, "", quantized, k, all_scores=all_scores, described=says)
+        return made.ByteSize()
+
+    # Short scales take casts, which weigh more than they save in the graph of a tiny model.
+    dtype = min(SCALE_DTYPES, key=lambda name: file_size(QuantizationSpec(2, 2, scale_dtype=name)))
+    most = QuantizationSpec(min(weight_bits, 8), min(table_bits, 8), scale_dtype=dtype)
+    return spec_within(
+        restored.model, most, restored.config, limit, file_size, "max_bytes", _OF_OPERATORS
+    )
+
+
+def _at_most(spec: QuantizationSpec, limit: int) -> dict[str, int]:
+    """What a file says of bits that were chosen tensor by tensor."""
+    most = {"table_bits": spec.table_bits, "weight_bits": spec.weight_bits}
+    return {**most, "max_bytes": limit}
 
 
 def _described(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -35,6 +35,8 @@ def spec_within(
     config: Any,
     max_bytes: int,
     file_size: Callable[[QuantizationSpec], int],
+    key: str = "quantization_max_bytes",
+    allowed: Collection[int] = range(1, 9),
 ) -> QuantizationSpec:
     """``spec`` with as many bits for every tensor as make the least of the harm that has to be.
 
@@ -44,40 +46,48 @@ def spec_within(
         config: Of the model; its ``df_`` keys say how sequences are made.
         max_bytes: What the file of the quantized model may take.
         file_size: Bytes of the file under a spec.
+        key: What the bound is called, for messages.
+        allowed: Numbers of bits to choose from; with zero points none below 2.
 
     Raises:
         QuantizationError: No file of this model is so small.
         ConfigError: A model that makes no sequences: it reads other items than it recommends.
     """
-    choices = bit_choices(model, spec, config)
+    if file_size(spec) <= max_bytes - _SPARE:
+        return spec
+    choices = bit_choices(model, spec, config, key, allowed)
     smallest = _with_bits(spec, {name: of_tensor[0].bits for name, of_tensor in choices.items()})
-    beside = file_size(smallest) - sum(of_tensor[0].size_bytes for of_tensor in choices.values())
-    while True:
-        found = least_harm(list(choices.values()), max_bytes - _SPARE - beside)
-        if found is None:
-            least = file_size(smallest) + _SPARE
-            raise QuantizationError(
-                f"quantization_max_bytes={max_bytes}: the smallest file of this model, every "
-                f"tensor in as few bits as can be, takes {least} bytes; give at least as many, or "
-                "quantize a smaller model"
-            )
+    least = file_size(smallest)
+    beside = least - sum(of_tensor[0].size_bytes for of_tensor in choices.values())
+    while found := least_harm(list(choices.values()), max_bytes - _SPARE - beside):
         bits = {name: one.bits for name, one in zip(choices, found, strict=True)}
         planned = _with_bits(spec, bits)
         too_many = file_size(planned) - (max_bytes - _SPARE)
         if too_many <= 0:
             return planned
-        beside += too_many  # tensors begin at multiples of 64 bytes in a file
+        beside += too_many  # of what the bits of a tensor take beside its numbers
+    if least <= max_bytes - _SPARE:
+        return smallest
+    raise QuantizationError(
+        f"{key}={max_bytes}: the smallest file of this model, every tensor in as few bits as can "
+        f"be, takes {least + _SPARE} bytes; give at least as many, or quantize a smaller model"
+    )
 
 
-def bit_choices(model: Any, spec: QuantizationSpec, config: Any) -> dict[str, list[BitChoice]]:
+def bit_choices(
+    model: Any,
+    spec: QuantizationSpec,
+    config: Any,
+    key: str = "quantization_max_bytes",
+    allowed: Collection[int] = range(1, 9),
+) -> dict[str, list[BitChoice]]:
     """Of every tensor whose bits are open, by name: its size and harm at each, fewest bits first.
 
-    Args:
-        model, spec, config: See :func:`spec_within`.
+    Arguments and errors as in :func:`spec_within`.
     """
     if not getattr(model, "one_catalogue", True):
         raise ConfigError(
-            f"quantization_max_bytes: {type(model).__name__} reads other items than it recommends, "
+            f"{key}: {type(model).__name__} reads other items than it recommends, "
             "so no sequences can be made to measure its tensors with; give weight_bits and "
             "table_bits"
         )
@@ -103,21 +113,22 @@ def bit_choices(model: Any, spec: QuantizationSpec, config: Any) -> dict[str, li
             return max(0.0, float(divergence))
 
         return {
-            target.name: _choices_of(target, spec, harm)
+            target.name: _choices_of(target, allowed, harm)
             for target in one_per_parameter(targets(changed, spec))
             if not any("bits" in given for given in spec.overrides_of(target.name))
         }
 
 
 def _choices_of(
-    target: Target, spec: QuantizationSpec, harm: Callable[[], float]
+    target: Target, allowed: Collection[int], harm: Callable[[], float]
 ) -> list[BitChoice]:
     """Each number of bits tried; the parameter is afterwards as it was."""
     assert target.format is not None
+    most, fewest = target.format.bits, 1 if target.format.symmetric else 2
     parameter = target.parameter
     before = parameter.clone()
     found = []
-    for bits in range(1 if target.format.symmetric else 2, target.format.bits + 1):
+    for bits in [bits for bits in sorted(allowed) if fewest <= bits <= most] or [most]:
         format = dataclasses.replace(target.format, bits=bits)
         quantizer = FakeQuantizer(before, target.rows, format, zero_row=target.zero_row)
         parameter.copy_(quantizer(before))

@@ -21,6 +21,7 @@ from recbole_compress.export.integers import integers_of, quantized_copy, read_n
 from recbole_compress.export.operators import StoredWeights
 from recbole_compress.export.writing import export_model
 from recbole_compress.functional.bit_packing import pack
+from recbole_compress.quantization import QuantizationSpec
 from tests.quantization.models import LENGTH, N_ITEMS, OURS, STOCK, VARIANTS, made
 
 QUICK = {
@@ -151,7 +152,7 @@ def test_a_model_of_one_item_is_exported(tmp_path, name) -> None:
 @pytest.mark.parametrize("bits", [8, 4, pytest.param(2, marks=pytest.mark.slow), 1])
 def test_a_quantized_file_holds_the_models_integers(tmp_path, name, bits) -> None:
     _, model = made(name, item_embedding="dense", item_head="tied")
-    quantized = quantized_copy(model, bits, bits)
+    quantized = quantized_copy(model, QuantizationSpec(bits, bits))
     read_numbers_of(quantized, model)
     done = export_model(model, str(tmp_path / "m.onnx"), quantized=quantized)
     assert done.deviation.largest < 0.05
@@ -173,7 +174,7 @@ def test_popular_items_may_have_any_ids(tmp_path, head, bits) -> None:
     blocks.load_state_dict({"rank_of_id": torch.cat([torch.tensor([-1]), rank]).int()})
     quantized = None
     if bits < 32:
-        quantized = quantized_copy(model, bits, 32)
+        quantized = quantized_copy(model, QuantizationSpec(32, bits))
         read_numbers_of(quantized, model)
     done = export_model(model, str(tmp_path / "m.onnx"), quantized=quantized)
     assert done.deviation.largest < (1e-4 if bits == 32 else 0.05)
@@ -212,7 +213,7 @@ def test_a_tensor_train_table_is_never_built(tmp_path) -> None:
 @pytest.mark.parametrize("bits", [8, 4])
 def test_a_quantized_tensor_train_is_scored_with_its_last_cores_integers(tmp_path, bits):
     _, model = made("TTSASRec", tt_ranks=32, embedding_size=64, tt_item_order="by_id")
-    quantized = quantized_copy(model, bits, bits)
+    quantized = quantized_copy(model, QuantizationSpec(bits, bits))
     read_numbers_of(quantized, model)
     done = export_model(model, str(tmp_path / "m.onnx"), quantized=quantized, all_scores=True)
     assert 1e-6 < done.deviation.largest < 0.05  # activations are rounded
@@ -231,7 +232,7 @@ def test_a_quantized_tensor_train_is_scored_with_its_last_cores_integers(tmp_pat
 
 def test_integers_and_orders_are_made_ready_once_when_a_file_is_loaded(tmp_path) -> None:
     _, model = made("CpRecNextItNet")
-    quantized = quantized_copy(model, 3, 3)
+    quantized = quantized_copy(model, QuantizationSpec(3, 3))
     read_numbers_of(quantized, model)
     done = export_model(model, str(tmp_path / "m.onnx"), quantized=quantized)
     options = onnxruntime.SessionOptions()
@@ -261,7 +262,7 @@ def test_what_no_onnx_file_can_hold_is_refused(tmp_path, monkeypatch) -> None:
     with pytest.raises(ExportError, match=r"file holds at most .*--table-bits=4"):
         export_model(model.eval(), str(tmp_path / "model.onnx"))
     assert list(tmp_path.iterdir()) == []
-    quantized = quantized_copy(model, 4, 8)
+    quantized = quantized_copy(model, QuantizationSpec(8, 4))
     read_numbers_of(quantized, model)
     export_model(model, str(tmp_path / "model.onnx"), quantized=quantized)
 

@@ -66,6 +66,8 @@ def test_a_run_whose_file_is_no_larger_than_asked(trained, settings):
     card = run_recbole_compress("DFQSASRec", "tiny", config_dict=settings)["card"]
     assert 34_000 < card["size_bytes"]["file"] <= 36_000
     assert 1 < card["quantization"]["mean_bits"] < 8
+    mean = round(card["quantization"]["mean_bits"], 1)
+    assert (card["choices"]["weight_bits"], card["choices"]["table_bits"]) == (mean, mean)
     assert f"{card['quantization']['mean_bits']:.3g} bits on average" in card_table(card)
     settings["quantization_max_bytes"] = "36 kilos"
     with pytest.raises(ConfigError, match="quantization_max_bytes='36 kilos'"):

@@ -81,6 +81,28 @@ def test_bits_without_an_operator_of_their_own_are_exported(checkpoint) -> None:
     assert (bits["table_bits"], bits["weight_bits"]) == (3, 5)
 
 
+def test_a_file_is_no_larger_than_asked(in_tmp, capsys) -> None:
+    path, _ = trained(in_tmp, embedding_size=64)
+    sizes = {}
+    for bits in (2, 8):
+        options = {"table_bits": bits, "weight_bits": bits}
+        sizes[bits] = export_checkpoint(path, "m.onnx", **options).size_bytes
+    most = (sizes[2] + sizes[8]) // 2
+    assert main(["export", path, "-o", "m.onnx", f"--max-bytes={most}"]) == 0, capsys.readouterr()
+    assert most - 6_000 < Path("m.onnx").stat().st_size <= most
+    bits = Session("m.onnx").said("bits")
+    assert bits == {"table_bits": 8, "weight_bits": 8, "max_bytes": most, "activation_bits": 32}
+    done = export_checkpoint(path, "m.onnx", table_bits=4, weight_bits=4, max_bytes="1MB")
+    assert done.size_bytes < sizes[8]
+    capsys.readouterr()
+    assert main(["export", path, "-o", "small.onnx", "--max-bytes=1kB"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]  # behind what the log of the training shows
+    assert error.startswith("error: max_bytes=1000: the smallest file of this model")
+    error = refusal(capsys, ["export", path, "-o", "s.onnx", "--max-bytes=1MB", "--table-bits=16"])
+    assert "table_bits=16: max_bytes chooses 2, 4 or 8 bits" in error
+    assert not Path("small.onnx").exists() and not Path("s.onnx").exists()
+
+
 def test_codes_beside_integers_are_exported(in_tmp, capsys) -> None:
     choices = {"item_embedding": "product_quantized", "item_head": "tied_codes", "pq_splits": 4}
     path, _ = trained(in_tmp, **choices)
