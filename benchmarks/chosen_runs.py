@@ -209,6 +209,7 @@ FEW_ITEMS = {
     "cprec, wider tails, distilled, 4 bits": "taught, in 4 bits",
     "cprec, wider tails, no sharing, distilled": "without layer sharing, taught",
     "cprec, wider tails, no sharing, distilled, 4 bits": "without layer sharing, taught, in 4 bits",
+    "cprec, wider tails, no sharing, taught by GRU4Rec": "without layer sharing, taught by a GRU4Rec",
     "two-level, full widths": "two-level softmax, all items at full width",
     "two-level, full widths, distilled": "the same, taught",
 }
@@ -226,6 +227,8 @@ VARIANTS = {
     "Bio-GRU4Rec": "Bio on GRU4Rec",
     "RecBole GRU4Rec": "RecBole's GRU4Rec",
     "RecBole Caser": "RecBole's Caser",
+    "NextItNet, 268 kB": "NextItNet in an eighth of the bytes, without data",
+    "GRU4Rec, 268 kB": "GRU4Rec in as many",
     "popularity": "popularity",
 }
 
