@@ -258,6 +258,7 @@ README_RARE_ITEMS = {
 README_REPEATS = {
     "teacher": "the uncompressed model, the best of four settings on validation",
     "semi-tensor-train 4x, 4 bits": "OD-Rec's table, a quarter of the numbers, in 4 bits",
+    "semi-tensor-train 4x, 2 bits": "the same in 2 bits",
     "low-rank 4x, 4 bits": "for comparison: a low-rank table of as many numbers, in 4 bits",
     "semi-tensor-train 30x": "OD-Rec's table, a 30th of the numbers",
     "semi-tensor-train 60x": "a 60th of the numbers",
