@@ -211,7 +211,7 @@ FEW_ITEMS = {
     "cprec, wider tails, distilled, 4 bits": "taught, in 4 bits",
     "cprec, wider tails, no sharing, distilled": "without layer sharing, taught",
     "cprec, wider tails, no sharing, distilled, 4 bits": "without layer sharing, taught, in 4 bits",
-    "cprec, wider tails, no sharing, taught by GRU4Rec": "without layer sharing, taught by a GRU4Rec",
+    "cprec, wider tails, no sharing, taught by GRU4Rec": "without layer sharing, by a GRU4Rec",
     "two-level, full widths": "two-level softmax, all items at full width",
     "two-level, full widths, distilled": "the same, taught",
 }

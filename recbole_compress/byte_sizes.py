@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -35,9 +36,9 @@ def bytes_of(value: Any, key: str) -> int:
         recbole_compress.errors.ConfigError: limit='2 megs': write a number of bytes above 0, ...
     """
     written = _WRITTEN.fullmatch(str(value))
-    found = int(float(written[1]) * _UNITS[(written[2] or "").lower()]) if written else 0
-    if found < 1:
+    found = float(written[1]) * _UNITS[(written[2] or "").lower()] if written else 0.0
+    if not 1 <= found < math.inf:
         raise ConfigError(
             f"{key}={value!r}: write a number of bytes above 0, such as 2000000, 800kB or 1.5MB"
         )
-    return found
+    return int(found)

@@ -49,6 +49,7 @@ def refused(capsys, arguments, *parts):
         (["--recipe=ptq", "--df-resume=gone.pth"], ["df_resume=gone.pth", "ptq trains nothing"]),
         (["--granularity=column"], ["granularity='column'"]),
         (["--max-bytes=small"], ["quantization_max_bytes='small'", "such as 2000000, 800kB"]),
+        (["--max-bytes=1e999"], ["quantization_max_bytes='1e999'"]),
         (["--max-bytes=-3"], ["quantization_max_bytes=-3", "above 0"]),
         (["--max-bytes=2kB"], ["quantization_max_bytes=2000", "the smallest file of this model"]),
         (["--symmetric=False", "--table-bits=1"], ["table_bits=1", "symmetric"]),
