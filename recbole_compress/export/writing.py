@@ -74,7 +74,14 @@ def export_model(
             does not say what the model says.
     """
     onnx_model, source, integers = onnx_model_of(
-        model, path, quantized, k, half, all_scores, exclude_history, described
+        model,
+        path,
+        quantized=quantized,
+        k=k,
+        half=half,
+        all_scores=all_scores,
+        exclude_history=exclude_history,
+        described=described,
     )
     temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
     try:
@@ -98,6 +105,7 @@ def export_model(
 def onnx_model_of(
     model: nn.Module,
     path: str,
+    *,
     quantized: nn.Module | None = None,
     k: int = 10,
     half: bool = False,

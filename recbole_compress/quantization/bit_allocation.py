@@ -63,7 +63,7 @@ def least_harm(choices: Sequence[Sequence[BitChoice]], max_bytes: int) -> list[B
         harms / max(harms.max(), np.finfo(float).tiny),
         integrality=np.ones(len(flat)),
         bounds=Bounds(0, 1),
-        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(shares[None], ub=1)],
+        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(shares[None], -np.inf, 1)],
         options={"time_limit": _SECONDS, "mip_rel_gap": 0.0},
     )
     if found.x is None:

@@ -136,6 +136,11 @@ def export_checkpoint(
     settings = {**settings, "use_gpu": False}
     restored = model_alone(path, **settings)
     described = _described(restored, path, tokens, settings)
+    asked = {
+        "k": k,
+        "all_scores": all_scores,
+        "exclude_history": described["configuration"]["exclude_history"],
+    }
     model, quantized = restored.model, None
     if "quantization" in restored.state:
         if (table_bits, weight_bits) != (FULL, FULL) or limit:
@@ -148,14 +153,14 @@ def export_checkpoint(
         model = made_anew(restored.config, restored.catalogue)
         read_numbers_of(quantized, model)
         described["bits"] = restored.state["quantization"]["spec"]
-    elif limit:
-        spec = _spec_within(restored, limit, table_bits, weight_bits, k, all_scores, described)
-        quantized = quantized_copy(model, spec)
-        read_numbers_of(quantized, model)
-        described["bits"] = _at_most(spec, limit)
-    elif min(table_bits, weight_bits) < HALF:
+    elif limit or min(table_bits, weight_bits) < HALF:
         of_tables = FULL if table_bits == HALF else table_bits
-        quantized = quantized_copy(model, QuantizationSpec(weight_bits, of_tables))
+        if limit:
+            spec = _spec_within(restored, limit, of_tables, weight_bits, out, asked, described)
+            described["bits"] = _at_most(spec, limit)
+        else:
+            spec = QuantizationSpec(weight_bits, of_tables)
+        quantized = quantized_copy(model, spec)
         read_numbers_of(quantized, model)
     described.setdefault("bits", {"table_bits": table_bits, "weight_bits": weight_bits})
     activations = described["bits"].get("activation_bits", FULL)
@@ -164,11 +169,9 @@ def export_checkpoint(
         model.eval(),
         out,
         quantized=quantized,
-        k=k,
         half=table_bits == HALF,
-        all_scores=all_scores,
-        exclude_history=described["configuration"]["exclude_history"],
         described=described,
+        **asked,
     )
     if activations == FULL:
         return done
@@ -183,8 +186,8 @@ def _spec_within(
     limit: int,
     table_bits: int,
     weight_bits: int,
-    k: int,
-    all_scores: bool,
+    out: str,
+    asked: dict[str, Any],
     described: Mapping[str, Any],
 ) -> QuantizationSpec:
     """The bits of every tensor with which the file takes no more than ``limit``."""
@@ -195,7 +198,7 @@ def _spec_within(
         model, quantized = copy.deepcopy(restored.model), quantized_copy(restored.model, spec)
         read_numbers_of(quantized, model)
         says = {**described, "bits": {**_at_most(spec, limit), "activation_bits": FULL}}
-        made, *_ = onnx_model_of(model, "", quantized, k, all_scores=all_scores, described=says)
+        made, *_ = onnx_model_of(model, out, quantized=quantized, described=says, **asked)
         return made.ByteSize()
 
     # Short scales take casts, which weigh more than they save in the graph of a tiny model.
