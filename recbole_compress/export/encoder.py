@@ -12,7 +12,7 @@ import contextlib
 import copy
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from recbole_compress.errors import ExportError
 from recbole_compress.export.graph import OPSET, Graph
-from recbole_compress.export.operators import STAND_INS, StoredWeights, replace_modules
+from recbole_compress.export.operators import STAND_INS, StoredMatrix, replace_modules
 from recbole_compress.export.storage import Integers, unpacked
 
-__all__ = ["Encoder", "LookupNode", "splice_encoder", "traced"]
+__all__ = ["Encoder", "LookupNode", "Traces", "splice_encoder", "traced"]
 
 # From ids to vectors, in a graph.
 Lookup = Callable[[Graph, str], str]
@@ -46,17 +46,41 @@ class LookupNode(nn.Module):
 
 
 class Encoder(NamedTuple):
-    """A traced encoder, and the integer weights that nodes in it stand for."""
+    """A traced encoder, and the weights that nodes in it stand for."""
 
     graph: GraphProto
-    weights: StoredWeights
+    weights: list[StoredMatrix]
+
+
+class Traces:
+    """Encoders of one model, each traced once, whatever the integers of its weights are.
+
+    Tracing is most of what a file takes, and a model that is to fit into so many bytes is put
+    together several times, with other integers.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[frozenset[str], Encoder] = {}
+
+    def of(
+        self,
+        encoder: nn.Module,
+        inputs: dict[str, Tensor],
+        dynamic: dict[str, Any],
+        names: Collection[str],
+    ) -> Encoder:
+        """:func:`traced`, whose arguments these are, unless that was done before."""
+        key = frozenset(names)
+        if key not in self._found:
+            self._found[key] = traced(encoder, inputs, dynamic, names)
+        return self._found[key]
 
 
 def traced(
     encoder: nn.Module,
     inputs: dict[str, Tensor],
     dynamic: dict[str, Any],
-    integers: Mapping[str, Integers],
+    names: Collection[str],
 ) -> Encoder:
     """The graph of ``encoder``, whose item table is a :class:`LookupNode` already.
 
@@ -64,13 +88,13 @@ def traced(
         encoder: From ``inputs`` to hidden states ``(B, dim)``.
         inputs: An example, by the names of its arguments.
         dynamic: Their dynamic axes, as torch's exporter takes them.
-        integers: Weights to store as integers, by the name of the parameter.
+        names: Of the parameters that are stored as integers.
 
     Raises:
         ExportError: torch's exporter cannot trace the model.
     """
-    weights = StoredWeights()
-    encoder = replace_modules(copy.deepcopy(encoder).eval(), integers, weights)
+    encoder = copy.deepcopy(encoder).eval()
+    weights = replace_modules(encoder, names)
     try:
         with warnings.catch_warnings(), torch.no_grad(), _quiet():
             warnings.simplefilter("ignore")  # the exporter's own deprecations
@@ -104,8 +128,21 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def splice_encoder(graph: Graph, encoder: Encoder, values: dict[str, str], lookup: Lookup) -> str:
+def splice_encoder(
+    graph: Graph,
+    encoder: Encoder,
+    values: dict[str, str],
+    lookup: Lookup,
+    integers: Mapping[str, Integers],
+) -> str:
     """Put a traced encoder into ``graph``, with the stored numbers in place of their stand-ins.
+
+    Args:
+        graph: Grows by its nodes.
+        encoder: From :func:`traced`; left as it is.
+        values: What its inputs are called in ``graph``.
+        lookup: Makes the nodes that read the stored item table.
+        integers: By the names of the parameters that it was traced without.
 
     Returns:
         The hidden states, ``(B, dim)``.
@@ -123,8 +160,9 @@ def splice_encoder(graph: Graph, encoder: Encoder, values: dict[str, str], looku
             result = lookup(graph, node.input[0])
         else:
             number = next(a.i for a in node.attribute if a.name == "number")
-            shape = encoder.weights.shapes[number]
-            result = graph.reshape(unpacked(graph, encoder.weights.integers[number]), *shape)
+            matrix = encoder.weights[number]
+            content = matrix.of(integers[matrix.name])
+            result = graph.reshape(unpacked(graph, content), *matrix.shape)
         graph.nodes.append(helper.make_node("Identity", [result], [node.output[0]]))
     return hidden
 

@@ -6,8 +6,8 @@ sequence pass through each, where products in float32 take half the time of inte
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Collection
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,22 +16,27 @@ from torch.nn.utils import parametrize
 
 from recbole_compress.export.storage import Integers
 
-__all__ = ["STAND_INS", "StoredWeights", "replace_modules"]
+__all__ = ["STAND_INS", "StoredMatrix", "replace_modules"]
 
 STAND_INS = "recbole_compress.export"  # the domain of nodes that a stored weight takes the place of
 
 
-class StoredWeights:
-    """Integer weights by number: what the stand-ins in a traced graph refer to."""
+class StoredMatrix(NamedTuple):
+    """What a stand-in in a traced graph refers to by its number.
 
-    def __init__(self) -> None:
-        self.integers: list[Integers] = []
-        self.shapes: list[tuple[int, ...]] = []
+    Attributes:
+        name: Of the parameter of the encoder, whatever its integers are.
+        shape: As the graph wants it.
+        rows: The order that it wants the rows of the integers in; None for the one they have.
+    """
 
-    def node(self, integers: Integers, shape: tuple[int, ...]) -> StoredWeight:
-        self.integers.append(integers)
-        self.shapes.append(shape)
-        return StoredWeight(len(self.integers) - 1, shape)
+    name: str
+    shape: tuple[int, ...]
+    rows: np.ndarray | None = None
+
+    def of(self, integers: Integers) -> Integers:
+        """The parameter's integers as the graph wants them."""
+        return integers if self.rows is None else integers.take_rows(self.rows)
 
 
 class StoredWeight(nn.Module):
@@ -71,9 +76,7 @@ class StoredGRU(nn.Module):
     torch's exporter knows that operator too, but fixes the length of the sequence on the way.
     """
 
-    def __init__(
-        self, gru: nn.GRU, integers: Mapping[str, Integers], weights: StoredWeights
-    ) -> None:
+    def __init__(self, gru: nn.GRU, stored: dict[str, str], weights: list[StoredMatrix]) -> None:
         super().__init__()
         self.hidden_size = gru.hidden_size
         self.batch_first = gru.batch_first
@@ -81,7 +84,7 @@ class StoredGRU(nn.Module):
         for layer in range(gru.num_layers):
             parts = nn.ModuleList()
             for kind in ("ih", "hh"):
-                parts.append(self._matrix(gru, f"weight_{kind}_l{layer}", integers, weights))
+                parts.append(self._matrix(gru, f"weight_{kind}_l{layer}", stored, weights))
             if gru.bias:
                 biases = [getattr(gru, f"bias_{kind}_l{layer}") for kind in ("ih", "hh")]
                 both = torch.cat([bias.detach()[self._order()] for bias in biases])
@@ -89,16 +92,12 @@ class StoredGRU(nn.Module):
             self.layers.append(parts)
 
     def _matrix(
-        self,
-        gru: nn.GRU,
-        name: str,
-        integers: Mapping[str, Integers],
-        weights: StoredWeights,
+        self, gru: nn.GRU, name: str, stored: dict[str, str], weights: list[StoredMatrix]
     ) -> nn.Module:
-        if name not in integers:
-            return _Given(getattr(gru, name).detach()[self._order()].unsqueeze(0))
-        content = integers[name].take_rows(self._order())
-        return weights.node(content, (1, *content.codes.shape))
+        weight = getattr(gru, name).detach()
+        if name not in stored:
+            return _Given(weight[self._order()].unsqueeze(0))
+        return _stand_in(weights, StoredMatrix(stored[name], (1, *weight.shape), self._order()))
 
     def _order(self) -> np.ndarray:
         """ONNX has the gates in another order than torch: update, reset, new."""
@@ -120,32 +119,37 @@ class StoredGRU(nn.Module):
         return (steps.transpose(0, 1) if self.batch_first else steps), None
 
 
-def replace_modules(
-    encoder: nn.Module, integers: Mapping[str, Integers], weights: StoredWeights
-) -> nn.Module:
-    """Let every weight of ``encoder`` that is known as integers be read as such, in place.
+def replace_modules(encoder: nn.Module, names: Collection[str]) -> list[StoredMatrix]:
+    """Let weights of ``encoder`` be read as integers, in place.
 
     Args:
         encoder: The module to trace.
-        integers: By the name of the parameter in ``encoder``, as a matrix of its first axis
-            against all others.
-        weights: Collects what the traced graph refers to.
+        names: Of parameters in ``encoder``; each is a matrix of its first axis against all others.
+
+    Returns:
+        What the stand-ins in the traced graph refer to.
     """
+    weights: list[StoredMatrix] = []
     for name, module in list(encoder.named_modules()):
         start = f"{name}." if name else ""
-        own = {
-            parameter: integers[start + parameter]
+        stored = {
+            parameter: start + parameter
             for parameter, _ in module.named_parameters(recurse=False)
-            if start + parameter in integers
+            if start + parameter in names
         }
         if isinstance(module, nn.GRU):
-            _put(encoder, name, StoredGRU(module, own, weights))
+            _put(encoder, name, StoredGRU(module, stored, weights))
             continue
-        for parameter, content in own.items():
+        for parameter, whole_name in stored.items():
             shape = tuple(getattr(module, parameter).shape)
-            node = weights.node(content, shape)
+            node = _stand_in(weights, StoredMatrix(whole_name, shape))
             parametrize.register_parametrization(module, parameter, node, unsafe=True)
-    return encoder
+    return weights
+
+
+def _stand_in(weights: list[StoredMatrix], matrix: StoredMatrix) -> StoredWeight:
+    weights.append(matrix)
+    return StoredWeight(len(weights) - 1, matrix.shape)
 
 
 def _put(encoder: nn.Module, name: str, module: nn.Module) -> None:

@@ -10,7 +10,7 @@ import torch
 from onnx import ModelProto, helper, numpy_helper
 from torch import Tensor
 
-from recbole_compress.export.encoder import splice_encoder, traced
+from recbole_compress.export.encoder import Traces, splice_encoder
 from recbole_compress.export.graph import BOOL, FLOAT, INT64, Graph
 from recbole_compress.export.lookup import Store
 from recbole_compress.export.scoring import Scorer
@@ -27,6 +27,7 @@ def recommender_graph(
     half: bool = False,
     all_scores: bool = False,
     exclude_history: bool = False,
+    traces: Traces | None = None,
 ) -> ModelProto:
     """Put a model into one ONNX graph.
 
@@ -47,6 +48,7 @@ def recommender_graph(
         half: Store item tables in half precision.
         all_scores: Add that output.
         exclude_history: The default.
+        traces: Of this model with other integers, and where its own is kept.
     """
     graph = Graph()
     history, whole = _clean(graph)
@@ -58,8 +60,9 @@ def recommender_graph(
         values["user"] = graph.op("Add", "user", zeros)
     store = Store(graph, integers, half)
     items, scorer = source.store(store)
-    encoder = traced(*_call(source), _by_name(source, integers))
-    hidden = splice_encoder(graph, encoder, values, items.rows)
+    of_encoder = _by_name(source, integers)
+    encoder = (traces or Traces()).of(*_call(source), of_encoder)
+    hidden = splice_encoder(graph, encoder, values, items.rows, of_encoder)
     _rank(graph, scorer, hidden, history, all_scores, source.n_items)
     defaults = {
         "k": np.array([k], np.int64),

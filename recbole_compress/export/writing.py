@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from recbole_compress.artifact import checksum, metadata
 from recbole_compress.errors import ExportError
+from recbole_compress.export.encoder import Traces
 from recbole_compress.export.graph import MICROSOFT
 from recbole_compress.export.integers import integers_of
 from recbole_compress.export.recommender_graph import recommender_graph
@@ -52,6 +53,7 @@ def export_model(
     all_scores: bool = False,
     exclude_history: bool = False,
     described: Mapping[str, Any] | None = None,
+    traces: Traces | None = None,
 ) -> Exported:
     """Write a model into one ONNX file.
 
@@ -68,6 +70,7 @@ def export_model(
         all_scores: Add an output with the scores of all items.
         exclude_history: Whether the history is left out where nothing else is asked for.
         described: What the file is to say of itself.
+        traces: Of this model with other integers, see :func:`onnx_model_of`.
 
     Raises:
         ExportError: A model that cannot be exported, a file that cannot be written, or one that
@@ -82,6 +85,7 @@ def export_model(
         all_scores=all_scores,
         exclude_history=exclude_history,
         described=described,
+        traces=traces,
     )
     temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
     try:
@@ -112,8 +116,11 @@ def onnx_model_of(
     all_scores: bool = False,
     exclude_history: bool = False,
     described: Mapping[str, Any] | None = None,
+    traces: Traces | None = None,
 ) -> tuple[ModelProto, Source, dict[Tensor, Integers]]:
     """What :func:`export_model` writes, nothing written yet; its arguments and errors.
+
+    Several files of one model that differ in their integers share ``traces``, and one tracing.
 
     Returns:
         The file's content, of ``ByteSize()`` bytes; what was found in ``model``; its integers.
@@ -137,7 +144,7 @@ def onnx_model_of(
             f"{LARGEST / 1e9:.1f} GB; store integers (--table-bits=4 --weight-bits=8) or compress "
             "its table"
         )
-    onnx_model = recommender_graph(source, integers, k, half, all_scores, exclude_history)
+    onnx_model = recommender_graph(source, integers, k, half, all_scores, exclude_history, traces)
     operators = sorted({node.op_type for node in onnx_model.graph.node if node.domain == MICROSOFT})
     _describe(
         onnx_model,

@@ -111,6 +111,7 @@ def export_checkpoint(
             does not say what the model says. Then none is left.
     """
     with needs_extra("export", ExportError):
+        from recbole_compress.export.encoder import Traces
         from recbole_compress.export.integers import quantized_copy, read_numbers_of
         from recbole_compress.export.writing import export_model
     keep_input(path, out)
@@ -136,10 +137,11 @@ def export_checkpoint(
     settings = {**settings, "use_gpu": False}
     restored = model_alone(path, **settings)
     described = _described(restored, path, tokens, settings)
-    asked = {
+    in_common = {
         "k": k,
         "all_scores": all_scores,
         "exclude_history": described["configuration"]["exclude_history"],
+        "traces": Traces(),
     }
     model, quantized = restored.model, None
     if "quantization" in restored.state:
@@ -156,7 +158,7 @@ def export_checkpoint(
     elif limit or min(table_bits, weight_bits) < HALF:
         of_tables = FULL if table_bits == HALF else table_bits
         if limit:
-            spec = _spec_within(restored, limit, of_tables, weight_bits, out, asked, described)
+            spec = _spec_within(restored, limit, of_tables, weight_bits, out, in_common, described)
             described["bits"] = _at_most(spec, limit)
         else:
             spec = QuantizationSpec(weight_bits, of_tables)
@@ -171,7 +173,7 @@ def export_checkpoint(
         quantized=quantized,
         half=table_bits == HALF,
         described=described,
-        **asked,
+        **in_common,
     )
     if activations == FULL:
         return done
@@ -187,7 +189,7 @@ def _spec_within(
     table_bits: int,
     weight_bits: int,
     out: str,
-    asked: dict[str, Any],
+    in_common: dict[str, Any],
     described: Mapping[str, Any],
 ) -> QuantizationSpec:
     """The bits of every tensor with which the file takes no more than ``limit``."""
@@ -198,7 +200,7 @@ def _spec_within(
         model, quantized = copy.deepcopy(restored.model), quantized_copy(restored.model, spec)
         read_numbers_of(quantized, model)
         says = {**described, "bits": {**_at_most(spec, limit), "activation_bits": FULL}}
-        made, *_ = onnx_model_of(model, out, quantized=quantized, described=says, **asked)
+        made, *_ = onnx_model_of(model, out, quantized=quantized, described=says, **in_common)
         return made.ByteSize()
 
     # Short scales take casts, which weigh more than they save in the graph of a tiny model.

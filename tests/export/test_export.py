@@ -14,11 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from recbole_compress.artifact import Recommender
 from recbole_compress.artifact.session import Session, open_session
 from recbole_compress.errors import ExportError
-from recbole_compress.export import writing
-from recbole_compress.export.encoder import Encoder, splice_encoder
+from recbole_compress.export import encoder, writing
+from recbole_compress.export.encoder import Encoder, Traces, splice_encoder
 from recbole_compress.export.graph import Graph
 from recbole_compress.export.integers import integers_of, quantized_copy, read_numbers_of
-from recbole_compress.export.operators import StoredWeights
 from recbole_compress.export.writing import export_model
 from recbole_compress.functional.bit_packing import pack
 from recbole_compress.quantization import QuantizationSpec
@@ -165,6 +164,24 @@ def test_a_quantized_file_holds_the_models_integers(tmp_path, name, bits) -> Non
     assert any(np.array_equal(array, expected.scales) for array in stored)
 
 
+@pytest.mark.parametrize("name", ["CpRecNextItNet", "CpRecGRU4Rec"])
+def test_files_that_differ_in_their_integers_share_one_tracing(tmp_path, monkeypatch, name) -> None:
+    _, model = made(name)
+    traced, asked = encoder.traced, []
+    monkeypatch.setattr(encoder, "traced", lambda *given: asked.append(1) or traced(*given))
+    found, traces = {}, Traces()
+    for bits in (8, 2):
+        quantized, numbers = quantized_copy(model, QuantizationSpec(bits, bits)), made(name)[1]
+        numbers.load_state_dict(model.state_dict())
+        read_numbers_of(quantized, numbers)
+        for kept in (traces, None):
+            path = tmp_path / "m.onnx"
+            export_model(numbers.eval(), str(path), quantized=quantized, traces=kept)
+            found[bits, kept is None] = path.read_bytes()
+        assert found[bits, False] == found[bits, True]
+    assert found[2, False] != found[8, False] and len(asked) == 3  # one shared, two alone
+
+
 @pytest.mark.parametrize("head", ["two_level", "tied_two_level", "untied"])
 @pytest.mark.parametrize("bits", [32, 4])
 def test_popular_items_may_have_any_ids(tmp_path, head, bits) -> None:
@@ -184,9 +201,9 @@ def test_masked_positions_are_left_out_without_subnormal_weights() -> None:
     softmax = helper.make_node("Softmax", ["x"], ["weights"], axis=-1)
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 50])
     weights = helper.make_tensor_value_info("weights", TensorProto.FLOAT, [4, 50])
-    traced = Encoder(helper.make_graph([softmax], "encoder", [x], [weights]), StoredWeights())
+    traced = Encoder(helper.make_graph([softmax], "encoder", [x], [weights]), [])
     graph = Graph()
-    out = splice_encoder(graph, traced, {"x": "x"}, lambda graph, ids: ids)
+    out = splice_encoder(graph, traced, {"x": "x"}, lambda graph, ids: ids, {})
     built = graph.model([x], [helper.make_tensor_value_info(out, TensorProto.FLOAT, [4, 50])])
     given = np.random.default_rng(0).normal(size=(4, 50), scale=5).astype(np.float32)
     given[:, 20:] -= 10_000

@@ -66,7 +66,8 @@ def test_metrics_of_the_file_are_those_of_the_model(checkpoint, capsys) -> None:
 
 def test_integers_of_a_quantized_checkpoint_are_exported(checkpoint, capsys) -> None:
     path, _ = checkpoint
-    assert main(["quantize", path, "-o", "q.pth", "--weight-bits=4", "--table-bits=4"]) == 0
+    quantize = ["quantize", path, "--recipe=ptq", "--weight-bits=4", "--table-bits=4"]
+    assert main([*quantize, "-o", "q.pth"]) == 0
     assert main(["export", "q.pth", "-o", "q.onnx"]) == 0
     assert Recommender("q.onnx").info["bits"]["table_bits"] == 4
     assert main(["export", "q.pth", "-o", "r.onnx", "--table-bits=8"]) == 2
