@@ -85,6 +85,7 @@ def test_a_quantization_that_was_cut_off_goes_on(folder, started):
     assert [cut[name]["quantization"]["passes"] for name in ("own", "given")] == [3, 3]
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_its_teacher_trains_is_resumed(folder, monkeypatch):
     student = {
         "model": "TTSASRec",

@@ -120,6 +120,7 @@ def test_dfq_of_one_of_ours(trained, in_tmp):
     data = os.path.dirname(load_checkpoint(trained("TTSASRec"))["config"]["data_path"])
     arguments = [f"--data_path={data}", "--epochs=1", "--MAX_ITEM_LIST_LENGTH=6", "--tt_ranks=4"]
     arguments += ["--card_path=card.json", "--show_progress=False", "--weight_bits=2"]
+    arguments += ["--df_epochs=1", "--df_sequences=40", "--df_valid_sequences=20"]
     assert main(["--model=DFQTTSASRec", "--dataset=tiny", *arguments]) == 0
     with open("card.json") as file:
         assert json.load(file)["model"] == "DFQTTSASRec"
