@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from recbole_compress.errors import ConfigError, UnknownKeyError
+from recbole_compress.errors import ConfigError, UnknownKeyError, WrongValueError
 from recbole_compress.near_names import did_you_mean, near_options
 
 __all__ = ["FileArguments", "naming_options", "read_command_line", "read_file_arguments"]
@@ -80,14 +80,15 @@ def read_file_arguments(
 
 @contextlib.contextmanager
 def naming_options(given: Mapping[str, str], own: Collection[str] = ()) -> Iterator[None]:
-    """Around what takes a command's options for settings: an unknown one is called an option.
+    """Around what takes a command's options for settings: a wrong one is called an option.
 
     Args:
         given: The options.
         own: Those that the command has beside all settings.
 
     Raises:
-        ConfigError: Of these options, one that is no setting; names those that come near.
+        ConfigError: Of these options, one that is no setting (names those that come near), or that
+            has a value which it cannot have.
 
     Example:
         >>> with naming_options({"bits": "4"}, own=["table_bits", "weight_bits"]):
@@ -105,6 +106,10 @@ def naming_options(given: Mapping[str, str], own: Collection[str] = ()) -> Itera
         near = [f"--{option.replace('_', '-')}" for option in near_options(error.key, own)]
         hint = f"did you mean {' or '.join(near)}?" if near else error.hint
         raise ConfigError(f"--{error.key}={given[error.key]}: unknown option; {hint}") from error
+    except WrongValueError as error:
+        if error.key not in given:
+            raise
+        raise ConfigError(f"--{error.key}={given[error.key]}: {error.expected}") from error
 
 
 def read_command_line(arguments: Sequence[str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ __all__ = [
     "RecBoleCompressError",
     "TrainingError",
     "UnknownKeyError",
+    "WrongValueError",
     "needs_extra",
 ]
 
@@ -38,6 +39,21 @@ class UnknownKeyError(ConfigError):
         super().__init__(message)
         self.key = key
         self.hint = hint
+
+
+class WrongValueError(ConfigError):
+    """A value that its key cannot have.
+
+    Args:
+        message: As of every error.
+        key: The key.
+        expected: What it can have, for whoever says the rest in other words.
+    """
+
+    def __init__(self, message: str, key: str = "", expected: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+        self.expected = expected
 
 
 class DataError(RecBoleCompressError):

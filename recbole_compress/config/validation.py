@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from recbole_compress.config.schema import Declared, owners_of_key
-from recbole_compress.errors import ConfigError, UnknownKeyError
+from recbole_compress.errors import ConfigError, UnknownKeyError, WrongValueError
 from recbole_compress.limits import ABOVE_ZERO, SHARE, Limit, check_limits
 from recbole_compress.near_names import did_you_mean
 
@@ -77,7 +77,9 @@ def check_keys(
         The values as the keys want them: texts where a str is wanted, tuples as lists.
 
     Raises:
-        ConfigError: An unknown key, a wrong type, or a text that is none of the choices.
+        UnknownKeyError: A key that is not in the schema.
+        WrongValueError: A wrong type, or a text that is none of the choices.
+        ConfigError: An unknown key inside a value.
 
     Example:
         >>> check_keys({"epochs": 3}, {"epochs": Declared(types=("int",))}, {})
@@ -95,10 +97,13 @@ def check_keys(
             raise UnknownKeyError(f"{key}{where}: unknown key; {hint}", key, hint)
         declared = schema[key]
         value = _as_wanted(value, declared.types, (texts or {}).get(key))
+        expected = None
         if not _fits(value, declared.types):
-            raise ConfigError(f"{key}={value!r}{where}: expected {_expected(declared.types)}")
-        if declared.choices and isinstance(value, str) and value not in declared.choices:
-            raise ConfigError(f"{key}={value!r}{where}: {did_you_mean(value, declared.choices)}")
+            expected = f"expected {_expected(declared.types)}"
+        elif declared.choices and isinstance(value, str) and value not in declared.choices:
+            expected = did_you_mean(value, declared.choices)
+        if expected:
+            raise WrongValueError(f"{key}={value!r}{where}: {expected}", key, expected)
         for inner in value if key in _FIXED_INNER_KEYS and isinstance(value, dict) else ():
             if inner not in _FIXED_INNER_KEYS[key]:
                 hint = did_you_mean(str(inner), _FIXED_INNER_KEYS[key])
