@@ -55,7 +55,7 @@ from recbole_compress.trainers.quantization_settings import SPEC_KEYS, file_limi
 
 __all__ = ["Quantization", "quantize", "quantize_checkpoint", "quantized_path"]
 
-_OPTIONS = ("recipe", "max_bytes", *SPEC_KEYS.values())
+OPTIONS = ("recipe", "max_bytes", *SPEC_KEYS.values())
 
 
 class Quantization(NamedTuple):
@@ -83,7 +83,7 @@ class Quantization(NamedTuple):
 def quantize(arguments: list[str]) -> None:
     """The command: ``CHECKPOINT [--weight-bits=4 ...] [-o OUT.pth]``."""
     path, out, settings = _read(arguments)
-    with naming_options(settings, own=_OPTIONS):
+    with naming_options(settings, own=OPTIONS):
         done = quantize_checkpoint(path, out, **settings)
     print(done.report)
     work = done.work

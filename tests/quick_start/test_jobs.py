@@ -15,6 +15,8 @@ import pytest
 from recbole_compress._version import __version__
 from recbole_compress.data.loaders import split_of
 from recbole_compress.quick_start.command_line import COMMANDS, main
+from recbole_compress.quick_start.export import OPTIONS as OF_EXPORT
+from recbole_compress.quick_start.quantize import OPTIONS as OF_QUANTIZE
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.trainers.safe_trainer import SafeTrainer
 from tests.conftest import write_interactions
@@ -115,6 +117,16 @@ def test_what_is_missing_is_named(monkeypatch, capsys, command, module, extra):
     assert f"{module} is missing: pip install 'recbole-compress[{extra}]'" in refusal(
         capsys, [command, "m.onnx"]
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [("quantize", OF_QUANTIZE), ("export", (*OF_EXPORT, "exclude_history"))],
+)
+def test_help_names_every_option(command, options, capsys):
+    assert main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert [name for name in options if f"--{name.replace('_', '-')}" not in shown] == []
 
 
 def test_help_of_every_command(capsys):
