@@ -23,7 +23,7 @@ def _switch(text: str) -> bool:
     return {"true": True, "false": False}[text.lower()]
 
 
-_OPTIONS: dict[str, Callable[[str], Any]] = {
+OPTIONS: dict[str, Callable[[str], Any]] = {
     "items": shlex.split,  # quotes around a token with spaces
     "candidates": shlex.split,
     "k": _number,
@@ -51,13 +51,13 @@ def recommend(arguments: list[str]) -> None:
 
 def _read(arguments: list[str]) -> tuple[str, dict[str, Any]]:
     usage = 'recbole-compress recommend FILE --items="a b c"'
-    path, out, given = read_file_arguments(arguments, usage, _OPTIONS, ("exclude_history",))
+    path, out, given = read_file_arguments(arguments, usage, OPTIONS, ("exclude_history",))
     if out is not None:
         raise ArtifactError(f"-o {out}: recommendations are printed; leave it out")
     options = {}
     for key, text in given.items():
         try:
-            options[key] = _OPTIONS[key](text)
+            options[key] = OPTIONS[key](text)
         except (ValueError, KeyError):
             raise ArtifactError(f"--{key}={text}: the value cannot be read") from None
     return path, options

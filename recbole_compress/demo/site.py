@@ -24,13 +24,13 @@ _OURS = {*_PAGE, "runtime", "model.onnx", "catalogue.json"} | {
     os.path.join("runtime", name) for name in FILES
 }
 _SIGNS = {"app.js", "catalogue.json", "model.onnx"}  # of a page of ours
-_OPTIONS = ("items", "runtime", "title")
+OPTIONS = ("items", "runtime", "title")
 
 
 def demo(arguments: list[str]) -> None:
     """The command: ``FILE -o FOLDER [--items=FILE.item] [--runtime=FOLDER] [--title=...]``."""
     usage = "recbole-compress demo model.onnx -o site/"
-    path, out, options = read_file_arguments(arguments, usage, _OPTIONS)
+    path, out, options = read_file_arguments(arguments, usage, OPTIONS)
     out = out or "site"
     write_site(path, out, **options)
     print(

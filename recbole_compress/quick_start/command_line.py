@@ -38,8 +38,8 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
                           [--max-bytes=800kB] [--k=10] [--exclude-history] [--all-scores]
                           [--tokens=False] [--data_path=FOLDER]
   recbole-compress recommend model.onnx --items="TOKEN TOKEN" [--k=10] [--exclude-history]
-                             [--candidates="TOKEN TOKEN"]
-  recbole-compress demo model.onnx -o site/ [--items=FILE.item] [--runtime=FOLDER]
+                             [--candidates="TOKEN TOKEN"] [--user=TOKEN] [--threads=1]
+  recbole-compress demo model.onnx -o site/ [--items=FILE.item] [--runtime=FOLDER] [--title=TEXT]
   recbole-compress evaluate FILE [--data_path=FOLDER] [-o CARD.json] [--key=value ...]
   recbole-compress synthetic CHECKPOINT [--data_path=FOLDER] [--key=value ...]
   recbole-compress compare --models=CpRecNextItNet,SASRec,Pop --datasets=ml-100k

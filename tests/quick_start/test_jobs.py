@@ -13,7 +13,9 @@ import sys
 import pytest
 
 from recbole_compress._version import __version__
+from recbole_compress.artifact.command import OPTIONS as OF_RECOMMEND
 from recbole_compress.data.loaders import split_of
+from recbole_compress.demo.site import OPTIONS as OF_DEMO
 from recbole_compress.quick_start.command_line import COMMANDS, main
 from recbole_compress.quick_start.export import OPTIONS as OF_EXPORT
 from recbole_compress.quick_start.quantize import OPTIONS as OF_QUANTIZE
@@ -121,7 +123,12 @@ def test_what_is_missing_is_named(monkeypatch, capsys, command, module, extra):
 
 @pytest.mark.parametrize(
     ("command", "options"),
-    [("quantize", OF_QUANTIZE), ("export", (*OF_EXPORT, "exclude_history"))],
+    [
+        ("quantize", OF_QUANTIZE),
+        ("export", (*OF_EXPORT, "exclude_history")),
+        ("recommend", OF_RECOMMEND),
+        ("demo", OF_DEMO),
+    ],
 )
 def test_help_names_every_option(command, options, capsys):
     assert main([command, "--help"]) == 0
