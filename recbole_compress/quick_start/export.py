@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from recbole_compress.errors import (
     ConfigError,
     DataError,
     ExportError,
+    QuantizationError,
     RecBoleCompressError,
     needs_extra,
 )
@@ -203,8 +205,14 @@ def _spec_within(
         made, *_ = onnx_model_of(model, out, quantized=quantized, described=says, **in_common)
         return made.ByteSize()
 
+    def smallest(scale_dtype: str) -> float:
+        try:
+            return file_size(QuantizationSpec(2, 2, scale_dtype=scale_dtype))
+        except QuantizationError:  # numbers that short scales cannot hold
+            return math.inf
+
     # Short scales take casts, which weigh more than they save in the graph of a tiny model.
-    dtype = min(SCALE_DTYPES, key=lambda name: file_size(QuantizationSpec(2, 2, scale_dtype=name)))
+    dtype = min(SCALE_DTYPES, key=smallest)
     most = QuantizationSpec(min(weight_bits, 8), min(table_bits, 8), scale_dtype=dtype)
     return spec_within(
         restored.model, most, restored.config, limit, file_size, "max_bytes", _OF_OPERATORS

@@ -22,7 +22,7 @@ from recbole_compress.quick_start.evaluate import evaluate_file
 from recbole_compress.quick_start.export import export_checkpoint
 from recbole_compress.quick_start.from_checkpoint import model_alone
 from recbole_compress.quick_start.quick_start import run_recbole_compress
-from recbole_compress.trainers.checkpoint import load_checkpoint
+from recbole_compress.trainers.checkpoint import load_checkpoint, save_checkpoint
 from tests.conftest import SEQUENCES, write_interactions
 from tests.forged_files import amend_metadata
 from tests.refusals import refusal
@@ -102,6 +102,15 @@ def test_a_file_is_no_larger_than_asked(in_tmp, capsys) -> None:
     error = refusal(capsys, ["export", path, "-o", "s.onnx", "--max-bytes=1MB", "--table-bits=16"])
     assert "table_bits=16: max_bytes chooses 2, 4 or 8 bits" in error
     assert not Path("small.onnx").exists() and not Path("s.onnx").exists()
+
+
+def test_what_short_scales_cannot_hold_has_long_ones(checkpoint) -> None:
+    state = load_checkpoint(checkpoint[0])
+    state["state_dict"]["item_head.weight"] *= 1e8  # a scale above all that float16 knows
+    save_checkpoint(state, "huge.pth")
+    smallest = export_checkpoint("huge.pth", "m.onnx", table_bits=2, weight_bits=2).size_bytes
+    most = smallest + 1_000
+    assert export_checkpoint("huge.pth", "m.onnx", max_bytes=most).size_bytes <= most
 
 
 def test_codes_beside_integers_are_exported(in_tmp, capsys) -> None:
