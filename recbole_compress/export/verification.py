@@ -13,7 +13,7 @@ from recbole_compress.artifact.session import open_session
 from recbole_compress.errors import ExportError
 from recbole_compress.export.sources import Source
 
-__all__ = ["Deviation", "verified"]
+__all__ = ["Deviation", "require_numbers", "verified"]
 
 # Of the range of a row's scores. Rounding of float32; and of 8-bit activations besides.
 _TOLERANCE, _TOLERANCE_OF_INTEGERS = 1e-4, 0.05
@@ -35,6 +35,17 @@ class Deviation(NamedTuple):
     largest: float
     same_items: float
     sequences: int
+
+
+@torch.no_grad()
+def require_numbers(path: str, source: Source) -> None:
+    """Look at the model's scores before anything is made of them.
+
+    Raises:
+        ExportError: Some are no numbers.
+    """
+    for item_seq, length in _sequences(source):
+        _refuse_no_numbers(path, _truth(source, item_seq, length))
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from recbole_compress.export.integers import integers_of
 from recbole_compress.export.recommender_graph import recommender_graph
 from recbole_compress.export.sources import Source, source_of
 from recbole_compress.export.storage import Integers
-from recbole_compress.export.verification import Deviation, verified
+from recbole_compress.export.verification import Deviation, require_numbers, verified
 
 __all__ = ["Exported", "export_model", "onnx_model_of"]
 
@@ -144,6 +144,7 @@ def onnx_model_of(
             f"{LARGEST / 1e9:.1f} GB; store integers (--table-bits=4 --weight-bits=8) or compress "
             "its table"
         )
+    require_numbers(path, source)
     onnx_model = recommender_graph(source, integers, k, half, all_scores, exclude_history, traces)
     operators = sorted({node.op_type for node in onnx_model.graph.node if node.domain == MICROSOFT})
     _describe(

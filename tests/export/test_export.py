@@ -182,8 +182,17 @@ def test_files_that_differ_in_their_integers_share_one_tracing(tmp_path, monkeyp
     assert found[2, False] != found[8, False] and len(asked) == 3  # one shared, two alone
 
 
-@pytest.mark.parametrize("head", ["two_level", "tied_two_level", "untied"])
-@pytest.mark.parametrize("bits", [32, 4])
+@pytest.mark.parametrize(
+    ("head", "bits"),
+    [
+        ("two_level", 32),
+        ("two_level", 4),
+        ("tied_two_level", 4),
+        ("untied", 32),
+        pytest.param("tied_two_level", 32, marks=pytest.mark.slow),
+        pytest.param("untied", 4, marks=pytest.mark.slow),
+    ],
+)
 def test_popular_items_may_have_any_ids(tmp_path, head, bits) -> None:
     _, model = made("CpRecNextItNet", item_head=head)
     rank = torch.randperm(N_ITEMS - 1, generator=torch.Generator().manual_seed(0))
