@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from pathlib import Path
@@ -56,9 +57,10 @@ def root_logger():
 @pytest.fixture(autouse=True, scope="session")
 def operators_of_exporter():
     """torch's exporter lists its operators anew in every export, which takes a quarter of it."""
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
+    with contextlib.suppress(ImportError):  # where a release keeps them elsewhere it stays slow
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-    ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
+        ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
 
 
 @pytest.fixture
