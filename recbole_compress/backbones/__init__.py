@@ -7,6 +7,7 @@
 - ``sasrec``: causal self-attention.
 - ``last_position_plan``: what a stack of convolutions must look at for its last state.
 - ``readout``: which vector of a sequence's states items are scored with.
+- ``pointer``: which of the sequence's own items come again, and whether one does.
 - ``adapter``: small networks that fine-tuning trains inside a frozen backbone.
 - ``layer_sharing``: which layers use the same weights, as plain numbers.
 """
@@ -17,6 +18,7 @@ from recbole_compress.backbones.causal_convolution import CausalConvolution
 from recbole_compress.backbones.gru4rec import GRU4Rec
 from recbole_compress.backbones.layer_sharing import SHARING_SCHEMES, SharingPlan, sharing_plan
 from recbole_compress.backbones.nextitnet import NextItNet
+from recbole_compress.backbones.pointer import Pointer
 from recbole_compress.backbones.readout import LastPosition, Readout, SoftAttentionReadout
 from recbole_compress.backbones.residual_block import RESIDUAL_BLOCKS
 from recbole_compress.backbones.sasrec import SASRec
@@ -30,6 +32,7 @@ __all__ = [
     "GRU4Rec",
     "LastPosition",
     "NextItNet",
+    "Pointer",
     "Readout",
     "SASRec",
     "SharingPlan",

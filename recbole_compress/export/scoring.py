@@ -23,6 +23,7 @@ from recbole_compress.export.lookup import (
 from recbole_compress.heads import (
     ItemHead,
     LowRankHead,
+    PointerHead,
     TiedCodesHead,
     TiedHead,
     TiedTwoLevelHead,
@@ -213,6 +214,110 @@ class TwoLevelScorer(Scorer):
         return graph.op("GatherElements", self.scores(graph, hidden), columns, axis=1)
 
 
+class LogProbScorer(Scorer):
+    """Logarithms of the probabilities that another scorer's scores are logits of.
+
+    Args:
+        logits: That one.
+    """
+
+    def __init__(self, logits: Scorer) -> None:
+        self.logits = logits
+        self.columns = logits.columns
+
+    def scores(self, graph: Graph, hidden: str) -> str:
+        scores = self.logits.scores(graph, hidden)
+        n = self.columns.n_columns
+        if n < self.columns.n_items:
+            return graph.op("LogSoftmax", scores, axis=1)
+        # Column 0 is padding's, which has no part in the sum.
+        items = graph.op("LogSoftmax", graph.slice(scores, 1, n, 1), axis=1)
+        front = graph.integers(0, 1, 0, 0)
+        return graph.op("Pad", items, front, graph.constant(-np.inf, np.float32))
+
+    def of_candidates(self, graph: Graph, hidden: str, ids: str) -> str:
+        columns = self.columns.of_ids(graph, ids)
+        return graph.op("GatherElements", self.scores(graph, hidden), columns, axis=1)
+
+
+class PointerScorer(Scorer):
+    """The items of the sequence by what a state says of them, all others by another scorer.
+
+    Args:
+        new_items: Log-probabilities, from the vectors alone.
+        dim: Their width: what stands behind them in a state are the pointers.
+    """
+
+    def __init__(self, new_items: Scorer, dim: int) -> None:
+        self.new_items = new_items
+        self.columns = new_items.columns
+        self.dim = dim
+
+    def _unpacked(self, graph: Graph, hidden: str) -> tuple[str, str, str, str]:
+        """Vectors; what is added to scores of new items; scores of the sequence's; their ids."""
+        behind = graph.op("Sub", graph.size(hidden, 1), graph.integers(self.dim + 1))
+        length = graph.op("Div", behind, graph.integers(2))
+        sizes = graph.op("Concat", graph.integers(self.dim, 1), length, length, axis=0)
+        vectors, gate, log_shares, items = graph.ops("Split", hidden, sizes, n_outputs=4, axis=1)
+        items = graph.cast(items, INT64)
+        new = graph.op("Neg", graph.op("Softplus", gate))
+        repeated = graph.op("Neg", graph.op("Softplus", graph.op("Neg", gate)))
+        pointed = graph.op("Add", log_shares, repeated)
+        nothing = graph.op("Equal", items, graph.constant(0, np.int64))
+        return vectors, new, graph.masked(pointed, nothing, -np.inf), items
+
+    def scores(self, graph: Graph, hidden: str) -> str:
+        vectors, new, pointed, items = self._unpacked(graph, hidden)
+        scores = graph.op("Add", self.new_items.scores(graph, vectors), new)
+        # Places without an item write behind the last column, which is cut off again.
+        n = self.columns.n_columns
+        scores = graph.op("Pad", scores, graph.integers(0, 0, 0, 1))
+        nothing = graph.op("Equal", items, graph.constant(0, np.int64))
+        column = self.columns.of_ids(graph, items)
+        column = graph.op("Where", nothing, graph.constant(n, np.int64), column)
+        scores = graph.op("ScatterElements", scores, column, pointed, axis=1)
+        return graph.slice(scores, 0, n, 1)
+
+    def topk(
+        self, graph: Graph, hidden: str, k: str, unless: str
+    ) -> Callable[[Graph], tuple[str, str]]:
+        vectors, new, pointed, items = self._unpacked(graph, hidden)
+        # The best that are new are among so many of the best of all.
+        room = graph.op("Add", k, graph.size(items, 1))
+        of_new = self.new_items.topk(graph, vectors, room, unless)
+
+        def found(inner: Graph) -> tuple[str, str]:
+            values, ids = of_new(inner)
+            here = inner.op("ReduceMax", _same(inner, ids, items), inner.integers(2), keepdims=0)
+            known = inner.op("Greater", here, inner.constant(0, np.float32))
+            values = inner.masked(inner.op("Add", values, new), known, -np.inf)
+            values = inner.op("Concat", pointed, values, axis=1)
+            ids = inner.op("Concat", items, ids, axis=1)
+            best, place = inner.topk(values, inner.op("Min", k, inner.size(values, 1)))
+            return best, inner.op("GatherElements", ids, place, axis=1)
+
+        return found
+
+    def of_candidates(self, graph: Graph, hidden: str, ids: str) -> str:
+        vectors, new, pointed, items = self._unpacked(graph, hidden)
+        of_new = graph.op("Add", self.new_items.of_candidates(graph, vectors, ids), new)
+        same = _same(graph, ids, items)
+        here = graph.op("ReduceMax", same, graph.integers(2), keepdims=0)
+        # One place at most holds a candidate.
+        finite = graph.op("Max", pointed, graph.constant(np.finfo(np.float32).min, np.float32))
+        column = graph.op("Unsqueeze", finite, graph.integers(2))
+        of_pointed = graph.op("Squeeze", graph.op("MatMul", same, column), graph.integers(2))
+        known = graph.op("Greater", here, graph.constant(0, np.float32))
+        return graph.op("Where", known, of_pointed, of_new)
+
+
+def _same(graph: Graph, ids: str, items: str) -> str:
+    """1 where an id of ``(B, C)`` is an item of ``(B, L)``, float ``(B, C, L)``; else 0."""
+    ids = graph.op("Unsqueeze", ids, graph.integers(2))
+    items = graph.op("Unsqueeze", items, graph.integers(1))
+    return graph.cast(graph.op("Equal", ids, items), FLOAT)
+
+
 @singledispatch
 def stored_scorer(head: ItemHead, store: Store, items: StoredItems) -> Scorer:
     """Put an item head into the file; ``items`` is the input side, which it may share."""
@@ -264,3 +369,11 @@ def _(head: TiedTwoLevelHead, store: Store, items: StoredItems) -> Scorer:
         list(zip(head.tail_projections, rare, strict=True)),
         embedding.projections.get("0"),
     )
+
+
+@stored_scorer.register
+def _(head: PointerHead, store: Store, items: StoredItems) -> Scorer:
+    new_items = stored_scorer(head.new_items, store, items)
+    if not head.new_items.gives_log_probs:
+        new_items = LogProbScorer(new_items)
+    return PointerScorer(new_items, head.embedding_dim)

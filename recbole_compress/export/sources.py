@@ -85,8 +85,15 @@ class _Encoder(nn.Module):
         self.lookup = LookupNode(model.item_embedding.embedding_dim)
         self.backbone = model.backbone
         self.readout = model.readout
+        self.pointer = model.pointer
 
     def forward(self, item_seq: Tensor, length: Tensor) -> Tensor:
+        vectors = self._vectors(item_seq, length)
+        if self.pointer is None:
+            return vectors
+        return self.pointer(vectors.unsqueeze(1), item_seq, length.unsqueeze(1)).squeeze(1)
+
+    def _vectors(self, item_seq: Tensor, length: Tensor) -> Tensor:
         states = self.backbone(self.lookup(item_seq), length)
         if not isinstance(self.readout, LastPosition):
             return self.readout.last(states, length)

@@ -9,10 +9,12 @@
 - ``two_level``: that over tables of its own.
 - ``tied_two_level``: that over the blockwise embedding's own tables.
 - ``tied_codes``: a full output table from the product-quantized embedding's codes.
+- ``pointer``: the items of the sequence by pointing at them, all others by one of the above.
 """
 
 from recbole_compress.heads.base import ItemHead
 from recbole_compress.heads.low_rank import LowRankHead
+from recbole_compress.heads.pointer import PointerHead
 from recbole_compress.heads.tied import TiedHead
 from recbole_compress.heads.tied_codes import TiedCodesHead
 from recbole_compress.heads.tied_two_level import TiedTwoLevelHead
@@ -22,6 +24,7 @@ from recbole_compress.heads.untied import UntiedHead
 __all__ = [
     "ItemHead",
     "LowRankHead",
+    "PointerHead",
     "TiedCodesHead",
     "TiedHead",
     "TiedTwoLevelHead",

@@ -25,7 +25,12 @@ class ItemHead(nn.Module, abc.ABC):
         embedding_dim: Width of the hidden states.
         chunk_size: Targets the loss works through at a time, which bounds its memory; None
             chooses by the number of items.
+
+    Attributes:
+        gives_log_probs: Whether its scores are log-probabilities rather than logits.
     """
+
+    gives_log_probs = False
 
     def __init__(
         self, num_embeddings: int, embedding_dim: int, chunk_size: int | None = None
@@ -67,6 +72,11 @@ class ItemHead(nn.Module, abc.ABC):
         A fresh contiguous tensor that the caller may write into. Its softmax is the model's
         distribution: logits, or log-probabilities where the head has them anyway.
         """
+
+    @property
+    def of_vectors(self) -> ItemHead:
+        """The part that reads a vector and nothing else; this head, where it does."""
+        return self
 
     def scorer(self) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, ...]]:
         """:meth:`scores` for several calls in one training step, and what they are functions of.

@@ -47,6 +47,8 @@ class TwoLevelSoftmaxHead(KeepsTable, ItemHead):
         ValueError: Not one width per tail, or a width outside 1 .. ``embedding_dim``.
     """
 
+    gives_log_probs = True
+
     def __init__(
         self,
         item_blocks: ItemBlocks,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_compress.backbones import GRU4Rec, NextItNet, SASRec
+from recbole_compress.backbones import GRU4Rec, NextItNet, Pointer, SASRec
 from recbole_compress.backbones.base import Backbone
 from recbole_compress.backbones.readout import LastPosition, Readout, SoftAttentionReadout
 from recbole_compress.embeddings import (
@@ -32,6 +32,7 @@ from recbole_compress.functional.tensor_train_shapes import choose_shape
 from recbole_compress.heads import (
     ItemHead,
     LowRankHead,
+    PointerHead,
     TiedCodesHead,
     TiedHead,
     TiedTwoLevelHead,
@@ -40,7 +41,7 @@ from recbole_compress.heads import (
 )
 from recbole_compress.near_names import did_you_mean
 
-__all__ = ["BACKBONES", "ITEM_EMBEDDINGS", "ITEM_HEADS", "READOUTS", "Assembly"]
+__all__ = ["BACKBONES", "ITEM_EMBEDDINGS", "ITEM_HEADS", "READOUTS", "REPEATS", "Assembly"]
 
 
 class Assembly:
@@ -129,8 +130,14 @@ class Assembly:
         return self._choose("item_embedding", ITEM_EMBEDDINGS)
 
     @cached_property
+    def pointer(self) -> Pointer | None:
+        # Checkpoints of before there were pointers have no such key.
+        return None if self.config["repeats"] is None else self._choose("repeats", REPEATS)
+
+    @cached_property
     def item_head(self) -> ItemHead:
-        return self._choose("item_head", ITEM_HEADS)
+        head = self._choose("item_head", ITEM_HEADS)
+        return head if self.pointer is None else PointerHead(head)
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -225,6 +232,11 @@ BACKBONES: dict[str, Callable[[Assembly], Backbone]] = {
         hidden_dropout=a.config["hidden_dropout_prob"],
         attention_dropout=a.config["attn_dropout_prob"],
     ),
+}
+
+REPEATS: dict[str, Callable[[Assembly], Pointer | None]] = {
+    "none": lambda a: None,
+    "pointer": lambda a: Pointer(a.dim, a.config["MAX_ITEM_LIST_LENGTH"]),
 }
 
 READOUTS: dict[str, Callable[[Assembly], Readout]] = {

@@ -15,6 +15,7 @@ from recbole_compress.data.item_counts import train_item_counts
 from recbole_compress.data.item_vectors import train_item_vectors
 from recbole_compress.data.sequence_dataset import TARGET_LIST_PREFIX
 from recbole_compress.errors import ConfigError, DataError
+from recbole_compress.heads.pointer import name_without_pointer
 from recbole_compress.heads.scored_state import ScoredState
 from recbole_compress.models.choices import Assembly
 
@@ -24,6 +25,7 @@ CHOICES = (
     "item_embedding",
     "backbone",
     "readout",
+    "repeats",
     "layer_sharing",
     "item_head",
     "training_targets",
@@ -50,7 +52,7 @@ class TrainingRows(NamedTuple):
 class CompressedRecommender(SequentialRecommender):
     """A next-item recommender put together from one choice per axis.
 
-    ``item ids -> item_embedding -> backbone -> readout -> item_head``
+    ``item ids -> item_embedding -> backbone -> readout -> (pointer) -> item_head``
 
     Subclasses are presets: a name and a yaml file in ``properties/model``. All positions of a
     window are trained when the batch brings a target per position (``training_targets: all``),
@@ -83,6 +85,7 @@ class CompressedRecommender(SequentialRecommender):
         self.backbone = assembly.backbone
         self.readout = assembly.readout
         self.scored_state = ScoredState()
+        self.pointer = assembly.pointer
         self.item_head = assembly.item_head
         self.keys_of_choices = assembly.keys_read
         self._warn_of_short_sight()
@@ -106,6 +109,7 @@ class CompressedRecommender(SequentialRecommender):
             shapes: Of the parameters and buffers, by name.
         """
         found = {}
+        shapes = {name_without_pointer(name): shape for name, shape in shapes.items()}
         tables = _rows(shapes, "item_embedding.tables.")
         of_head = shapes.get("item_head.item_blocks.rank_of_id")
         if of_head is not None:
@@ -123,11 +127,18 @@ class CompressedRecommender(SequentialRecommender):
     def hidden_states(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Hidden state after every position, ``(B, L, embedding_size)``; right-padded sequences.
 
+        With a pointer, states are wider and carry what it points at
+        (:mod:`~recbole_compress.functional.pointed_states`).
+
         Raises:
             DataError: An item id outside the catalogue.
         """
         states = self.backbone(self._embedded(item_seq), item_seq_len)
-        return self.scored_state(self.readout(states))
+        vectors = self.scored_state(self.readout(states))
+        if self.pointer is None:
+            return vectors
+        ends = torch.arange(1, item_seq.shape[1] + 1, device=item_seq.device)
+        return self.pointer(vectors, item_seq, ends.unsqueeze(0))
 
     def _embedded(self, item_seq: Tensor) -> Tensor:
         if item_seq.numel():
@@ -157,7 +168,12 @@ class CompressedRecommender(SequentialRecommender):
                 column = torch.arange(item_seq.shape[1], device=item_seq.device)
                 item_seq = item_seq * (column < item_seq_len.unsqueeze(1))
         embedded = self._embedded(item_seq)
-        return self.scored_state(self.readout.of_sequence(self.backbone, embedded, item_seq_len))
+        vectors = self.readout.of_sequence(self.backbone, embedded, item_seq_len)
+        vectors = self.scored_state(vectors)
+        if self.pointer is None:
+            return vectors
+        ends = item_seq_len.unsqueeze(1)
+        return self.pointer(vectors.unsqueeze(1), item_seq, ends).squeeze(1)
 
     def score(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Scores of all items, ``(B, n_items)``, from tensors alone."""

@@ -196,7 +196,8 @@ def _choices(model: SequentialRecommender, config: Any) -> dict[str, Any]:
     full_precision = {"weight_bits": 32, "table_bits": 32, "activation_bits": 32}
     if isinstance(model, CompressedRecommender):
         chosen = dict(model.choices)
-        chosen["layer_sharing"] = chosen.get("layer_sharing") or "none"
+        for axis in ("layer_sharing", "repeats"):  # where an older config says nothing
+            chosen[axis] = chosen.get(axis) or "none"
         chosen |= {k: config[k] for k, each in CHANGED_DEFAULTS.items() if each.is_read(config)}
         return {**chosen, **full_precision, "recipe": config["recipe"] or "cross_entropy"}
     tables, output = item_tensors(model)

@@ -161,7 +161,8 @@ class _WithoutSharing:
 def _uncompressed_backbone_bytes(n_items: int, config: Any) -> int:
     with torch.device("meta"):  # shapes only: no memory, no random numbers
         assembly = Assembly(_WithoutSharing(config), torch.empty(n_items))
-        stored = [*_stored_tensors(assembly.backbone), *_stored_tensors(assembly.readout)]
+        parts = (assembly.backbone, assembly.readout, assembly.pointer)
+        stored = [t for part in parts if part is not None for t in _stored_tensors(part)]
         return _extent(stored, in_bytes=True)
 
 

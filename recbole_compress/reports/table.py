@@ -89,7 +89,7 @@ def comparison_table(
 
 
 def chosen(choices: Mapping[str, Any]) -> str:
-    """The four axes of a card's ``choices``, and the bits where they are not 32.
+    """The four axes of a card's ``choices``, a pointer if there is one, and bits that are not 32.
 
     Example:
         >>> axes = {"item_embedding": "dense", "backbone": "sasrec", "layer_sharing": "none"}
@@ -98,6 +98,8 @@ def chosen(choices: Mapping[str, Any]) -> str:
     """
     axes = ("item_embedding", "backbone", "layer_sharing", "item_head")
     parts = [" / ".join(str(choices[axis]) for axis in axes)]
+    if choices.get("repeats") not in ("none", None):  # cards of before have none
+        parts.append(str(choices["repeats"]))
     for name in ("weight_bits", "table_bits", "activation_bits"):
         if choices.get(name) not in (32, None):
             parts.append(f"{name.replace('_', ' ')} {choices[name]}")

@@ -146,7 +146,8 @@ class DistillationTrainer(CompressTrainer):
     ) -> list[Tensor]:
         assert self.recombination is not None and self.teacher is not None
         settings, model = self.settings, self.model
-        student = Side(model.item_embedding(rows.item_seq), hidden)
+        vectors = hidden[:, : model.item_embedding.embedding_dim]
+        student = Side(model.item_embedding(rows.item_seq), vectors)
         kept, contrastive, predictive = self.recombination(
             rows.item_seq, rows.lengths, rows.trained, student, teacher
         )
@@ -167,7 +168,9 @@ class DistillationTrainer(CompressTrainer):
             if chosen is not None:
                 asked = torch.zeros_like(kept).index_fill_(0, chosen, True)[kept]
                 targets, predictive = targets[asked], Views(*(view[asked] for view in predictive))
-            told = predictive_loss(predictive, targets, model.item_head.loss, self.teacher.loss)
+            told = predictive_loss(
+                predictive, targets, model.item_head.of_vectors.loss, self.teacher.loss
+            )
             parts.append(settings.predictive * told)
         return parts
 

@@ -76,11 +76,12 @@ class _CompressedTeacher(Teacher):
         def scores(which: slice | Tensor) -> Tensor:
             return self.model.item_head.scores(sessions[which])
 
-        items = self.model.item_embedding(rows.item_seq) if with_side else None
-        return scores, None if items is None else Side(items, sessions)
+        if not with_side:
+            return scores, None
+        return scores, Side(self.model.item_embedding(rows.item_seq), sessions[:, : self.dim])
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        return self.model.item_head.loss(hidden, targets)
+        return self.model.item_head.of_vectors.loss(hidden, targets)
 
 
 class StockTeacher(Teacher):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from recbole_compress.errors import ConfigError
+from recbole_compress.heads.pointer import name_without_pointer
 from recbole_compress.models import CompressedRecommender
 
 __all__ = ["check_can_begin_as", "take_over_weights"]
@@ -57,8 +58,9 @@ def take_over_weights(student: CompressedRecommender, teacher: CompressedRecomme
     table = teacher.item_embedding.dense_weight()
     student.item_embedding.approximate_(table)
     left = (student.item_embedding.dense_weight() - table)[1:].norm() / table[1:].norm()
-    theirs = dict(teacher.named_parameters())
-    rest = {n: p for n, p in student.named_parameters() if not n.startswith(_TABLE)}
+    theirs = {name_without_pointer(name): p for name, p in teacher.named_parameters()}
+    named = student.named_parameters()
+    rest = {name_without_pointer(n): p for n, p in named if not n.startswith(_TABLE)}
     alike = [n for n, p in rest.items() if n in theirs and theirs[n].shape == p.shape]
     for name in alike:
         rest[name].copy_(theirs[name])

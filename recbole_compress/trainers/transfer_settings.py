@@ -52,6 +52,12 @@ class TransferSettings:
                 f"target_head={config['target_head']}: its scores are log-probabilities, which the "
                 "binary cross-entropy cannot use; take --transfer_loss=cross_entropy"
             )
+        if config["repeats"] != "none":
+            raise ConfigError(
+                f"repeats={config['repeats']}: recipe=transfer recommends items of another "
+                "catalogue than those that sequences hold, so none of them is a repeat; leave "
+                "repeats at none"
+            )
         return cls(
             loss=config["transfer_loss"],
             only_adapters=config["fine_tune"] == "adapters",

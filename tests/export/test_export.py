@@ -30,6 +30,9 @@ QUICK = {
     "tensor_train": ("TTSASRec", {}),
     "tensor_train_by_id": ("TTSASRec", {"tt_item_order": "by_id"}),
     "codes": ("CpRecSASRec", VARIANTS["codes"]),
+    "pointer": ("CpRecNextItNet", VARIANTS["pointer"]),
+    "pointer_tied": ("TTSASRec", VARIANTS["pointer"]),
+    "pointer_untied": ("CpRecSASRec", {**VARIANTS["dense_untied"], **VARIANTS["pointer"]}),
     "stock_bidirectional": ("BERT4Rec", {}),
 }
 SLOW = {

@@ -14,7 +14,13 @@ from recbole_compress.backbones import SoftAttentionReadout
 from recbole_compress.data import SequenceDataset
 from recbole_compress.errors import ConfigError, DataError
 from recbole_compress.functional.tensor_train_shapes import TensorTrainShape
-from recbole_compress.models.choices import BACKBONES, ITEM_EMBEDDINGS, ITEM_HEADS, READOUTS
+from recbole_compress.models.choices import (
+    BACKBONES,
+    ITEM_EMBEDDINGS,
+    ITEM_HEADS,
+    READOUTS,
+    REPEATS,
+)
 from tests.conftest import write_interactions
 
 SEQUENCES = [[f"i{(u * 5 + s * s) % 31}" for s in range(3 + u % 8)] for u in range(60)]
@@ -59,6 +65,12 @@ def test_every_backbone_trains_and_ranks_behind_soft_attention(tmp_path, backbon
     trains_and_ranks(*build(tmp_path, NAMES[backbone], readout="soft_attention"))
 
 
+@pytest.mark.parametrize("head", ITEM_HEADS)
+def test_every_head_trains_and_ranks_behind_a_pointer(tmp_path, head):
+    given = {"item_embedding": NEEDS.get(head, "dense"), "item_head": head}
+    trains_and_ranks(*build(tmp_path, **given, repeats="pointer"))
+
+
 def trains_and_ranks(model, train, test):
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     batch = train[list(range(len(train)))]
@@ -86,9 +98,10 @@ def trains_and_ranks(model, train, test):
         torch.testing.assert_close(model.predict(rows), own, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("repeats", REPEATS)
 @pytest.mark.parametrize("readout", READOUTS)
-def test_all_positions_loss_equals_the_mean_over_prefixes(tmp_path, readout):
-    model, train, _ = build(tmp_path, window_min_context=6, readout=readout)
+def test_all_positions_loss_equals_the_mean_over_prefixes(tmp_path, readout, repeats):
+    model, train, _ = build(tmp_path, window_min_context=6, readout=readout, repeats=repeats)
     model.eval()
     by_window = model.calculate_loss(train[list(range(len(train)))])
     train.windows = None
@@ -99,8 +112,9 @@ def test_all_positions_loss_equals_the_mean_over_prefixes(tmp_path, readout):
 
 @pytest.mark.parametrize("backbone", NAMES)
 @pytest.mark.parametrize("readout", READOUTS)
-def test_padding_and_other_rows_change_nothing(tmp_path, backbone, readout):
-    model, *_ = build(tmp_path, NAMES[backbone], readout=readout)
+@pytest.mark.parametrize("repeats", REPEATS)
+def test_padding_and_other_rows_change_nothing(tmp_path, backbone, readout, repeats):
+    model, *_ = build(tmp_path, NAMES[backbone], readout=readout, repeats=repeats)
     model.eval()
     one = model.score(torch.tensor([[3, 7]]), torch.tensor([2]))
     padded = torch.tensor([[3, 7, 9, 30, 4], [5, 5, 5, 5, 5]])  # rubbish behind the end
@@ -110,8 +124,9 @@ def test_padding_and_other_rows_change_nothing(tmp_path, backbone, readout):
 
 
 @pytest.mark.parametrize("backbone", NAMES)
-def test_empty_and_one_item_sequences_get_an_answer(tmp_path, backbone):
-    model, *_ = build(tmp_path, NAMES[backbone])
+@pytest.mark.parametrize("repeats", REPEATS)
+def test_empty_and_one_item_sequences_get_an_answer(tmp_path, backbone, repeats):
+    model, *_ = build(tmp_path, NAMES[backbone], repeats=repeats)
     model.eval()
     scores = model.score(torch.tensor([[0, 0], [4, 0], [7, 0]]), torch.tensor([0, 1, 1]))
     assert scores[:, 1:].isfinite().all()
@@ -195,6 +210,7 @@ def test_receptive_field_warning(tmp_path, caplog):
         ({"item_embedding": "blokwise"}, "item_embedding='blokwise'.*'blockwise'"),
         ({"layer_sharing": "cross"}, "cross_"),
         ({"readout": "first"}, "readout='first'"),
+        ({"repeats": "copy"}, "repeats='copy'"),
         ({"item_block_cutoffs": [12, 5]}, "must ascend"),
         ({"item_block_cutoffs": [5, 400]}, "leave items on both sides"),
         ({"item_block_cutoffs": "auto", "n_item_blocks": 99}, "n_item_blocks=99"),

@@ -36,6 +36,7 @@ VARIANTS = {
     "low_rank": {"item_embedding": "low_rank", "item_head": "low_rank", "low_rank_dim": 8},
     "tied_two_level": {"item_head": "tied_two_level"},
     "codes": {"item_embedding": "product_quantized", "item_head": "tied_codes", "pq_splits": 4},
+    "pointer": {"repeats": "pointer"},
 }
 
 

@@ -124,6 +124,7 @@ class Toy:
             "item_head": "untied",
             "backbone": "nextitnet",
             "readout": "last",
+            "repeats": "none",
             "layer_sharing": "none",
         }
         return Settings(RECBOLE, **OURS | given | choices)

@@ -62,6 +62,7 @@ def test_the_schema_is_the_agreed_one(card) -> None:
         "item_embedding": "blockwise",
         "backbone": "nextitnet",
         "readout": "last",
+        "repeats": "none",
         "layer_sharing": "cross_block",
         "item_head": "two_level",
         "weight_bits": 32,

@@ -167,6 +167,18 @@ def test_the_reference_undoes_compression_and_leaves_chance_alone(toy) -> None:
     assert settings["layer_sharing"] == "cross_block"
 
 
+def test_a_pointer_is_part_of_the_backbone_on_both_sides(toy) -> None:
+    without, with_one = (toy.ours(repeats=name) for name in ("none", "pointer"))
+    own = sum(p.numel() for p in with_one.pointer.parameters())
+    more = count_storage(with_one).parameters.backbone - count_storage(without).parameters.backbone
+    assert more == own
+    references = [
+        reference_bytes(model, toy.settings(repeats=name))["tied"]
+        for name, model in (("none", without), ("pointer", with_one))
+    ]
+    assert references[1] - references[0] == 4 * own
+
+
 def test_a_readout_is_part_of_the_backbone_on_both_sides(toy) -> None:
     model, settings = toy.ours(readout="soft_attention"), toy.settings(readout="soft_attention")
     own = sum(p.numel() for p in model.readout.parameters())

@@ -1,0 +1,77 @@
+"""What a sequence says of its own items: whether the next one is among them, and which."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from recbole_compress.functional.pointed_states import pack_pointers
+
+__all__ = ["Pointer"]
+
+# Logit of a repeat, and how much less likely each older place is, before anything is learned.
+_FIRST_GATE = -1.0
+_FIRST_SLOPE = -0.3
+
+
+class Pointer(nn.Module):
+    """Points back at the items of the sequence, from every position.
+
+    With ``h`` the vector after ``t`` items::
+
+        gate  = w . h + b                             logit: is the next item one of these?
+        share = softmax_{j <= t}(age[t - j])          and which: the j-th has been there so long
+
+    An item that stands there several times has the sum of its places' shares. These are
+    ``dim + 1 + max_length`` numbers, whatever the catalogue.
+
+    Args:
+        dim: Width of the vectors.
+        max_length: The longest sequence.
+
+    Example:
+        >>> pointer, item_seq = Pointer(dim=4, max_length=3), torch.tensor([[7, 9, 7]])
+        >>> states = pointer(torch.ones(1, 3, 4), item_seq, ends=torch.tensor([[1, 2, 3]]))
+        >>> states.shape, states[0, 2, -3:].tolist()  # after all three: item 7 once, the newest
+        (torch.Size([1, 3, 11]), [0.0, 9.0, 7.0])
+
+    Reference:
+        Ren et al., AAAI 2019, arXiv:1812.02646 (RepeatNet). Differs: a curve over ages and one
+        vector for the gate, in place of an attention network for each of the two modes.
+    """
+
+    def __init__(self, dim: int, max_length: int) -> None:
+        super().__init__()
+        self.max_length = max_length
+        self.age = nn.Parameter(_FIRST_SLOPE * torch.arange(float(max_length)))
+        self.gate = nn.Linear(dim, 1)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.constant_(self.gate.bias, _FIRST_GATE)
+
+    def forward(self, vectors: Tensor, item_seq: Tensor, ends: Tensor) -> Tensor:
+        """States as :mod:`~recbole_compress.functional.pointed_states` packs them.
+
+        Args:
+            vectors: ``(B, T, dim)``, each after the first ``ends`` items of its sequence.
+            item_seq: ``(B, L)``, right-padded.
+            ends: int64, ``(B, T)``, or ``(1, T)`` for the same in all rows.
+
+        Returns:
+            ``(B, T, dim + 1 + 2 * L)``.
+        """
+        length = item_seq.shape[1]
+        column = torch.arange(length, device=item_seq.device)
+        age = ends.unsqueeze(2) - 1 - column
+        seen = (age >= 0) & (item_seq > 0).unsqueeze(1)
+        logits = self.age[age.clamp(0, self.max_length - 1)]
+        # Finite, so that a sequence without items has some share and no NaN.
+        shares = logits.masked_fill(~seen, -1e30).softmax(2)
+        same = item_seq.unsqueeze(2) == item_seq.unsqueeze(1)
+        shares = shares @ same.to(shares.dtype)
+        # Each item stands at its newest place: the next one that holds it is not seen.
+        later = same & (column.unsqueeze(1) < column)
+        following = torch.where(later, column, length).amin(2)
+        newest = seen & (following.unsqueeze(1) >= ends.unsqueeze(2))
+        log_shares = shares.clamp(min=torch.finfo(shares.dtype).tiny).log()
+        gate = self.gate(vectors).squeeze(2)
+        return pack_pointers(vectors, gate, log_shares, item_seq.unsqueeze(1) * newest)

@@ -1,0 +1,98 @@
+"""States that carry what they point at: a vector, and behind it the items of their own sequence.
+
+A head sees states and no sequences. So what a sequence says of its own items travels in the state,
+one row of floats, and everything that takes, cuts or sums over states works with them as it is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["PointedStates", "pack_pointers", "pointed_scores", "unpack_pointers"]
+
+# The largest integer that float32 holds with all below it.
+_MOST_ITEMS = 2**24
+
+
+class PointedStates(NamedTuple):
+    """The columns of packed states, ``(N, dim + 1 + 2 * L)`` in all.
+
+    Attributes:
+        vectors: What items are scored with, ``(N, dim)``.
+        gate: Logit of the probability that the next item is one of the sequence, ``(N,)``.
+        log_shares: Log-probability of each of the sequence's items if it is, ``(N, L)``.
+        items: Their ids, int64 ``(N, L)``, each once; 0 where there is none.
+    """
+
+    vectors: Tensor
+    gate: Tensor
+    log_shares: Tensor
+    items: Tensor
+
+
+def pack_pointers(vectors: Tensor, gate: Tensor, log_shares: Tensor, items: Tensor) -> Tensor:
+    """One row of floats per state, from which :func:`unpack_pointers` reads them again.
+
+    Args:
+        vectors: ``(..., dim)``, floating.
+        gate: ``(...)``.
+        log_shares: ``(..., L)``.
+        items: ``(..., L)``, integer.
+
+    Returns:
+        ``(..., dim + 1 + 2 * L)``, float32, or the dtype of ``vectors`` if that is wider.
+    """
+    dtype = torch.promote_types(vectors.dtype, torch.float32)
+    parts = (vectors, gate.unsqueeze(-1), log_shares, items)
+    return torch.cat([part.to(dtype) for part in parts], -1)
+
+
+def unpack_pointers(states: Tensor, dim: int) -> PointedStates:
+    """The columns of packed states whose vectors are ``dim`` wide.
+
+    Example:
+        >>> packed = pack_pointers(torch.ones(1, 2), torch.zeros(1), torch.zeros(1, 3),
+        ...                        torch.tensor([[7, 0, 4]]))
+        >>> packed.shape, unpack_pointers(packed, dim=2).items
+        (torch.Size([1, 9]), tensor([[7, 0, 4]]))
+    """
+    length = (states.shape[1] - dim - 1) // 2
+    vectors, gate, log_shares, items = states.split([dim, 1, length, length], 1)
+    return PointedStates(vectors, gate.squeeze(1), log_shares, items.detach().long())
+
+
+def pointed_scores(scores: Tensor, states: PointedStates, log_probs: bool = False) -> Tensor:
+    """Log-probabilities of all items where those of the sequence are pointed at.
+
+    Equals, for every row::
+
+        logsigmoid(-gate) + scores[1:].log_softmax()[item]      for an item not in the sequence
+        logsigmoid(gate) + log_shares[place]                    for the item at a place
+
+    Args:
+        scores: ``(N, n_items)`` in the order of ids, of the vectors alone; what stands in column 0,
+            padding's, means nothing, and comes back as ``-inf``.
+        states: What they were made from.
+        log_probs: The scores are logarithms of probabilities already.
+
+    Raises:
+        ValueError: A catalogue of more items than float32 has integers.
+    """
+    if scores.shape[1] > _MOST_ITEMS:
+        raise ValueError(
+            f"{scores.shape[1]:,} items: states carry ids as floats, which are exact up to "
+            f"{_MOST_ITEMS:,}; choose repeats=none"
+        )
+    shift = F.logsigmoid(-states.gate).unsqueeze(1)
+    if not log_probs:
+        shift = shift - scores[:, 1:].logsumexp(1, keepdim=True)
+    pointed = F.logsigmoid(states.gate).unsqueeze(1) + states.log_shares
+    result = scores + shift
+    # Places without an item write into column 0, which is no item's.
+    result.scatter_(1, states.items, pointed.to(result.dtype))
+    result[:, 0] = -torch.inf
+    return result

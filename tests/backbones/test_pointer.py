@@ -1,0 +1,86 @@
+"""The pointer against a loop over prefixes that takes its definition at its word."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from recbole_compress.backbones import Pointer
+from recbole_compress.functional.pointed_states import unpack_pointers
+
+DIM = 3
+ITEM_SEQ = torch.tensor([[4, 7, 4, 4, 9, 7], [5, 5, 0, 0, 0, 0], [8, 0, 0, 0, 0, 0]])
+LENGTHS = torch.tensor([6, 2, 1])
+
+
+@pytest.fixture
+def pointer() -> Pointer:
+    torch.manual_seed(3)
+    made = Pointer(DIM, max_length=6).double()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    return made
+
+
+def naive(pointer: Pointer, vector, items: list[int]) -> tuple[float, dict[int, float]]:
+    """Gate and shares after ``items``."""
+    age, weight, bias = (p.detach() for p in (pointer.age, *pointer.gate.parameters()))
+    ages = torch.stack([age[len(items) - 1 - place] for place in range(len(items))])
+    shares: dict[int, float] = {}
+    for item, share in zip(items, ages.softmax(0).tolist(), strict=True):
+        shares[item] = shares.get(item, 0.0) + share
+    return float(weight[0] @ vector + bias[0]), shares
+
+
+def carried(states) -> tuple[float, dict[int, float]]:
+    """The same, of one packed state."""
+    found = unpack_pointers(states.detach().unsqueeze(0), DIM)
+    pairs = zip(found.items[0].tolist(), found.log_shares[0].exp().tolist(), strict=True)
+    listed = [(item, share) for item, share in pairs if item]
+    assert len(dict(listed)) == len(listed)  # each item once
+    return float(found.gate), dict(listed)
+
+
+def test_every_position_points_at_its_own_prefix(pointer) -> None:
+    vectors = torch.randn(3, 6, DIM, dtype=torch.float64)
+    states = pointer(vectors, ITEM_SEQ, torch.arange(1, 7).unsqueeze(0))
+    for row, length in enumerate(LENGTHS.tolist()):
+        for end in range(1, length + 1):
+            gate, shares = naive(pointer, vectors[row, end - 1], ITEM_SEQ[row, :end].tolist())
+            found_gate, found = carried(states[row, end - 1])
+            assert found_gate == pytest.approx(gate)
+            assert found == pytest.approx(shares)
+            assert sum(found.values()) == pytest.approx(1)
+
+
+def test_whole_sequences_are_their_last_positions(pointer) -> None:
+    vectors = torch.randn(3, 6, DIM, dtype=torch.float64)
+    everywhere = pointer(vectors, ITEM_SEQ, torch.arange(1, 7).unsqueeze(0))
+    row = torch.arange(3)
+    last = vectors[row, LENGTHS - 1].unsqueeze(1)
+    alone = pointer(last, ITEM_SEQ, LENGTHS.unsqueeze(1)).squeeze(1)
+    assert_close(alone, everywhere[row, LENGTHS - 1], rtol=1e-12, atol=1e-12)
+
+
+def test_no_items_are_nothing_to_point_at(pointer) -> None:
+    states = pointer(torch.zeros(1, 1, DIM).double(), torch.zeros(1, 2).long(), torch.tensor([[0]]))
+    assert carried(states[0, 0])[1] == {}
+    assert states.isfinite().all()
+
+
+def test_it_weighs_next_to_nothing() -> None:
+    made = Pointer(64, max_length=50)
+    assert sum(parameter.numel() for parameter in made.parameters()) == 64 + 1 + 50
+
+
+def test_gradients_reach_gate_and_ages(pointer) -> None:
+    vectors = torch.randn(3, 6, DIM, dtype=torch.float64, requires_grad=True)
+    ends = torch.arange(1, 7).unsqueeze(0)
+    assert torch.autograd.gradcheck(
+        lambda v, age, w: torch.func.functional_call(
+            pointer, {"age": age, "gate.weight": w}, (v, ITEM_SEQ, ends)
+        )[..., : DIM + 1 + 6],
+        (vectors, pointer.age, pointer.gate.weight),
+    )

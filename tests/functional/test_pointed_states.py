@@ -1,0 +1,68 @@
+"""States that carry pointers: packed and unpacked without loss, and the scores that they give."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from recbole_compress.functional.pointed_states import (
+    PointedStates,
+    pack_pointers,
+    pointed_scores,
+    unpack_pointers,
+)
+
+
+def some_states(n: int = 6, dim: int = 3, length: int = 4, n_items: int = 9) -> PointedStates:
+    items = torch.stack([torch.randperm(n_items - 1)[:length] + 1 for _ in range(n)])
+    items[0] = 0  # a sequence without items
+    items[1, 2:] = 0
+    shares = torch.randn(n, length).log_softmax(1)
+    return PointedStates(torch.randn(n, dim), torch.randn(n), shares, items)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_nothing_is_lost_on_the_way(dtype) -> None:
+    states = some_states()
+    vectors = states.vectors.to(dtype)
+    packed = pack_pointers(vectors, *states[1:])
+    assert packed.dtype == torch.promote_types(dtype, torch.float32)
+    found = unpack_pointers(packed, dim=3)
+    assert_close(found.vectors.to(dtype), vectors, rtol=0, atol=0)
+    assert_close(found.gate.float(), states.gate, rtol=0, atol=0)
+    assert_close(found.log_shares.float(), states.log_shares, rtol=0, atol=0)
+    assert torch.equal(found.items, states.items)
+
+
+def test_the_largest_ids_are_exact() -> None:
+    items = torch.tensor([[2**24 - 1, 2**24 - 2]])
+    packed = pack_pointers(torch.zeros(1, 1), torch.zeros(1), torch.zeros(1, 2), items)
+    assert torch.equal(unpack_pointers(packed, dim=1).items, items)
+
+
+@pytest.mark.parametrize("log_probs", [True, False])
+def test_scores_are_the_sum_over_both_ways(log_probs) -> None:
+    states, scores = some_states(), torch.randn(6, 9)
+    if log_probs:
+        scores[:, 1:] = scores[:, 1:].log_softmax(1)
+    found = pointed_scores(scores, states, log_probs)
+    for row in range(6):
+        new = scores[row, 1:].log_softmax(0)
+        here = states.items[row].tolist()
+        for item in range(1, 9):
+            expected = F.logsigmoid(-states.gate[row]) + new[item - 1]
+            if item in here:
+                expected = F.logsigmoid(states.gate[row]) + states.log_shares[row][here.index(item)]
+            assert_close(found[row, item], expected, rtol=1e-5, atol=1e-5)
+    assert (found[:, 0] == -torch.inf).all()
+    total = found.exp().sum(1)
+    # One share each of what is new and of what is not; the first row has nothing to point at.
+    assert_close(total[0], torch.sigmoid(-states.gate[0]), rtol=1e-5, atol=1e-6)
+    assert (total < 1 + 1e-5).all()
+
+
+def test_more_items_than_floats_can_count_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"16,777,217 items: .* choose repeats=none"):
+        pointed_scores(torch.zeros(1, 1).expand(1, 2**24 + 1), some_states())
