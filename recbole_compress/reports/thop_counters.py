@@ -26,6 +26,7 @@ from recbole_compress.embeddings import (
 from recbole_compress.functional.tensor_train_costs import row_costs
 from recbole_compress.heads import (
     LowRankHead,
+    PointerHead,
     TiedCodesHead,
     TiedHead,
     TiedTwoLevelHead,
@@ -86,6 +87,11 @@ def _tied_two_level_head(module: TiedTwoLevelHead, hidden: Tensor, ids: Tensor) 
     return ops
 
 
+def _pointer_head(module: PointerHead, hidden: Tensor, ids: Tensor) -> int:
+    # One that is new is weighed against all that are.
+    return len(hidden) * module.macs()
+
+
 def _ids_per_item_block(item_blocks, ids: Tensor) -> list[int]:
     """How many of the ids lie in each item block; padding lies in none."""
     ranks = item_blocks.rank_of_id[ids]
@@ -108,6 +114,7 @@ COUNTERS: dict[type[nn.Module], Callable[..., int]] = {
     LowRankHead: _low_rank_head,
     TwoLevelHead: _two_level_head,
     TiedTwoLevelHead: _tied_two_level_head,
+    PointerHead: _pointer_head,
 }
 
 

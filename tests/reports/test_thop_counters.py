@@ -12,7 +12,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import get_flops
 
 from recbole_compress.backbones.last_position_plan import needed_positions
-from recbole_compress.models.choices import ITEM_EMBEDDINGS, ITEM_HEADS
+from recbole_compress.models.choices import ITEM_EMBEDDINGS, ITEM_HEADS, REPEATS
 from recbole_compress.reports.macs import count_macs
 from recbole_compress.reports.thop_counters import COUNTERS, register
 
@@ -126,9 +126,10 @@ def test_no_item_embedding_is_free(toy) -> None:
 def test_no_item_head_is_free(toy) -> None:
     needs = {"tied_two_level": "blockwise", "tied_codes": "product_quantized"}
     for name in ITEM_HEADS:
-        model = toy.ours(item_embedding=needs.get(name, "dense"), item_head=name)
-        hidden, ids = torch.randn(1, D), torch.tensor([3])
-        assert COUNTERS[type(model.item_head)](model.item_head, hidden, ids) > 0
+        for repeats in REPEATS:
+            parts = {"item_embedding": needs.get(name, "dense"), "item_head": name}
+            head = toy.ours(**parts, repeats=repeats).item_head
+            assert COUNTERS[type(head)](head, torch.randn(1, D), torch.tensor([3])) > 0
 
 
 def test_stock_models_are_counted_as_without_us(toy, monkeypatch) -> None:
