@@ -75,7 +75,8 @@ def pointed_scores(scores: Tensor, states: PointedStates, log_probs: bool = Fals
 
     Args:
         scores: ``(N, n_items)`` in the order of ids, of the vectors alone; what stands in column 0,
-            padding's, means nothing, and comes back as ``-inf``.
+            padding's, means nothing, and comes back as ``-inf``. Overwritten if they need no
+            gradient.
         states: What they were made from.
         log_probs: The scores are logarithms of probabilities already.
 
@@ -91,7 +92,8 @@ def pointed_scores(scores: Tensor, states: PointedStates, log_probs: bool = Fals
     if not log_probs:
         shift = shift - scores[:, 1:].logsumexp(1, keepdim=True)
     pointed = F.logsigmoid(states.gate).unsqueeze(1) + states.log_shares
-    result = scores + shift
+    # In place where no gradient needs the scores: a copy of all would take as long as they did.
+    result = scores + shift if scores.requires_grad else scores.add_(shift)
     # Places without an item write into column 0, which is no item's.
     result.scatter_(1, states.items, pointed.to(result.dtype))
     result[:, 0] = -torch.inf

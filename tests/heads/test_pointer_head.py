@@ -50,7 +50,7 @@ def targets_for(head: PointerHead, states: Tensor) -> Tensor:
 def test_new_items_are_those_of_the_other_head(case) -> None:
     head, states = case
     alone = head.new_items.scores(unpack_pointers(states, DIM).vectors)
-    expected = pointed_scores(alone, unpack_pointers(states, DIM))
+    expected = pointed_scores(alone.detach(), unpack_pointers(states, DIM))
     scores = head.scores(states)
     assert scores.is_contiguous() and (scores[:, 0] == -torch.inf).all()
     assert_close(scores, expected, rtol=1e-10, atol=1e-10)
