@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.functional.pointed_states import pack_pointers
 
 __all__ = ["Pointer"]
@@ -44,9 +45,9 @@ class Pointer(nn.Module):
         super().__init__()
         self.max_length = max_length
         self.age = nn.Parameter(_FIRST_SLOPE * torch.arange(float(max_length)))
-        self.gate = nn.Linear(dim, 1)
-        nn.init.zeros_(self.gate.weight)
-        nn.init.constant_(self.gate.bias, _FIRST_GATE)
+        # Vectors, which quantization leaves as they are: everything hangs on so few numbers.
+        self.weight = nn.Parameter(torch.zeros(dim))
+        self.bias = nn.Parameter(torch.tensor([_FIRST_GATE]))
 
     def forward(self, vectors: Tensor, item_seq: Tensor, ends: Tensor) -> Tensor:
         """States as :mod:`~recbole_compress.functional.pointed_states` packs them.
@@ -59,6 +60,11 @@ class Pointer(nn.Module):
         Returns:
             ``(B, T, dim + 1 + 2 * L)``.
         """
+        # In the digits that states are packed in, whatever else autocast rounds.
+        with torch.autocast(vectors.device.type, enabled=False):
+            return self._packed(full_precision(vectors), item_seq, ends)
+
+    def _packed(self, vectors: Tensor, item_seq: Tensor, ends: Tensor) -> Tensor:
         length = item_seq.shape[1]
         column = torch.arange(length, device=item_seq.device)
         age = ends.unsqueeze(2) - 1 - column
@@ -73,5 +79,5 @@ class Pointer(nn.Module):
         following = torch.where(later, column, length).amin(2)
         newest = seen & (following.unsqueeze(1) >= ends.unsqueeze(2))
         log_shares = shares.clamp(min=torch.finfo(shares.dtype).tiny).log()
-        gate = self.gate(vectors).squeeze(2)
+        gate = vectors @ self.weight + self.bias
         return pack_pointers(vectors, gate, log_shares, item_seq.unsqueeze(1) * newest)

@@ -26,12 +26,12 @@ def pointer() -> Pointer:
 
 def naive(pointer: Pointer, vector, items: list[int]) -> tuple[float, dict[int, float]]:
     """Gate and shares after ``items``."""
-    age, weight, bias = (p.detach() for p in (pointer.age, *pointer.gate.parameters()))
+    age, weight, bias = (p.detach() for p in pointer.parameters())
     ages = torch.stack([age[len(items) - 1 - place] for place in range(len(items))])
     shares: dict[int, float] = {}
     for item, share in zip(items, ages.softmax(0).tolist(), strict=True):
         shares[item] = shares.get(item, 0.0) + share
-    return float(weight[0] @ vector + bias[0]), shares
+    return float(weight @ vector + bias), shares
 
 
 def carried(states) -> tuple[float, dict[int, float]]:
@@ -64,6 +64,14 @@ def test_whole_sequences_are_their_last_positions(pointer) -> None:
     assert_close(alone, everywhere[row, LENGTHS - 1], rtol=1e-12, atol=1e-12)
 
 
+def test_autocast_rounds_nothing(pointer) -> None:
+    pointer.float()
+    vectors, ends = torch.randn(3, 6, DIM), torch.arange(1, 7).unsqueeze(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = pointer(vectors, ITEM_SEQ, ends)
+    assert torch.equal(rounded, pointer(vectors, ITEM_SEQ, ends))
+
+
 def test_no_items_are_nothing_to_point_at(pointer) -> None:
     states = pointer(torch.zeros(1, 1, DIM).double(), torch.zeros(1, 2).long(), torch.tensor([[0]]))
     assert carried(states[0, 0])[1] == {}
@@ -80,7 +88,7 @@ def test_gradients_reach_gate_and_ages(pointer) -> None:
     ends = torch.arange(1, 7).unsqueeze(0)
     assert torch.autograd.gradcheck(
         lambda v, age, w: torch.func.functional_call(
-            pointer, {"age": age, "gate.weight": w}, (v, ITEM_SEQ, ends)
+            pointer, {"age": age, "weight": w}, (v, ITEM_SEQ, ends)
         )[..., : DIM + 1 + 6],
-        (vectors, pointer.age, pointer.gate.weight),
+        (vectors, pointer.age, pointer.weight),
     )

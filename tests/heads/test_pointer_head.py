@@ -32,7 +32,7 @@ def case(request) -> tuple[PointerHead, Tensor]:
 def states_for(head: ItemHead) -> Tensor:
     pointer = Pointer(DIM, LENGTH).double()
     with torch.no_grad():
-        pointer.gate.weight.normal_()
+        pointer.weight.normal_()
     item_seq = torch.randint(1, head.num_embeddings, (N, LENGTH))
     lengths = torch.arange(N) % (LENGTH + 1)
     item_seq = item_seq * (torch.arange(LENGTH) < lengths.unsqueeze(1))
