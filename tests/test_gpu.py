@@ -37,6 +37,7 @@ RUNS = {
     "untied": ("CpRecNextItNet", {**OURS, "item_embedding": "dense", "item_head": "untied"}),
     "tied two-level": ("CpRecNextItNet", {**OURS, "item_head": "tied_two_level"}),
     "short floats": ("CpRecNextItNet", {**OURS, **SHORT_FLOATS}),
+    "pointer": ("CpRecNextItNet", {**OURS, "repeats": "pointer"}),
     "rows": ("CpRecNextItNet", {**OURS, "training_targets": "last"}),
     "product codes": (
         "CpRecNextItNet",

@@ -57,6 +57,7 @@ SAMPLED = {"eval_args": {"mode": "uni9", "order": "TO", "split": {"LS": "valid_a
 RUNS = {
     "CpRecNextItNet": ("CpRecNextItNet", {"ranks_path": "together.npz"}),
     "CpRecNextItNet, rows": ("CpRecNextItNet", {"training_targets": "last"}),
+    "CpRecNextItNet, pointer": ("CpRecNextItNet", {"repeats": "pointer", "epochs": 1}),
     "CpRecNextItNet, sampled evaluation": ("CpRecNextItNet", {"epochs": 1, **SAMPLED}),
     "TTSASRec, distilled": ("TTSASRec", DISTILLED),
     "SASRec": ("SASRec", {"metrics": ["NDCG", "GAUC"], "valid_metric": "NDCG@10", "epochs": 1}),
