@@ -13,6 +13,8 @@ __all__ = ["Pointer"]
 # Logit of a repeat, and how much less likely each older place is, before anything is learned.
 _FIRST_GATE = -1.0
 _FIRST_SLOPE = -0.3
+# Logit of what cannot be.
+_NEVER = -1e4
 
 
 class Pointer(nn.Module):
@@ -78,6 +80,7 @@ class Pointer(nn.Module):
         later = same & (column.unsqueeze(1) < column)
         following = torch.where(later, column, length).amin(2)
         newest = seen & (following.unsqueeze(1) >= ends.unsqueeze(2))
+        # Where there is nothing to point at, the next item is a new one.
+        gate = (vectors @ self.weight + self.bias).masked_fill(~newest.any(2), _NEVER)
         log_shares = shares.clamp(min=torch.finfo(shares.dtype).tiny).log()
-        gate = vectors @ self.weight + self.bias
         return pack_pointers(vectors, gate, log_shares, item_seq.unsqueeze(1) * newest)

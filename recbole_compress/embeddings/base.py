@@ -85,7 +85,11 @@ class ItemEmbedding(nn.Module, abc.ABC):
         return self.num_embeddings * self.embedding_dim
 
     def cross_entropy(
-        self, hidden: Tensor, targets: Tensor, chunk_size: int | None = None
+        self,
+        hidden: Tensor,
+        targets: Tensor,
+        chunk_size: int | None = None,
+        excluded: Tensor | None = None,
     ) -> Tensor:
         """Mean cross-entropy over the real items of :meth:`scores`, in bounded memory.
 
@@ -95,9 +99,15 @@ class ItemEmbedding(nn.Module, abc.ABC):
             hidden: ``(N, embedding_dim)``.
             targets: ``(N,)``, ids from 1 to ``num_embeddings - 1``.
             chunk_size: See :func:`~recbole_compress.functional.cross_entropy.linear_cross_entropy`.
+            excluded: Ids that are left out of a row, ``(N, E)``; 0 leaves out nothing.
         """
         return linear_cross_entropy(
-            hidden, self.dense_weight(), targets, first_class=1, chunk_size=chunk_size
+            hidden,
+            self.dense_weight(),
+            targets,
+            first_class=1,
+            excluded=excluded,
+            chunk_size=chunk_size,
         )
 
     def extra_repr(self) -> str:

@@ -100,10 +100,20 @@ class BlockwiseEmbedding(ItemEmbedding):
         return sum(factor.numel() for factor in self.parameters())
 
     def cross_entropy(
-        self, hidden: Tensor, targets: Tensor, chunk_size: int | None = None
+        self,
+        hidden: Tensor,
+        targets: Tensor,
+        chunk_size: int | None = None,
+        excluded: Tensor | None = None,
     ) -> Tensor:
-        ranks = self.item_blocks.rank_of_id[targets].long()
-        return linear_cross_entropy(hidden, self._weight_by_rank(), ranks, chunk_size=chunk_size)
+        rank_of_id = self.item_blocks.rank_of_id
+        return linear_cross_entropy(
+            hidden,
+            self._weight_by_rank(),
+            rank_of_id[targets].long(),
+            excluded=None if excluded is None else rank_of_id[excluded],
+            chunk_size=chunk_size,
+        )
 
     def _weight_by_rank(self) -> Tensor:
         return torch.cat([self.block_weight(k) for k in range(len(self.dims))])

@@ -70,10 +70,17 @@ class LowRankEmbedding(ItemEmbedding):
         return self.projection.numel() + self.table.numel()
 
     def cross_entropy(
-        self, hidden: Tensor, targets: Tensor, chunk_size: int | None = None
+        self,
+        hidden: Tensor,
+        targets: Tensor,
+        chunk_size: int | None = None,
+        excluded: Tensor | None = None,
     ) -> Tensor:
         narrow = self._narrow(hidden)
-        return linear_cross_entropy(narrow, self.table, targets - 1, chunk_size=chunk_size)
+        excluded = None if excluded is None else excluded - 1
+        return linear_cross_entropy(
+            narrow, self.table, targets - 1, excluded=excluded, chunk_size=chunk_size
+        )
 
     def _narrow(self, hidden: Tensor) -> Tensor:
         return hidden @ self.projection.T

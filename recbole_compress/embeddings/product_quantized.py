@@ -83,10 +83,17 @@ class ProductQuantizedEmbedding(ItemEmbedding):
         return self.centroids.numel()
 
     def cross_entropy(
-        self, hidden: Tensor, targets: Tensor, chunk_size: int | None = None
+        self,
+        hidden: Tensor,
+        targets: Tensor,
+        chunk_size: int | None = None,
+        excluded: Tensor | None = None,
     ) -> Tensor:
         rows = quantized_rows(self.codes, self.centroids)
-        return linear_cross_entropy(hidden, rows, targets - 1, chunk_size=chunk_size)
+        excluded = None if excluded is None else excluded - 1
+        return linear_cross_entropy(
+            hidden, rows, targets - 1, excluded=excluded, chunk_size=chunk_size
+        )
 
     def extra_repr(self) -> str:
         m, n_codes, _ = self.centroids.shape

@@ -185,13 +185,23 @@ class TensorTrainEmbedding(KeepsTable, ItemEmbedding):
         return scoring_macs(self.shape, 1, scoring_plan(self.shape, 1))
 
     def cross_entropy(
-        self, hidden: Tensor, targets: Tensor, chunk_size: int | None = None
+        self,
+        hidden: Tensor,
+        targets: Tensor,
+        chunk_size: int | None = None,
+        excluded: Tensor | None = None,
     ) -> Tensor:
         # Not the items' rows alone: a slice would copy the gradient of the whole table.
         n_items = self.num_embeddings - 1
-        rows = self._rows_of(targets)
+        if excluded is not None:
+            excluded = self._rows_of(excluded).masked_fill(excluded == 0, -1)
         return linear_cross_entropy(
-            hidden, self._build(), rows, n_classes=n_items, chunk_size=chunk_size
+            hidden,
+            self._build(),
+            self._rows_of(targets),
+            n_classes=n_items,
+            excluded=excluded,
+            chunk_size=chunk_size,
         )
 
     def _rows_of(self, ids: Tensor) -> Tensor:

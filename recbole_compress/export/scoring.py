@@ -21,6 +21,7 @@ from recbole_compress.export.lookup import (
     StoredItems,
 )
 from recbole_compress.heads import (
+    NOT_AMONG,
     ItemHead,
     LowRankHead,
     PointerHead,
@@ -48,6 +49,19 @@ class Scorer:
     def scores(self, graph: Graph, hidden: str) -> str:
         """``(B, columns)``, all of them."""
         return self.items.scores(graph, hidden)
+
+    def log_probs(self, graph: Graph, hidden: str, excluded: str) -> str:
+        """Log-probabilities among other columns than ``excluded``, ``(B, columns)``.
+
+        Args:
+            excluded: Columns, int64 ``(B, E)``; ``n_columns`` for none.
+        """
+        n = self.columns.n_columns
+        if n == self.columns.n_items:  # padding, in column 0, is no item either
+            ends = graph.integers(0, 1, 0, 0)
+            excluded = graph.op("Pad", excluded, ends, graph.constant(0, np.int64))
+        logits = _excluded(graph, self.scores(graph, hidden), excluded, n)
+        return graph.op("LogSoftmax", logits, axis=1)
 
     def topk(
         self, graph: Graph, hidden: str, k: str, unless: str
@@ -121,7 +135,9 @@ class TwoLevelScorer(Scorer):
             for (narrow, table), order in zip(tails, rare, strict=True)
         ]
 
-    def _first_level(self, graph: Graph, hidden: str) -> tuple[str, str]:
+    def _first_level(
+        self, graph: Graph, hidden: str, excluded: str | None = None
+    ) -> tuple[str, str]:
         """Log-probabilities of popular items, and of the tokens."""
         narrow = hidden
         if self.projection is not None:
@@ -130,25 +146,38 @@ class TwoLevelScorer(Scorer):
         if self.tokens is not None:
             own = graph.op("Gemm", hidden, self.tokens, transB=1)
             logits = graph.op("Concat", logits, own, axis=1)
-        log_probs = graph.op("LogSoftmax", logits, axis=1)
         n = self.n_head
         end = n + len(self.tails)
+        if excluded is not None:  # tokens stand where the columns of tails begin
+            rare = graph.op("GreaterOrEqual", excluded, graph.constant(n, np.int64))
+            popular = graph.op("Where", rare, graph.constant(end, np.int64), excluded)
+            logits = _excluded(graph, logits, popular, end)
+        log_probs = graph.op("LogSoftmax", logits, axis=1)
         return graph.slice(log_probs, 0, n, 1), graph.slice(log_probs, n, end, 1)
 
-    def _tail(self, graph: Graph, hidden: str, i: int) -> str:
+    def _tail(self, graph: Graph, hidden: str, i: int, excluded: str | None = None) -> str:
         """Log-probabilities of a tail's items if it is one of them."""
         projection, matrix = self.tails[i]
         logits = matrix.product(graph, graph.op("Gemm", hidden, projection, transB=1))
+        if excluded is not None:
+            logits = _excluded(graph, logits, excluded, matrix.n_rows)
         # Vectorized, as ONNX Runtime's ReduceLogSumExp is not (ten times slower, 45,000 items).
         return graph.op("LogSoftmax", logits, axis=1)
 
-    def scores(self, graph: Graph, hidden: str) -> str:
-        popular, tokens = self._first_level(graph, hidden)
-        pieces = [popular]
-        for i in range(len(self.tails)):
+    def scores(self, graph: Graph, hidden: str, excluded: str | None = None) -> str:
+        popular, tokens = self._first_level(graph, hidden, excluded)
+        pieces, of_tail = [popular], None
+        start = self.n_head
+        for i, (_, matrix) in enumerate(self.tails):
             token = graph.slice(tokens, i, i + 1, 1)
-            pieces.append(graph.op("Add", self._tail(graph, hidden, i), token))
+            if excluded is not None:
+                of_tail = graph.op("Sub", excluded, graph.constant(start, np.int64))
+            pieces.append(graph.op("Add", self._tail(graph, hidden, i, of_tail), token))
+            start += matrix.n_rows
         return graph.op("Concat", *pieces, axis=1)
+
+    def log_probs(self, graph: Graph, hidden: str, excluded: str) -> str:
+        return self.scores(graph, hidden, excluded)
 
     def topk(
         self, graph: Graph, hidden: str, k: str, unless: str
@@ -214,37 +243,11 @@ class TwoLevelScorer(Scorer):
         return graph.op("GatherElements", self.scores(graph, hidden), columns, axis=1)
 
 
-class LogProbScorer(Scorer):
-    """Logarithms of the probabilities that another scorer's scores are logits of.
-
-    Args:
-        logits: That one.
-    """
-
-    def __init__(self, logits: Scorer) -> None:
-        self.logits = logits
-        self.columns = logits.columns
-
-    def scores(self, graph: Graph, hidden: str) -> str:
-        scores = self.logits.scores(graph, hidden)
-        n = self.columns.n_columns
-        if n < self.columns.n_items:
-            return graph.op("LogSoftmax", scores, axis=1)
-        # Column 0 is padding's, which has no part in the sum.
-        items = graph.op("LogSoftmax", graph.slice(scores, 1, n, 1), axis=1)
-        front = graph.integers(0, 1, 0, 0)
-        return graph.op("Pad", items, front, graph.constant(-np.inf, np.float32))
-
-    def of_candidates(self, graph: Graph, hidden: str, ids: str) -> str:
-        columns = self.columns.of_ids(graph, ids)
-        return graph.op("GatherElements", self.scores(graph, hidden), columns, axis=1)
-
-
 class PointerScorer(Scorer):
     """The items of the sequence by what a state says of them, all others by another scorer.
 
     Args:
-        new_items: Log-probabilities, from the vectors alone.
+        new_items: Scores of vectors alone.
         dim: Their width: what stands behind them in a state are the pointers.
     """
 
@@ -253,69 +256,43 @@ class PointerScorer(Scorer):
         self.columns = new_items.columns
         self.dim = dim
 
-    def _unpacked(self, graph: Graph, hidden: str) -> tuple[str, str, str, str]:
-        """Vectors; what is added to scores of new items; scores of the sequence's; their ids."""
+    def scores(self, graph: Graph, hidden: str) -> str:
         behind = graph.op("Sub", graph.size(hidden, 1), graph.integers(self.dim + 1))
         length = graph.op("Div", behind, graph.integers(2))
         sizes = graph.op("Concat", graph.integers(self.dim, 1), length, length, axis=0)
         vectors, gate, log_shares, items = graph.ops("Split", hidden, sizes, n_outputs=4, axis=1)
-        items = graph.cast(items, INT64)
-        new = graph.op("Neg", graph.op("Softplus", gate))
-        repeated = graph.op("Neg", graph.op("Softplus", graph.op("Neg", gate)))
-        pointed = graph.op("Add", log_shares, repeated)
+        columns = self._columns(graph, graph.cast(items, INT64))
+        log_probs = self.new_items.log_probs(graph, vectors, columns)
+        of_new = graph.op("Sub", log_probs, graph.op("Softplus", gate))
+        pointed = graph.op("Sub", log_shares, graph.op("Softplus", graph.op("Neg", gate)))
+        return _written(graph, of_new, columns, pointed, self.columns.n_columns)
+
+    def _columns(self, graph: Graph, items: str) -> str:
+        """Of every item of the sequence; behind the last one where there is none."""
         nothing = graph.op("Equal", items, graph.constant(0, np.int64))
-        return vectors, new, graph.masked(pointed, nothing, -np.inf), items
-
-    def scores(self, graph: Graph, hidden: str) -> str:
-        vectors, new, pointed, items = self._unpacked(graph, hidden)
-        scores = graph.op("Add", self.new_items.scores(graph, vectors), new)
-        # Places without an item write behind the last column, which is cut off again.
-        n = self.columns.n_columns
-        scores = graph.op("Pad", scores, graph.integers(0, 0, 0, 1))
-        nothing = graph.op("Equal", items, graph.constant(0, np.int64))
-        column = self.columns.of_ids(graph, items)
-        column = graph.op("Where", nothing, graph.constant(n, np.int64), column)
-        scores = graph.op("ScatterElements", scores, column, pointed, axis=1)
-        return graph.slice(scores, 0, n, 1)
-
-    def topk(
-        self, graph: Graph, hidden: str, k: str, unless: str
-    ) -> Callable[[Graph], tuple[str, str]]:
-        vectors, new, pointed, items = self._unpacked(graph, hidden)
-        # The best that are new are among so many of the best of all.
-        room = graph.op("Add", k, graph.size(items, 1))
-        of_new = self.new_items.topk(graph, vectors, room, unless)
-
-        def found(inner: Graph) -> tuple[str, str]:
-            values, ids = of_new(inner)
-            here = inner.op("ReduceMax", _same(inner, ids, items), inner.integers(2), keepdims=0)
-            known = inner.op("Greater", here, inner.constant(0, np.float32))
-            values = inner.masked(inner.op("Add", values, new), known, -np.inf)
-            values = inner.op("Concat", pointed, values, axis=1)
-            ids = inner.op("Concat", items, ids, axis=1)
-            best, place = inner.topk(values, inner.op("Min", k, inner.size(values, 1)))
-            return best, inner.op("GatherElements", ids, place, axis=1)
-
-        return found
+        behind = graph.constant(self.columns.n_columns, np.int64)
+        return graph.op("Where", nothing, behind, self.columns.of_ids(graph, items))
 
     def of_candidates(self, graph: Graph, hidden: str, ids: str) -> str:
-        vectors, new, pointed, items = self._unpacked(graph, hidden)
-        of_new = graph.op("Add", self.new_items.of_candidates(graph, vectors, ids), new)
-        same = _same(graph, ids, items)
-        here = graph.op("ReduceMax", same, graph.integers(2), keepdims=0)
-        # One place at most holds a candidate.
-        finite = graph.op("Max", pointed, graph.constant(np.finfo(np.float32).min, np.float32))
-        column = graph.op("Unsqueeze", finite, graph.integers(2))
-        of_pointed = graph.op("Squeeze", graph.op("MatMul", same, column), graph.integers(2))
-        known = graph.op("Greater", here, graph.constant(0, np.float32))
-        return graph.op("Where", known, of_pointed, of_new)
+        columns = self.columns.of_ids(graph, ids)
+        return graph.op("GatherElements", self.scores(graph, hidden), columns, axis=1)
 
 
-def _same(graph: Graph, ids: str, items: str) -> str:
-    """1 where an id of ``(B, C)`` is an item of ``(B, L)``, float ``(B, C, L)``; else 0."""
-    ids = graph.op("Unsqueeze", ids, graph.integers(2))
-    items = graph.op("Unsqueeze", items, graph.integers(1))
-    return graph.cast(graph.op("Equal", ids, items), FLOAT)
+def _written(graph: Graph, values: str, columns: str, entries: str, n_columns: int) -> str:
+    """``values`` ``(B, n_columns)`` with other entries in some columns; outside, there are none."""
+    # A column behind the last takes what has no place, and is cut off again.
+    wider = graph.op("Pad", values, graph.integers(0, 0, 0, 1))
+    inside = graph.clip(columns, -1, n_columns)
+    outside = graph.op("Less", inside, graph.constant(0, np.int64))
+    inside = graph.op("Where", outside, graph.constant(n_columns, np.int64), inside)
+    wider = graph.op("ScatterElements", wider, inside, entries, axis=1)
+    return graph.slice(wider, 0, n_columns, 1)
+
+
+def _excluded(graph: Graph, logits: str, columns: str, n_columns: int) -> str:
+    """Logits that are low in some columns."""
+    low = graph.op("Expand", graph.constant(NOT_AMONG, np.float32), graph.op("Shape", columns))
+    return _written(graph, logits, columns, low, n_columns)
 
 
 @singledispatch
@@ -373,7 +350,4 @@ def _(head: TiedTwoLevelHead, store: Store, items: StoredItems) -> Scorer:
 
 @stored_scorer.register
 def _(head: PointerHead, store: Store, items: StoredItems) -> Scorer:
-    new_items = stored_scorer(head.new_items, store, items)
-    if not head.new_items.gives_log_probs:
-        new_items = LogProbScorer(new_items)
-    return PointerScorer(new_items, head.embedding_dim)
+    return PointerScorer(stored_scorer(head.new_items, store, items), head.embedding_dim)

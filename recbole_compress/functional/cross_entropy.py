@@ -55,6 +55,7 @@ def linear_cross_entropy(
     *,
     first_class: int = 0,
     n_classes: int | None = None,
+    excluded: Tensor | None = None,
     reduction: str = "mean",
     chunk_size: int | None = None,
 ) -> Tensor:
@@ -63,6 +64,7 @@ def linear_cross_entropy(
     Equals in value and in every gradient, without the ``(N, n_classes)`` matrices::
 
         logits = hidden @ weight[first_class:].T + bias[first_class:]
+        logits[n, excluded[n] - first_class] = -torch.inf
         F.cross_entropy(logits, targets - first_class, reduction=reduction)
 
     except that the mean over no targets at all is 0 instead of NaN. The gradients are computed
@@ -80,6 +82,8 @@ def linear_cross_entropy(
             be a padding row.
         n_classes: Rows from ``first_class + n_classes`` on are no classes either; None for all. The
             same as passing ``weight[: first_class + n_classes]``, whose gradient would be copied.
+        excluded: Classes that a row cannot be, besides, integer ``(N, E)``; what lies outside the
+            classes excludes nothing. Its target must not be among them.
         reduction: ``"mean"`` or ``"sum"`` over the targets.
         chunk_size: Targets per chunk; the buffer holds ``chunk_size * n_classes`` numbers. None
             chooses by :func:`default_chunk_size`.
@@ -98,7 +102,7 @@ def linear_cross_entropy(
         tensor(4.)
     """
     end = len(weight) if n_classes is None else first_class + n_classes
-    _check(hidden, weight, targets, bias, first_class, end, reduction, chunk_size)
+    _check(hidden, weight, targets, bias, first_class, end, excluded, reduction, chunk_size)
     parameters = (hidden, weight, bias)
     dtype = (
         torch.float64
@@ -110,7 +114,8 @@ def linear_cross_entropy(
     if chunk_size is None:
         itemsize = _product_dtype(hidden).itemsize
         chunk_size = default_chunk_size(end - first_class, hidden.device, itemsize)
-    arguments = (hidden, weight, bias, targets.long(), slice(first_class, end), chunk_size)
+    classes = slice(first_class, end)
+    arguments = (hidden, weight, bias, targets.long(), classes, excluded, chunk_size)
     if torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in parameters):
         total = _LinearCrossEntropy.apply(*arguments)
     else:
@@ -129,10 +134,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         bias: Tensor | None,
         targets: Tensor,
         classes: slice,
+        excluded: Tensor | None,
         chunk_size: int,
     ) -> Tensor:
         total, *gradients = _loss_and_gradients(
-            hidden, weight, bias, targets, classes, chunk_size, ctx.needs_input_grad[:3]
+            hidden, weight, bias, targets, classes, excluded, chunk_size, ctx.needs_input_grad[:3]
         )
         ctx.save_for_backward(*gradients)
         return total
@@ -143,7 +149,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             "linear_cross_entropy has no second derivative: leave create_graph=True out, "
             "or use F.cross_entropy(hidden @ weight.T, targets)"
         )
-        return *scaled_gradients(ctx.saved_tensors, grad_output, refusal), None, None, None
+        return *scaled_gradients(ctx.saved_tensors, grad_output, refusal), None, None, None, None
 
 
 def _loss_and_gradients(
@@ -152,6 +158,7 @@ def _loss_and_gradients(
     bias: Tensor | None,
     targets: Tensor,
     classes: slice,
+    excluded: Tensor | None,
     chunk_size: int,
     needs_grad: tuple[bool, ...],
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
@@ -161,6 +168,7 @@ def _loss_and_gradients(
     rows_of_class = weight[classes].to(dtype)
     bias_of_class = None if bias is None else bias[classes].to(dtype)
     targets = (targets - classes.start).unsqueeze(1)
+    excluded = None if excluded is None else excluded.long() - classes.start
 
     grad_hidden = torch.zeros_like(hidden) if needs_grad[0] else None
     # Laid out as the weight is: what a transposed table was built from takes its gradient so.
@@ -174,6 +182,7 @@ def _loss_and_gradients(
         # One buffer in turn for logits, probabilities and the gradient of the logits.
         values = buffer[: len(states[chunk])]
         _logits(states[chunk], rows_of_class, bias_of_class, out=values)
+        _exclude(values, None if excluded is None else excluded[chunk])
         torch.softmax(values, dim=1, out=values)
         target_probability[chunk] = values.gather(1, targets[chunk])
         if not any(needs_grad):
@@ -191,6 +200,7 @@ def _loss_and_gradients(
     underflown = (target_probability[:, 0] < _SMALL_PROBABILITY).nonzero()[:, 0]
     for rows in underflown.split(chunk_size) if len(underflown) else ():
         logits = _logits(states[rows], rows_of_class, bias_of_class, out=buffer[: len(rows)])
+        _exclude(logits, None if excluded is None else excluded[rows])
         losses[rows] = -logits.log_softmax(1, dtype=losses.dtype).gather(1, targets[rows])
     return losses.sum(), grad_hidden, grad_weight, grad_bias
 
@@ -210,6 +220,16 @@ def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) ->
     return torch.addmm(bias, hidden, weight.T, out=out)
 
 
+def _exclude(logits: Tensor, excluded: Tensor | None) -> None:
+    """Minus infinity for these columns, in place; columns that there are not are left out."""
+    if excluded is not None:
+        inside = (excluded >= 0) & (excluded < logits.shape[1])
+        # Added, so that what lies outside can go anywhere as a zero, and no device has to wait.
+        nothing = torch.zeros_like(excluded, dtype=logits.dtype)
+        added = nothing.masked_fill(inside, -torch.inf)
+        logits.scatter_add_(1, excluded.clamp(0, logits.shape[1] - 1), added)
+
+
 def _add_product(total: Tensor, first: Tensor, second: Tensor) -> None:
     """``total += first @ second``, summed in the floats of ``total``."""
     if total.dtype == first.dtype:
@@ -225,6 +245,7 @@ def _check(
     bias: Tensor | None,
     first_class: int,
     end: int,
+    excluded: Tensor | None,
     reduction: str,
     chunk_size: int | None,
 ) -> None:
@@ -237,6 +258,10 @@ def _check(
         raise ValueError(
             f"hidden {tuple(hidden.shape)}, weight {tuple(weight.shape)}, targets "
             f"{tuple(targets.shape)}: expected (N, dim), (len, dim) and (N,)"
+        )
+    if excluded is not None and (excluded.dim() != 2 or len(excluded) != len(hidden)):
+        raise ValueError(
+            f"excluded {tuple(excluded.shape)}: expected classes for every row, ({len(hidden)}, E)"
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["PointedStates", "pack_pointers", "pointed_scores", "unpack_pointers"]
+__all__ = ["PointedStates", "pack_pointers", "pointed_log_probs", "unpack_pointers"]
 
 # The largest integer that float32 holds with all below it.
 _MOST_ITEMS = 2**24
@@ -65,35 +65,32 @@ def unpack_pointers(states: Tensor, dim: int) -> PointedStates:
     return PointedStates(vectors, gate.squeeze(1), log_shares, items.detach().long())
 
 
-def pointed_scores(scores: Tensor, states: PointedStates, log_probs: bool = False) -> Tensor:
+def pointed_log_probs(log_probs: Tensor, states: PointedStates) -> Tensor:
     """Log-probabilities of all items where those of the sequence are pointed at.
 
     Equals, for every row::
 
-        logsigmoid(-gate) + scores[1:].log_softmax()[item]      for an item not in the sequence
-        logsigmoid(gate) + log_shares[place]                    for the item at a place
+        logsigmoid(-gate) + log_probs[item]         for an item not in the sequence
+        logsigmoid(gate) + log_shares[place]        for the item at a place
 
     Args:
-        scores: ``(N, n_items)`` in the order of ids, of the vectors alone; what stands in column 0,
-            padding's, means nothing, and comes back as ``-inf``. Overwritten if they need no
-            gradient.
+        log_probs: Of the items not in the sequence, ``(N, n_items)`` in the order of ids; what stands
+            in other columns means nothing, and that of padding comes back as ``-inf``. Overwritten
+            if it needs no gradient.
         states: What they were made from.
-        log_probs: The scores are logarithms of probabilities already.
 
     Raises:
         ValueError: A catalogue of more items than float32 has integers.
     """
-    if scores.shape[1] > _MOST_ITEMS:
+    if log_probs.shape[1] > _MOST_ITEMS:
         raise ValueError(
-            f"{scores.shape[1]:,} items: states carry ids as floats, which are exact up to "
+            f"{log_probs.shape[1]:,} items: states carry ids as floats, which are exact up to "
             f"{_MOST_ITEMS:,}; choose repeats=none"
         )
-    shift = F.logsigmoid(-states.gate).unsqueeze(1)
-    if not log_probs:
-        shift = shift - scores[:, 1:].logsumexp(1, keepdim=True)
+    of_new = F.logsigmoid(-states.gate).unsqueeze(1)
     pointed = F.logsigmoid(states.gate).unsqueeze(1) + states.log_shares
-    # In place where no gradient needs the scores: a copy of all would take as long as they did.
-    result = scores + shift if scores.requires_grad else scores.add_(shift)
+    # In place where no gradient needs it: a copy of all would take as long as they did.
+    result = log_probs + of_new if log_probs.requires_grad else log_probs.add_(of_new)
     # Places without an item write into column 0, which is no item's.
     result.scatter_(1, states.items, pointed.to(result.dtype))
     result[:, 0] = -torch.inf

@@ -30,6 +30,9 @@ __all__ = [
     "two_level_log_softmax",
 ]
 
+# Added to the logit of what is excluded.
+_LOW = -1e30
+
 Tails = Sequence[tuple[Tensor, Tensor]]
 
 
@@ -52,6 +55,7 @@ def two_level_cross_entropy(
     tails: Tails,
     ranks: Tensor,
     chunk_size: int | None = None,
+    excluded: Tensor | None = None,
 ) -> Tensor:
     """Mean loss of the two-level softmax; only rows whose target lies in a tail enter it.
 
@@ -65,6 +69,7 @@ def two_level_cross_entropy(
         tails: Projection and weight per tail.
         ranks: Target ranks, ``(N,)``, int64.
         chunk_size: See :func:`~recbole_compress.functional.cross_entropy.linear_cross_entropy`.
+        excluded: Ranks that a row's item cannot have, ``(N, E)``; -1 for none.
 
     Returns:
         Scalar.
@@ -76,19 +81,41 @@ def two_level_cross_entropy(
         tensor(8.)
     """
     head_classes, members = _split_by_tail(ranks, head_weight, tails)
+    start = len(head_weight) - len(tails)
     total = linear_cross_entropy(
-        hidden, head_weight, head_classes, reduction="sum", chunk_size=chunk_size
+        hidden,
+        head_weight,
+        head_classes,
+        excluded=None if excluded is None else _below(excluded, start),
+        reduction="sum",
+        chunk_size=chunk_size,
     )
     for (projection, weight), (positions, tail_rows) in zip(tails, members, strict=True):
         narrow = hidden.index_select(0, positions) @ projection.T
         total = total + linear_cross_entropy(
-            narrow, weight, tail_rows, reduction="sum", chunk_size=chunk_size
+            narrow,
+            weight,
+            tail_rows,
+            excluded=None if excluded is None else excluded.index_select(0, positions) - start,
+            reduction="sum",
+            chunk_size=chunk_size,
         )
+        start += len(weight)
     return total / max(len(hidden), 1)
 
 
-def two_level_log_softmax(hidden: Tensor, head_weight: Tensor, tails: Tails) -> Tensor:
+def _below(ranks: Tensor, n_head: int) -> Tensor:
+    """Ranks of popular items, as first-level classes; -1 for others, as tokens come behind."""
+    return ranks.masked_fill(ranks >= n_head, -1)
+
+
+def two_level_log_softmax(
+    hidden: Tensor, head_weight: Tensor, tails: Tails, excluded: Tensor | None = None
+) -> Tensor:
     """Log-probability of every item, ``(N, n_items)``, in rank order; each row sums to 1 in exp.
+
+    With ranks that are ``excluded``, ``(N, E)``, -1 for none, items are left out of the softmax
+    that they stand in; they come out low.
 
     Example:
         >>> tails = [(torch.zeros(1, 2), torch.zeros(4, 1))]
@@ -96,16 +123,25 @@ def two_level_log_softmax(hidden: Tensor, head_weight: Tensor, tails: Tails) -> 
         tensor([[0.5000, 0.1250, 0.1250, 0.1250, 0.1250]])
     """
     n_head = len(head_weight) - len(tails)
-    first_level = F.log_softmax(hidden @ head_weight.T, dim=1)
-    pieces = [first_level[:, :n_head]]
-    for i, tail in enumerate(tails):
-        pieces.append(_tail_log_probs(hidden, tail, first_level[:, n_head + i]))
+    of_head = None if excluded is None else _below(excluded, n_head)
+    first_level = _log_softmax(hidden @ head_weight.T, of_head)
+    pieces, start = [first_level[:, :n_head]], n_head
+    for i, (projection, weight) in enumerate(tails):
+        of_tail = None if excluded is None else excluded - start
+        within = _log_softmax(hidden @ projection.T @ weight.T, of_tail)
+        pieces.append(within + first_level[:, n_head + i].unsqueeze(1))
+        start += len(weight)
     return torch.cat(pieces, dim=1)
 
 
-def _tail_log_probs(hidden: Tensor, tail: tuple[Tensor, Tensor], token: Tensor) -> Tensor:
-    projection, weight = tail
-    return F.log_softmax(hidden @ projection.T @ weight.T, dim=1) + token.unsqueeze(1)
+def _log_softmax(logits: Tensor, excluded: Tensor | None) -> Tensor:
+    """Over the columns that are not excluded; those outside exclude nothing."""
+    if excluded is not None:
+        inside = (excluded >= 0) & (excluded < logits.shape[1])
+        # Finite: where all of a tail is excluded, a share of nothing is no NaN.
+        added = torch.zeros_like(excluded, dtype=logits.dtype).masked_fill(inside, _LOW)
+        logits = logits.scatter_add(1, excluded.clamp(0, logits.shape[1] - 1), added)
+    return F.log_softmax(logits, dim=1)
 
 
 def two_level_log_probs(hidden: Tensor, head_weight: Tensor, tails: Tails, ranks: Tensor) -> Tensor:

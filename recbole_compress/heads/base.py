@@ -7,11 +7,15 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from recbole_compress.functional.soft_targets import soft_target_loss
 from recbole_compress.functional.topk import row_topk
 
-__all__ = ["ItemHead"]
+__all__ = ["NOT_AMONG", "ItemHead"]
+
+# The logit of what is excluded.
+NOT_AMONG = -1e30
 
 
 class ItemHead(nn.Module, abc.ABC):
@@ -25,12 +29,7 @@ class ItemHead(nn.Module, abc.ABC):
         embedding_dim: Width of the hidden states.
         chunk_size: Targets the loss works through at a time, which bounds its memory; None
             chooses by the number of items.
-
-    Attributes:
-        gives_log_probs: Whether its scores are log-probabilities rather than logits.
     """
-
-    gives_log_probs = False
 
     def __init__(
         self, num_embeddings: int, embedding_dim: int, chunk_size: int | None = None
@@ -51,15 +50,16 @@ class ItemHead(nn.Module, abc.ABC):
         self.padding_idx = 0
 
     @abc.abstractmethod
-    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, hidden: Tensor, targets: Tensor, excluded: Tensor | None = None) -> Tensor:
         """Mean exact cross-entropy over the real items, computed in bounded memory.
 
         Args:
             hidden: ``(N, embedding_dim)``.
             targets: Item ids, ``(N,)``, int64, each in ``1 .. num_embeddings - 1``.
+            excluded: Item ids that cannot be a row's target, ``(N, E)``, int64; 0 for none.
 
         Returns:
-            Scalar; 0 for no targets.
+            Scalar; 0 for no targets. With ``excluded``, that of :meth:`log_prob_scorer`.
 
         Raises:
             ValueError: A target that is padding or outside the catalogue.
@@ -87,6 +87,29 @@ class ItemHead(nn.Module, abc.ABC):
             The function, and the tensors besides ``hidden`` that its gradients end in.
         """
         return self.scores, tuple(self.parameters())
+
+    def log_prob_scorer(
+        self,
+    ) -> tuple[Callable[[Tensor, Tensor], Tensor], tuple[Tensor, ...]]:
+        """Log-probabilities among what is not excluded, for several calls in one training step.
+
+        The function takes ``hidden`` ``(N, embedding_dim)`` and ``excluded`` ``(N, E)`` and gives
+        ``(N, num_embeddings)``, a fresh tensor. Equals::
+
+            scores(hidden).scatter(1, excluded, -torch.inf).log_softmax(1)
+
+        or what a head that chooses in several steps makes of it, leaving items out at each. What
+        stands at excluded items and at padding is low and means nothing.
+        """
+        scores, tensors = self.scorer()
+
+        def log_probs(hidden: Tensor, excluded: Tensor) -> Tensor:
+            told, left_out = scores(hidden), F.pad(excluded, (1, 0))
+            write = told.scatter if told.requires_grad else told.scatter_
+            # Finite: where everything is excluded, a share of nothing is no NaN.
+            return write(1, left_out, NOT_AMONG).log_softmax(1)
+
+        return log_probs, tensors
 
     def soft_target_loss(
         self,

@@ -61,10 +61,15 @@ class LowRankHead(ItemHead):
     def _narrow(self, hidden: Tensor) -> Tensor:
         return nn.functional.linear(hidden, self.projection)
 
-    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, hidden: Tensor, targets: Tensor, excluded: Tensor | None = None) -> Tensor:
         self._check_targets(targets)
         return linear_cross_entropy(
-            self._narrow(hidden), self.weight, targets - 1, self.bias, chunk_size=self.chunk_size
+            self._narrow(hidden),
+            self.weight,
+            targets - 1,
+            self.bias,
+            excluded=None if excluded is None else excluded - 1,
+            chunk_size=self.chunk_size,
         )
 
     def scores(self, hidden: Tensor) -> Tensor:

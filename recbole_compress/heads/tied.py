@@ -35,9 +35,9 @@ class TiedHead(ItemHead, SharesEmbedding[ItemEmbedding]):
         super().__init__(embedding.num_embeddings, embedding.embedding_dim, chunk_size)
         self._share(embedding)
 
-    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, hidden: Tensor, targets: Tensor, excluded: Tensor | None = None) -> Tensor:
         self._check_targets(targets)
-        return self.embedding.cross_entropy(hidden, targets, self.chunk_size)
+        return self.embedding.cross_entropy(hidden, targets, self.chunk_size, excluded)
 
     def scores(self, hidden: Tensor) -> Tensor:
         logits = self.embedding.scores(hidden)

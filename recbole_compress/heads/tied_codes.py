@@ -57,10 +57,13 @@ class TiedCodesHead(ItemHead, SharesEmbedding[ProductQuantizedEmbedding]):
     def codes(self) -> Tensor:
         return self.embedding.codes
 
-    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, hidden: Tensor, targets: Tensor, excluded: Tensor | None = None) -> Tensor:
         self._check_targets(targets)
         rows = quantized_rows(self.codes, self.centroids)
-        return linear_cross_entropy(hidden, rows, targets - 1, chunk_size=self.chunk_size)
+        excluded = None if excluded is None else excluded - 1
+        return linear_cross_entropy(
+            hidden, rows, targets - 1, excluded=excluded, chunk_size=self.chunk_size
+        )
 
     def scores(self, hidden: Tensor) -> Tensor:
         scores = quantized_scores(self.codes, self.centroids, hidden)

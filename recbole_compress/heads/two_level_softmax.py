@@ -47,8 +47,6 @@ class TwoLevelSoftmaxHead(KeepsTable, ItemHead):
         ValueError: Not one width per tail, or a width outside 1 .. ``embedding_dim``.
     """
 
-    gives_log_probs = True
-
     def __init__(
         self,
         item_blocks: ItemBlocks,
@@ -92,10 +90,11 @@ class TwoLevelSoftmaxHead(KeepsTable, ItemHead):
     def _ranks(self, ids: Tensor) -> Tensor:
         return self.item_blocks.rank_of_id[ids].long()
 
-    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, hidden: Tensor, targets: Tensor, excluded: Tensor | None = None) -> Tensor:
         self._check_targets(targets)
+        excluded = None if excluded is None else self._ranks(excluded)
         return two_level_cross_entropy(
-            hidden, *self.factors(), self._ranks(targets), self.chunk_size
+            hidden, *self.factors(), self._ranks(targets), self.chunk_size, excluded
         )
 
     def soft_target_loss(
@@ -124,7 +123,18 @@ class TwoLevelSoftmaxHead(KeepsTable, ItemHead):
         )
 
     def scores(self, hidden: Tensor) -> Tensor:
-        by_rank = two_level_log_softmax(hidden, *self.factors())
+        return self._by_id(two_level_log_softmax(hidden, *self.factors()))
+
+    def log_prob_scorer(
+        self,
+    ) -> tuple[Callable[[Tensor, Tensor], Tensor], tuple[Tensor, ...]]:
+        def log_probs(hidden: Tensor, excluded: Tensor) -> Tensor:
+            ranks = self._ranks(excluded)
+            return self._by_id(two_level_log_softmax(hidden, *self.factors(), ranks))
+
+        return log_probs, tuple(self.parameters())
+
+    def _by_id(self, by_rank: Tensor) -> Tensor:
         # Padding (rank -1) borrows rank 0's column and is overwritten. index_select and not
         # indexing, which takes up to ten times as long along columns.
         scores = by_rank.index_select(1, self.item_blocks.rank_of_id.clamp(min=0))

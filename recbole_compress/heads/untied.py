@@ -46,10 +46,16 @@ class UntiedHead(ItemHead):
             self.weight[self.padding_idx].zero_()
         self.bias = nn.Parameter(torch.zeros(num_embeddings)) if bias else None
 
-    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, hidden: Tensor, targets: Tensor, excluded: Tensor | None = None) -> Tensor:
         self._check_targets(targets)
         return linear_cross_entropy(
-            hidden, self.weight, targets, self.bias, first_class=1, chunk_size=self.chunk_size
+            hidden,
+            self.weight,
+            targets,
+            self.bias,
+            first_class=1,
+            excluded=excluded,
+            chunk_size=self.chunk_size,
         )
 
     def scores(self, hidden: Tensor) -> Tensor:

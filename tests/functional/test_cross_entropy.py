@@ -116,6 +116,46 @@ def test_chunk_boundaries_change_nothing(chunk_size):
         assert_close(got, expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("chunk_size", [None, 3])
+@pytest.mark.parametrize("first_class, n_classes", [(0, None), (1, None), (1, 9)])
+def test_what_is_excluded_is_no_class_of_its_row(chunk_size, first_class, n_classes):
+    hidden, weight, bias, targets = problem(7, 9 if n_classes else 12, 4, first_class)
+    if n_classes:  # rows behind the classes
+        weight, bias = (
+            torch.cat([t.detach(), t.detach()[:2]]).requires_grad_() for t in (weight, bias)
+        )
+    excluded = torch.randint(-2, 14, (7, 5), generator=torch.Generator().manual_seed(4))
+    excluded[0] = excluded[0, 0]  # the same one several times
+    excluded[excluded == targets.unsqueeze(1)] = -1
+    leaves = [hidden, weight, bias]
+    ours = linear_cross_entropy(
+        *(hidden, weight, targets, bias),
+        first_class=first_class,
+        n_classes=n_classes,
+        excluded=excluded,
+        chunk_size=chunk_size,
+    )
+    end = len(weight) if n_classes is None else first_class + n_classes
+    logits = (hidden @ weight.T + bias)[:, first_class:end]
+    barred = torch.zeros_like(logits, dtype=torch.bool)
+    for row, classes in enumerate(excluded.tolist()):
+        for one in classes:
+            if first_class <= one < end:
+                barred[row, one - first_class] = True
+    expected = F.cross_entropy(logits.masked_fill(barred, -torch.inf), targets - first_class)
+    assert_close(ours, expected, rtol=1e-10, atol=1e-10)
+    got = torch.autograd.grad(ours, leaves)
+    for gradient, reference in zip(got, torch.autograd.grad(expected, leaves), strict=True):
+        assert_close(gradient, reference, rtol=1e-9, atol=1e-11)
+
+
+def test_a_hopeless_target_stays_finite_beside_what_is_excluded():
+    hidden = torch.tensor([[1.0]]).requires_grad_()
+    weight = torch.tensor([[200.0], [0.0], [300.0]])
+    loss = linear_cross_entropy(hidden, weight, torch.tensor([1]), excluded=torch.tensor([[2]]))
+    assert_close(loss, torch.tensor(200.0))
+
+
 def test_hopeless_and_certain_targets_stay_finite():
     # Logits 1e4 apart: the target's probability underflows to 0, its loss is 1e4.
     hidden = torch.tensor([[1e2], [1e2], [-1e2]], requires_grad=True)
@@ -261,6 +301,10 @@ def test_default_chunks_bound_the_buffer():
         ({"targets": torch.tensor([1])}, r"targets \(1,\)"),
         ({"weight": torch.zeros(5, 2)}, r"weight \(5, 2\)"),
         ({"bias": torch.zeros(4)}, r"bias \(4,\): expected one number per weight row"),
+        (
+            {"excluded": torch.zeros(3, 1)},
+            r"excluded \(3, 1\): expected classes for every row, \(2",
+        ),
         ({"reduction": "none"}, "reduction='none': choose"),
         ({"chunk_size": 0}, "chunk_size=0: choose 1 or more"),
     ],

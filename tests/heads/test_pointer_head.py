@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from recbole_compress.backbones import Pointer
-from recbole_compress.functional.pointed_states import pointed_scores, unpack_pointers
-from recbole_compress.heads import ItemHead, PointerHead, UntiedHead
-from tests.heads.test_head_conformance import CASES, DIM
+from recbole_compress.functional.pointed_states import unpack_pointers
+from recbole_compress.heads import ItemHead, PointerHead, TwoLevelHead, UntiedHead
+from recbole_compress.heads.two_level_softmax import TwoLevelSoftmaxHead
+from tests.heads.test_head_conformance import CASES, DIM, shuffled_blocks
 
 LENGTH = 4
 N = 40
@@ -47,14 +49,60 @@ def targets_for(head: PointerHead, states: Tensor) -> Tensor:
     return torch.where((torch.arange(N) % 2 == 0) & (items > 0), items, anything)
 
 
-def test_new_items_are_those_of_the_other_head(case) -> None:
+def truth(head: PointerHead, states: Tensor) -> Tensor:
+    """Row by row and item by item, from the other head's own scores where there is one softmax."""
+    vectors, gate, log_shares, items = unpack_pointers(states, DIM)
+    alone = head.new_items.scores(vectors)
+    rows = []
+    for row in range(len(states)):
+        here = [item for item in items[row].tolist() if item]
+        among = [item for item in range(1, head.num_embeddings) if item not in here]
+        of_new = alone[row, among].log_softmax(0) + F.logsigmoid(-gate[row])
+        place = {item: items[row].tolist().index(item) for item in here}
+        pointed = {i: log_shares[row, place[i]] + F.logsigmoid(gate[row]) for i in here}
+        told = {**dict(zip(among, of_new.unbind(), strict=True)), **pointed}
+        rows.append(torch.stack([told[item] for item in range(1, head.num_embeddings)]))
+    return F.pad(torch.stack(rows), (1, 0), value=-torch.inf)
+
+
+def test_scores_are_a_distribution_over_all_items(case) -> None:
     head, states = case
-    alone = head.new_items.scores(unpack_pointers(states, DIM).vectors)
-    expected = pointed_scores(alone.detach(), unpack_pointers(states, DIM))
     scores = head.scores(states)
     assert scores.is_contiguous() and (scores[:, 0] == -torch.inf).all()
-    assert_close(scores, expected, rtol=1e-10, atol=1e-10)
-    assert (scores.exp().sum(1) < 1 + 1e-9).all()
+    total = scores.exp().sum(1)
+    if isinstance(head.new_items, TwoLevelSoftmaxHead):
+        # A tail of which the sequence holds everything has a token, and nothing to give it to.
+        assert (total < 1 + 1e-9).all()
+        if min(head.new_items.item_blocks.sizes) > LENGTH:
+            assert_close(total, torch.ones(N).double(), rtol=1e-9, atol=0)
+    else:
+        assert_close(total, torch.ones(N).double(), rtol=1e-9, atol=0)
+        assert_close(scores, truth(head, states), rtol=1e-9, atol=1e-9)
+
+
+def test_a_two_level_head_leaves_items_out_at_both_levels() -> None:
+    torch.manual_seed(3)
+    blocks = shuffled_blocks(6, 9)
+    new_items = TwoLevelHead(blocks, DIM, tail_dims=(3,)).double()
+    head, states = PointerHead(new_items), None
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.normal_()
+    states = states_for(head)
+    vectors, gate, _, items = unpack_pointers(states, DIM)
+    scores = head.scores(states)
+    first = vectors @ new_items.weight.T
+    within = vectors @ new_items.tail_projections[0].T @ new_items.tail_weights[0].T
+    for row in range(N):
+        ranks = [int(blocks.rank_of_id[item]) for item in items[row] if item]
+        popular = [rank for rank in range(6) if rank not in ranks]
+        rare = [rank for rank in range(9) if rank + 6 not in ranks]
+        level = first[row, [*popular, 6]].log_softmax(0)
+        tail = level[-1] + within[row, rare].log_softmax(0)
+        for ranks_of, values in ((popular, level), ([r + 6 for r in rare], tail)):
+            ids = blocks.id_of_rank[ranks_of]
+            expected = values[: len(ids)] + F.logsigmoid(-gate[row])
+            assert_close(scores[row, ids], expected, rtol=1e-9, atol=1e-9)
 
 
 def test_the_loss_is_what_the_targets_score(case) -> None:
