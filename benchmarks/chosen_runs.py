@@ -96,6 +96,7 @@ COLUMNS: dict[str, Column] = {
 
 SIZE = ("bytes", "times smaller")
 OF_CPREC = (*SIZE, "NDCG@10 valid", "test", "user by user", "head", "tail")
+OF_REPEATS = (*SIZE, "NDCG@10 valid", "test", "user by user", "again", "new")
 OF_README = (*SIZE, "NDCG@10 valid", "test")
 OF_ODREC = (*SIZE, "its table", "NDCG@10 valid", "test", "user by user", "again", "new")
 
@@ -266,6 +267,38 @@ README_REPEATS = {
 }
 
 # By the name of its place in a page.
+# With a pointer; what they are compared with on the page stands in its text.
+POINTED_SESSIONS = {
+    "tied, pointer": "one dense table",
+    "tied, pointer, 4 bits": "the same in 4 bits",
+    "tied, width 16, pointer": "one table of width 16 instead of 64",
+    "tied, width 16, pointer, 4 bits": "the same in 4 bits",
+    "cprec, tied tables, even widths, pointer": "CpRec, tied tables of even widths",
+    "cprec, tied tables, even widths, pointer, 4 bits": "the same in 4 bits",
+    RECENCY: RECENCY_NAME,
+}
+POINTED_TRAINS = {
+    "dense, pointer": "a dense table",
+    "dense, pointer, 4 bits": "the same in 4 bits",
+    "semi-tensor-train 4x, pointer": "a tensor train of a quarter of the numbers",
+    "semi-tensor-train 4x, pointer, 4 bits": "the same in 4 bits",
+    "semi-tensor-train 30x, pointer": "a 30th",
+    "low-rank 4x, pointer": "rival: low-rank, a quarter",
+    "low-rank 4x, pointer, 4 bits": "the same in 4 bits",
+    "width 32, pointer": "rival: table and network of width 32 instead of 128",
+    "width 32, pointer, 4 bits": "the same in 4 bits",
+    RECENCY: RECENCY_NAME,
+}
+POINTED_FEW_ITEMS = {
+    "untied, pointer": "two dense tables",
+    "untied, pointer, 4 bits": "the same in 4 bits",
+    "cprec, wider tails, pointer": "CpRec, tails narrowed by half",
+    "cprec, wider tails, pointer, 8 bits": "the same in 8 bits",
+    "cprec, wider tails, distilled, pointer": "taught by the two dense tables",
+    "cprec, wider tails, distilled, pointer, 8 bits": "taught, in 8 bits",
+    "cprec, wider tails, distilled, pointer, 4 bits": "taught, in 4 bits",
+}
+
 CHOSEN: dict[str, ChosenRuns] = {
     "odrec_tmall": ChosenRuns("odrec", "tmall", OF_ODREC, SCATTERED),
     "odrec_retailrocket": ChosenRuns("odrec", "retailrocket", OF_ODREC, SCATTERED),
@@ -300,6 +333,11 @@ CHOSEN: dict[str, ChosenRuns] = {
     "readme_tmall": ChosenRuns(
         "odrec", "tmall", OF_README, README_REPEATS, "tmall (40,727 items), SASRec of width 128"
     ),
+    "repeats_retailrocket": ChosenRuns(
+        "repeats-retailrocket", "retailrocket", OF_REPEATS, POINTED_SESSIONS
+    ),
+    "repeats_tmall": ChosenRuns("repeats-odrec", "tmall", OF_REPEATS, POINTED_TRAINS),
+    "repeats_ml_1m": ChosenRuns("repeats-ml-1m", "ml-1m", OF_CPREC, POINTED_FEW_ITEMS),
     "cprec_ml_1m": ChosenRuns("ml-1m", "ml-1m", OF_CPREC, FEW_ITEMS),
     "cprec_variants": ChosenRuns("ml-1m-variants", "ml-1m", OF_CPREC, VARIANTS),
 }

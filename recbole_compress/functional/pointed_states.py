@@ -74,9 +74,9 @@ def pointed_log_probs(log_probs: Tensor, states: PointedStates) -> Tensor:
         logsigmoid(gate) + log_shares[place]        for the item at a place
 
     Args:
-        log_probs: Of the items not in the sequence, ``(N, n_items)`` in the order of ids; what stands
-            in other columns means nothing, and that of padding comes back as ``-inf``. Overwritten
-            if it needs no gradient.
+        log_probs: Of the items not in the sequence, ``(N, n_items)`` in the order of ids; what
+            stands in other columns means nothing, and that of padding comes back as ``-inf``.
+            Overwritten if it needs no gradient.
         states: What they were made from.
 
     Raises:
