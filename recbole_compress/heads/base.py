@@ -143,6 +143,11 @@ class ItemHead(nn.Module, abc.ABC):
     def forward(self, hidden: Tensor, ids: Tensor) -> Tensor:
         """Score of one id per row, ``(B,)``; equals ``scores(hidden).gather(1, ids[:, None])``."""
 
+    def item_scores(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        """Scores of some ids per row, ``(B, k)``; equals ``scores(hidden).gather(1, ids)``."""
+        rows = hidden.repeat_interleave(ids.shape[1], 0)
+        return self(rows, ids.reshape(-1)).view(ids.shape)
+
     @abc.abstractmethod
     def macs(self) -> int:
         """Multiply-adds of :meth:`scores` for one hidden state."""

@@ -80,8 +80,11 @@ class PointerHead(ItemHead):
         return scores, tensors
 
     def forward(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        return self.item_scores(hidden, ids.unsqueeze(1)).squeeze(1)
+
+    def item_scores(self, hidden: Tensor, ids: Tensor) -> Tensor:
         # What is new is weighed against all that is new.
-        return self.scores(hidden).gather(1, ids.unsqueeze(1)).squeeze(1)
+        return self.scores(hidden).gather(1, ids)
 
     def macs(self) -> int:
         return self.new_items.macs()

@@ -30,11 +30,6 @@ class EveryPosition(OnePass):
     def _reading(self, states: Tensor) -> Reading:
         head = self.model.item_head
         scores, tensors = head.scorer()
-
-        def item_scores(states: Tensor, ids: Tensor) -> Tensor:
-            rows = states.repeat_interleave(ids.shape[1], 0)
-            return head(rows, ids.reshape(-1)).view(ids.shape)
-
         tensors = tuple(tensor for tensor in tensors if tensor.requires_grad)
         if caches():
             # Parameters may stand for cached tensors; what a step has built is what it is.
@@ -42,4 +37,5 @@ class EveryPosition(OnePass):
             if any(id(tensor) in behind for tensor in tensors):
                 tensors = self._tensors(states, scores)
         # Single items never read the table that the scorer may have put together for all.
-        return Reading(states, scores, item_scores, tensors, self._tensors(states, head.scores))
+        of_items = self._tensors(states, head.scores)
+        return Reading(states, scores, head.item_scores, tensors, of_items)

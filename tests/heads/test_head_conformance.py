@@ -319,6 +319,12 @@ class TestItemHeadContract:
         assert expected[0] == -torch.inf
         assert_close(head(hidden, ids), expected, rtol=1e-10, atol=1e-10)
 
+    def test_some_scores_are_those_of_all(self, case):
+        head, _ = case
+        hidden, ids = hidden_states(5), torch.randint(0, head.num_embeddings, (5, 3))
+        expected = head.scores(hidden).gather(1, ids)
+        assert_close(head.item_scores(hidden, ids), expected, rtol=1e-10, atol=1e-10)
+
     def test_state_dict_round_trip(self, case, request):
         head, _ = case
         name = request.node.callspec.params["case"]

@@ -167,8 +167,9 @@ def test_topk_is_the_full_ranking(case, k) -> None:
 def test_forward_gathers_scores(case) -> None:
     head, states = case
     ids = torch.arange(N) % head.num_embeddings
-    expected = head.scores(states).gather(1, ids.unsqueeze(1)).squeeze(1)
-    assert_close(head(states, ids), expected, rtol=1e-10, atol=1e-10)
+    expected = head.scores(states).gather(1, ids.unsqueeze(1))
+    assert_close(head(states, ids), expected.squeeze(1), rtol=1e-10, atol=1e-10)
+    assert_close(head.item_scores(states, ids.unsqueeze(1)), expected, rtol=1e-10, atol=1e-10)
 
 
 def test_what_is_no_item_is_refused() -> None:

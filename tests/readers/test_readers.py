@@ -31,6 +31,7 @@ WAYS = {
     "CpRecNextItNet": "EveryPosition",
     "CpRecSASRec": "EveryPosition",
     "TTSASRec": "EveryPosition",
+    "TTSASRec, pointer": "EveryPosition",
 }
 
 
@@ -40,7 +41,9 @@ def data_path(tmp_path_factory):
 
 
 def made(name, data_path, longest=8):
+    name, _, repeats = name.partition(", ")
     settings = {
+        **({"repeats": repeats} if repeats else {}),
         "data_path": data_path,
         "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
         "MAX_ITEM_LIST_LENGTH": longest,

@@ -46,6 +46,16 @@ def test_other_models(path, model, kind):
     assert trainer.epochs_done == 1
 
 
+@pytest.mark.parametrize("above", [None, 37])
+@pytest.mark.parametrize("kind", [*ALONE, QATTrainer])
+def test_a_model_with_a_pointer(path, kind, above):
+    given = {"df_epochs": 1, "df_sequences": 40, "df_candidates_above": above or 10**6}
+    given |= {"df_top_candidates": 8, "df_tail_candidates": 12, "repeats": "pointer"}
+    trainer = Case(path, "CpRecNextItNet", **given).trainer(kind)
+    trainer.fit(saved=False, verbose=False)
+    assert trainer.epochs_done == 1
+
+
 @pytest.mark.parametrize("model", ["SASRec", "CpRecNextItNet"])
 @pytest.mark.parametrize(("above", "large"), [(37, True), (38, False)])
 def test_a_large_catalogue_is_compared_on_candidates(path, monkeypatch, model, above, large):
