@@ -90,15 +90,15 @@ class Scorer:
         return graph.op("Squeeze", graph.op("MatMul", rows, column), graph.integers(2))
 
 
-class BiasedScorer(Scorer):
-    """A bias per item comes with the products: candidates take theirs from there."""
+class WholeScorer(Scorer):
+    """Candidates are taken out of the scores of all: with a bias, none is made alone."""
 
     def of_candidates(self, graph: Graph, hidden: str, ids: str) -> str:
         columns = self.columns.of_ids(graph, ids)
         return graph.op("GatherElements", self.scores(graph, hidden), columns, axis=1)
 
 
-class TwoLevelScorer(Scorer):
+class TwoLevelScorer(WholeScorer):
     """Popular items and one token per tail first; a tail only where it can still contribute.
 
     Exactly the top-k of the full softmax: no item of a tail is more probable than its token.
@@ -238,12 +238,8 @@ class TwoLevelScorer(Scorer):
         )
         return kept, place
 
-    def of_candidates(self, graph: Graph, hidden: str, ids: str) -> str:
-        columns = self.columns.of_ids(graph, ids)
-        return graph.op("GatherElements", self.scores(graph, hidden), columns, axis=1)
 
-
-class PointerScorer(Scorer):
+class PointerScorer(WholeScorer):
     """The items of the sequence by what a state says of them, all others by another scorer.
 
     Args:
@@ -272,10 +268,6 @@ class PointerScorer(Scorer):
         nothing = graph.op("Equal", items, graph.constant(0, np.int64))
         behind = graph.constant(self.columns.n_columns, np.int64)
         return graph.op("Where", nothing, behind, self.columns.of_ids(graph, items))
-
-    def of_candidates(self, graph: Graph, hidden: str, ids: str) -> str:
-        columns = self.columns.of_ids(graph, ids)
-        return graph.op("GatherElements", self.scores(graph, hidden), columns, axis=1)
 
 
 def _written(graph: Graph, values: str, columns: str, entries: str, n_columns: int) -> str:
@@ -308,13 +300,13 @@ def _(head: TiedHead, store: Store, items: StoredItems) -> Scorer:
 
 @stored_scorer.register
 def _(head: UntiedHead, store: Store, items: StoredItems) -> Scorer:
-    kind = Scorer if head.bias is None else BiasedScorer
+    kind = Scorer if head.bias is None else WholeScorer
     return kind(DenseItems(store, head.weight, head.num_embeddings, head.bias))
 
 
 @stored_scorer.register
 def _(head: LowRankHead, store: Store, items: StoredItems) -> Scorer:
-    kind = Scorer if head.bias is None else BiasedScorer
+    kind = Scorer if head.bias is None else WholeScorer
     return kind(LowRankItems(store, head.weight, head.projection, head.bias))
 
 

@@ -15,7 +15,7 @@ from recbole_compress.backbones.readout import LastPosition
 from recbole_compress.errors import ExportError
 from recbole_compress.export.encoder import LookupNode
 from recbole_compress.export.lookup import DenseItems, Store, StoredItems, stored_items
-from recbole_compress.export.scoring import BiasedScorer, Scorer, stored_scorer
+from recbole_compress.export.scoring import Scorer, WholeScorer, stored_scorer
 from recbole_compress.models.compressed_recommender import CompressedRecommender
 
 __all__ = ["Source", "source_of"]
@@ -203,7 +203,7 @@ def _stock(model: Any) -> Source:
 
     def store(into: Store) -> tuple[StoredItems, Scorer]:
         items = DenseItems(into, model.item_embedding.weight, model.n_items, bias)
-        return items, Scorer(items) if bias is None else BiasedScorer(items)
+        return items, Scorer(items) if bias is None else WholeScorer(items)
 
     def scores(item_seq: Tensor, length: Tensor, user: Tensor) -> Tensor:
         interaction = {model.ITEM_SEQ: item_seq, model.ITEM_SEQ_LEN: length, model.USER_ID: user}
