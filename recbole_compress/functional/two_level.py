@@ -25,6 +25,8 @@ from torch.nn import functional as F
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
 
 __all__ = [
+    "left_out",
+    "popular_only",
     "two_level_cross_entropy",
     "two_level_log_probs",
     "two_level_log_softmax",
@@ -86,7 +88,7 @@ def two_level_cross_entropy(
         hidden,
         head_weight,
         head_classes,
-        excluded=None if excluded is None else _below(excluded, start),
+        excluded=None if excluded is None else popular_only(excluded, start),
         reduction="sum",
         chunk_size=chunk_size,
     )
@@ -104,9 +106,31 @@ def two_level_cross_entropy(
     return total / max(len(hidden), 1)
 
 
-def _below(ranks: Tensor, n_head: int) -> Tensor:
-    """Ranks of popular items, as first-level classes; -1 for others, as tokens come behind."""
+def popular_only(ranks: Tensor, n_head: int) -> Tensor:
+    """Ranks of popular items, as first-level classes; -1 for others, as tokens come behind.
+
+    Example:
+        >>> popular_only(torch.tensor([0, 5, -1, 2]), n_head=3).tolist()
+        [0, -1, -1, 2]
+    """
     return ranks.masked_fill(ranks >= n_head, -1)
+
+
+def left_out(logits: Tensor, excluded: Tensor) -> Tensor:
+    """Logits that are very low in the columns ``(N, E)``; those outside leave out nothing.
+
+    Overwritten where they need no gradient. Low and finite: where everything is left out, a share
+    of nothing is no NaN.
+
+    Example:
+        >>> left_out(torch.zeros(1, 3), torch.tensor([[2, 7, -1]])).softmax(1)
+        tensor([[0.5000, 0.5000, 0.0000]])
+    """
+    inside = (excluded >= 0) & (excluded < logits.shape[1])
+    # Added, so that what lies outside can go anywhere as a zero, and no device has to wait.
+    added = torch.zeros_like(excluded, dtype=logits.dtype).masked_fill(inside, _LOW)
+    add = logits.scatter_add if logits.requires_grad else logits.scatter_add_
+    return add(1, excluded.clamp(0, logits.shape[1] - 1), added)
 
 
 def two_level_log_softmax(
@@ -123,25 +147,18 @@ def two_level_log_softmax(
         tensor([[0.5000, 0.1250, 0.1250, 0.1250, 0.1250]])
     """
     n_head = len(head_weight) - len(tails)
-    of_head = None if excluded is None else _below(excluded, n_head)
-    first_level = _log_softmax(hidden @ head_weight.T, of_head)
+    first_level = hidden @ head_weight.T
+    if excluded is not None:
+        first_level = left_out(first_level, popular_only(excluded, n_head))
+    first_level = F.log_softmax(first_level, dim=1)
     pieces, start = [first_level[:, :n_head]], n_head
     for i, (projection, weight) in enumerate(tails):
-        of_tail = None if excluded is None else excluded - start
-        within = _log_softmax(hidden @ projection.T @ weight.T, of_tail)
-        pieces.append(within + first_level[:, n_head + i].unsqueeze(1))
+        logits = hidden @ projection.T @ weight.T
+        if excluded is not None:
+            logits = left_out(logits, excluded - start)
+        pieces.append(F.log_softmax(logits, dim=1) + first_level[:, n_head + i].unsqueeze(1))
         start += len(weight)
     return torch.cat(pieces, dim=1)
-
-
-def _log_softmax(logits: Tensor, excluded: Tensor | None) -> Tensor:
-    """Over the columns that are not excluded; those outside exclude nothing."""
-    if excluded is not None:
-        inside = (excluded >= 0) & (excluded < logits.shape[1])
-        # Finite: where all of a tail is excluded, a share of nothing is no NaN.
-        added = torch.zeros_like(excluded, dtype=logits.dtype).masked_fill(inside, _LOW)
-        logits = logits.scatter_add(1, excluded.clamp(0, logits.shape[1] - 1), added)
-    return F.log_softmax(logits, dim=1)
 
 
 def two_level_log_probs(hidden: Tensor, head_weight: Tensor, tails: Tails, ranks: Tensor) -> Tensor:

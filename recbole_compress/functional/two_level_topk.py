@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from recbole_compress.functional.topk import row_topk
-from recbole_compress.functional.two_level import Tails
+from recbole_compress.functional.two_level import Tails, left_out, popular_only
 
 __all__ = ["ColumnTables", "column_tables", "two_level_topk"]
 
@@ -54,7 +54,7 @@ def _by_columns(table: Tensor) -> Tensor:
 
 
 def two_level_topk(
-    hidden: Tensor, tables: ColumnTables, k: int
+    hidden: Tensor, tables: ColumnTables, k: int, excluded: Tensor | None = None
 ) -> tuple[Tensor, Tensor, list[int]]:
     """The ``k`` most probable items of every row.
 
@@ -67,6 +67,8 @@ def two_level_topk(
         hidden: ``(N, dim)``.
         tables: See :func:`column_tables`.
         k: At most the number of items.
+        excluded: Ranks that are left out of the softmax they stand in, ``(N, E)``, -1 for none.
+            They may come out all the same where little else is left, with any value.
 
     Returns:
         Values and ranks ``(N, k)``, best first, and for every tail the number of rows it was
@@ -87,6 +89,8 @@ def two_level_topk(
     n_tails = len(dims)
     n_head = tables.first.shape[1] - n_tails - sum(dims)
     items_and_tokens, *narrow = (hidden @ tables.first).split([n_head + n_tails, *dims], dim=1)
+    if excluded is not None:
+        items_and_tokens = left_out(items_and_tokens, popular_only(excluded, n_head))
     first_level = items_and_tokens.log_softmax(1)
     tokens = first_level[:, n_head:]
     starts = [n_head]
@@ -109,7 +113,8 @@ def two_level_topk(
             continue
         # A single row is not picked out of one: picking takes as long as looking into the tail.
         rows = None if opened[i] == len(hidden) else wanted.nonzero().squeeze(1)
-        best, best_row = _tail_topk(_rows(narrow[i], rows), tables.tails[i], k)
+        of_tail = None if excluded is None else _rows(excluded, rows) - starts[i]
+        best, best_row = _tail_topk(_rows(narrow[i], rows), tables.tails[i], k, of_tail)
         best += _rows(tokens[:, i : i + 1], rows)
         candidates = torch.cat([_rows(values, rows), best], dim=1)
         candidate_ranks = torch.cat([_rows(ranks, rows), best_row + starts[i]], dim=1)
@@ -127,20 +132,26 @@ def _rows(tensor: Tensor, rows: Tensor | None) -> Tensor:
     return tensor if rows is None else tensor.index_select(0, rows)
 
 
-def _tail_topk(narrow: Tensor, columns: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _tail_topk(
+    narrow: Tensor, columns: Tensor, k: int, excluded: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Best log-probabilities within one tail and their rows, ``(N, min(k, tail_size))``.
 
     Args:
         narrow: Hidden states in the tail's width, ``(N, tail_dim)``.
         columns: ``(tail_dim, tail_size)``.
         k: Items wanted.
+        excluded: Rows of the tail that are left out, ``(N, E)``; those outside leave out nothing.
     """
     size = columns.shape[1]
     k = min(k, size)
     at_a_time = min(max(_BUFFER_ELEMENTS // size, 1), _MOST_ROWS)
     values, rows = [], []
-    for chunk in narrow.split(at_a_time):
-        logits = chunk @ columns
+    for start in range(0, len(narrow), at_a_time):
+        chunk = slice(start, start + at_a_time)
+        logits = narrow[chunk] @ columns
+        if excluded is not None:
+            logits = left_out(logits, excluded[chunk])
         best, best_row = row_topk(logits, k)
         # Relative to the best, whose own share of the sum is 1: neither under- nor overflows. In
         # place: fresh memory for a row of logits costs as much as what is done with it.

@@ -111,6 +111,16 @@ class ItemHead(nn.Module, abc.ABC):
 
         return log_probs, tensors
 
+    def log_prob_topk(self, hidden: Tensor, excluded: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The ``k`` best by :meth:`log_prob_scorer`, best first: values and ids, ``(B, k)``.
+
+        Where little else is left, excluded items and padding may be among them, with any value.
+        """
+        told = self.scores(hidden)
+        told = told.scatter_(1, F.pad(excluded, (1, 0)), NOT_AMONG)
+        values, ids = row_topk(told, k)
+        return values - told.logsumexp(1, keepdim=True), ids
+
     def soft_target_loss(
         self,
         hidden: Tensor,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -78,6 +79,18 @@ class PointerHead(ItemHead):
             return pointed_log_probs(log_probs(states.vectors, states.items), states)
 
         return scores, tensors
+
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        self._check_k(k)
+        states = self._unpacked(hidden)
+        values, ids = self.new_items.log_prob_topk(states.vectors, states.items, k)
+        known = (ids == self.padding_idx) | (ids.unsqueeze(2) == states.items.unsqueeze(1)).any(2)
+        of_new = (values + F.logsigmoid(-states.gate).unsqueeze(1)).masked_fill(known, -torch.inf)
+        nothing = states.items == self.padding_idx
+        pointed = F.logsigmoid(states.gate).unsqueeze(1) + states.log_shares
+        pointed = pointed.masked_fill(nothing, -torch.inf)
+        best, place = torch.cat([pointed, of_new], 1).topk(k, dim=1)
+        return best, torch.cat([states.items, ids], 1).gather(1, place)
 
     def forward(self, hidden: Tensor, ids: Tensor) -> Tensor:
         return self.item_scores(hidden, ids.unsqueeze(1)).squeeze(1)

@@ -134,6 +134,10 @@ class TwoLevelSoftmaxHead(KeepsTable, ItemHead):
 
         return log_probs, tuple(self.parameters())
 
+    def log_prob_topk(self, hidden: Tensor, excluded: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        values, ranks, _ = two_level_topk(hidden, self._columns(), k, self._ranks(excluded))
+        return values, self.item_blocks.id_of_rank[ranks]
+
     def _by_id(self, by_rank: Tensor) -> Tensor:
         # Padding (rank -1) borrows rank 0's column and is overwritten. index_select and not
         # indexing, which takes up to ten times as long along columns.
