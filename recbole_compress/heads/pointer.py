@@ -35,8 +35,8 @@ class PointerHead(ItemHead):
         >>> head, item_seq = PointerHead(UntiedHead(9, 4)), torch.tensor([[3, 5]])
         >>> pointer = Pointer(dim=4, max_length=2)
         >>> states = pointer(torch.ones(1, 1, 4), item_seq, ends=torch.tensor([[2]])).squeeze(1)
-        >>> head.topk(states, k=2)[1].tolist(), round(head.scores(states).exp().sum().item(), 3)
-        ([[5, 3]], 1.0)
+        >>> head.topk(states, k=1)[1].tolist(), round(head.scores(states).exp().sum().item(), 3)
+        ([[5]], 1.0)
 
     Reference:
         Ren et al., AAAI 2019, arXiv:1812.02646 (RepeatNet), its repeat and explore modes.
