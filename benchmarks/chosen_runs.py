@@ -323,6 +323,13 @@ CHOSEN: dict[str, ChosenRuns] = {
         README_SESSIONS,
         "retailrocket (36,968 items)",
     ),
+    "readme_repeats": ChosenRuns(
+        "repeats-retailrocket",
+        "retailrocket",
+        OF_README,
+        POINTED_SESSIONS,
+        "retailrocket, `--repeats=pointer`",
+    ),
     "readme_amazon_beauty": ChosenRuns(
         "amazon-beauty",
         "amazon-beauty",
