@@ -20,8 +20,8 @@ from recbole_compress.export.lookup import (
     Store,
     StoredItems,
 )
+from recbole_compress.functional.left_out import NOT_AMONG
 from recbole_compress.heads import (
-    NOT_AMONG,
     ItemHead,
     LowRankHead,
     PointerHead,

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recbole_compress.functional.left_out import left_out
 from recbole_compress.functional.saved_gradients import scaled_gradients
 
 __all__ = ["default_chunk_size", "linear_cross_entropy"]
@@ -182,7 +183,8 @@ def _loss_and_gradients(
         # One buffer in turn for logits, probabilities and the gradient of the logits.
         values = buffer[: len(states[chunk])]
         _logits(states[chunk], rows_of_class, bias_of_class, out=values)
-        _exclude(values, None if excluded is None else excluded[chunk])
+        if excluded is not None:
+            left_out(values, excluded[chunk])
         torch.softmax(values, dim=1, out=values)
         target_probability[chunk] = values.gather(1, targets[chunk])
         if not any(needs_grad):
@@ -200,7 +202,8 @@ def _loss_and_gradients(
     underflown = (target_probability[:, 0] < _SMALL_PROBABILITY).nonzero()[:, 0]
     for rows in underflown.split(chunk_size) if len(underflown) else ():
         logits = _logits(states[rows], rows_of_class, bias_of_class, out=buffer[: len(rows)])
-        _exclude(logits, None if excluded is None else excluded[rows])
+        if excluded is not None:
+            left_out(logits, excluded[rows])
         losses[rows] = -logits.log_softmax(1, dtype=losses.dtype).gather(1, targets[rows])
     return losses.sum(), grad_hidden, grad_weight, grad_bias
 
@@ -218,16 +221,6 @@ def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) ->
     if bias is None:
         return torch.mm(hidden, weight.T, out=out)
     return torch.addmm(bias, hidden, weight.T, out=out)
-
-
-def _exclude(logits: Tensor, excluded: Tensor | None) -> None:
-    """Minus infinity for these columns, in place; columns that there are not are left out."""
-    if excluded is not None:
-        inside = (excluded >= 0) & (excluded < logits.shape[1])
-        # Added, so that what lies outside can go anywhere as a zero, and no device has to wait.
-        nothing = torch.zeros_like(excluded, dtype=logits.dtype)
-        added = nothing.masked_fill(inside, -torch.inf)
-        logits.scatter_add_(1, excluded.clamp(0, logits.shape[1] - 1), added)
 
 
 def _add_product(total: Tensor, first: Tensor, second: Tensor) -> None:

@@ -23,17 +23,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
+from recbole_compress.functional.left_out import left_out
 
 __all__ = [
-    "left_out",
     "popular_only",
     "two_level_cross_entropy",
     "two_level_log_probs",
     "two_level_log_softmax",
 ]
-
-# Added to the logit of what is excluded.
-_LOW = -1e30
 
 Tails = Sequence[tuple[Tensor, Tensor]]
 
@@ -114,23 +111,6 @@ def popular_only(ranks: Tensor, n_head: int) -> Tensor:
         [0, -1, -1, 2]
     """
     return ranks.masked_fill(ranks >= n_head, -1)
-
-
-def left_out(logits: Tensor, excluded: Tensor) -> Tensor:
-    """Logits that are very low in the columns ``(N, E)``; those outside leave out nothing.
-
-    Overwritten where they need no gradient. Low and finite: where everything is left out, a share
-    of nothing is no NaN.
-
-    Example:
-        >>> left_out(torch.zeros(1, 3), torch.tensor([[2, 7, -1]])).softmax(1)
-        tensor([[0.5000, 0.5000, 0.0000]])
-    """
-    inside = (excluded >= 0) & (excluded < logits.shape[1])
-    # Added, so that what lies outside can go anywhere as a zero, and no device has to wait.
-    added = torch.zeros_like(excluded, dtype=logits.dtype).masked_fill(inside, _LOW)
-    add = logits.scatter_add if logits.requires_grad else logits.scatter_add_
-    return add(1, excluded.clamp(0, logits.shape[1] - 1), added)
 
 
 def two_level_log_softmax(

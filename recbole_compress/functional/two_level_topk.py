@@ -13,8 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from recbole_compress.functional.left_out import left_out
 from recbole_compress.functional.topk import row_topk
-from recbole_compress.functional.two_level import Tails, left_out, popular_only
+from recbole_compress.functional.two_level import Tails, popular_only
 
 __all__ = ["ColumnTables", "column_tables", "two_level_topk"]
 

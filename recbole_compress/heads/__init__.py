@@ -12,7 +12,7 @@
 - ``pointer``: the items of the sequence by pointing at them, all others by one of the above.
 """
 
-from recbole_compress.heads.base import NOT_AMONG, ItemHead
+from recbole_compress.heads.base import ItemHead
 from recbole_compress.heads.low_rank import LowRankHead
 from recbole_compress.heads.pointer import PointerHead
 from recbole_compress.heads.tied import TiedHead
@@ -22,7 +22,6 @@ from recbole_compress.heads.two_level import TwoLevelHead
 from recbole_compress.heads.untied import UntiedHead
 
 __all__ = [
-    "NOT_AMONG",
     "ItemHead",
     "LowRankHead",
     "PointerHead",

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recbole_compress.functional.left_out import left_out
 from recbole_compress.functional.soft_targets import soft_target_loss
 from recbole_compress.functional.topk import row_topk
 
-__all__ = ["NOT_AMONG", "ItemHead"]
-
-# The logit of what is excluded.
-NOT_AMONG = -1e30
+__all__ = ["ItemHead"]
 
 
 class ItemHead(nn.Module, abc.ABC):
@@ -104,10 +102,7 @@ class ItemHead(nn.Module, abc.ABC):
         scores, tensors = self.scorer()
 
         def log_probs(hidden: Tensor, excluded: Tensor) -> Tensor:
-            told, left_out = scores(hidden), F.pad(excluded, (1, 0))
-            write = told.scatter if told.requires_grad else told.scatter_
-            # Finite: where everything is excluded, a share of nothing is no NaN.
-            return write(1, left_out, NOT_AMONG).log_softmax(1)
+            return left_out(scores(hidden), F.pad(excluded, (1, 0))).log_softmax(1)
 
         return log_probs, tensors
 
@@ -116,8 +111,7 @@ class ItemHead(nn.Module, abc.ABC):
 
         Where little else is left, excluded items and padding may be among them, with any value.
         """
-        told = self.scores(hidden)
-        told = told.scatter_(1, F.pad(excluded, (1, 0)), NOT_AMONG)
+        told = left_out(self.scores(hidden), F.pad(excluded, (1, 0)))
         values, ids = row_topk(told, k)
         return values - told.logsumexp(1, keepdim=True), ids
 
