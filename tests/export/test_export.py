@@ -32,10 +32,10 @@ QUICK = {
     "codes": ("CpRecSASRec", VARIANTS["codes"]),
     "pointer": ("CpRecNextItNet", VARIANTS["pointer"]),
     "pointer_tied": ("TTSASRec", VARIANTS["pointer"]),
-    "pointer_untied": ("CpRecSASRec", {**VARIANTS["dense_untied"], **VARIANTS["pointer"]}),
     "stock_bidirectional": ("BERT4Rec", {}),
 }
 SLOW = {
+    "pointer_untied": ("CpRecSASRec", {**VARIANTS["dense_untied"], **VARIANTS["pointer"]}),
     **{name: (name, {}) for name in STOCK if name != "BERT4Rec"},
     **{f"{name}_{kind}": (name, given) for name in OURS for kind, given in VARIANTS.items()},
 }
