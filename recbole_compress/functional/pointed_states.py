@@ -33,6 +33,16 @@ class PointedStates(NamedTuple):
     log_shares: Tensor
     items: Tensor
 
+    @property
+    def log_new(self) -> Tensor:
+        """Log-probability that the next item is none of the sequence, ``(N, 1)``."""
+        return F.logsigmoid(-self.gate).unsqueeze(1)
+
+    @property
+    def log_pointed(self) -> Tensor:
+        """Log-probability of every item of the sequence, ``(N, L)``."""
+        return F.logsigmoid(self.gate).unsqueeze(1) + self.log_shares
+
 
 def pack_pointers(vectors: Tensor, gate: Tensor, log_shares: Tensor, items: Tensor) -> Tensor:
     """One row of floats per state, from which :func:`unpack_pointers` reads them again.
@@ -87,11 +97,10 @@ def pointed_log_probs(log_probs: Tensor, states: PointedStates) -> Tensor:
             f"{log_probs.shape[1]:,} items: states carry ids as floats, which are exact up to "
             f"{_MOST_ITEMS:,}; choose repeats=none"
         )
-    of_new = F.logsigmoid(-states.gate).unsqueeze(1)
-    pointed = F.logsigmoid(states.gate).unsqueeze(1) + states.log_shares
     # In place where no gradient needs it: a copy of all would take as long as they did.
-    result = log_probs + of_new if log_probs.requires_grad else log_probs.add_(of_new)
+    new = states.log_new
+    result = log_probs + new if log_probs.requires_grad else log_probs.add_(new)
     # Places without an item write into column 0, which is no item's.
-    result.scatter_(1, states.items, pointed.to(result.dtype))
+    result.scatter_(1, states.items, states.log_pointed.to(result.dtype))
     result[:, 0] = -torch.inf
     return result

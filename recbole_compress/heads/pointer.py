@@ -85,10 +85,8 @@ class PointerHead(ItemHead):
         states = self._unpacked(hidden)
         values, ids = self.new_items.log_prob_topk(states.vectors, states.items, k)
         known = (ids == self.padding_idx) | (ids.unsqueeze(2) == states.items.unsqueeze(1)).any(2)
-        of_new = (values + F.logsigmoid(-states.gate).unsqueeze(1)).masked_fill(known, -torch.inf)
-        nothing = states.items == self.padding_idx
-        pointed = F.logsigmoid(states.gate).unsqueeze(1) + states.log_shares
-        pointed = pointed.masked_fill(nothing, -torch.inf)
+        of_new = (values + states.log_new).masked_fill(known, -torch.inf)
+        pointed = states.log_pointed.masked_fill(states.items == self.padding_idx, -torch.inf)
         best, place = torch.cat([pointed, of_new], 1).topk(k, dim=1)
         return best, torch.cat([states.items, ids], 1).gather(1, place)
 
