@@ -48,6 +48,7 @@ def test_a_large_tensor_made_again_is_not_on_the_heap():
     assert bytes_apart("import torch") == 0  # what this is there for
 
 
+@pytest.mark.slow
 def test_the_users_own_threshold_stays():
     assert bytes_apart(IMPORTS, MALLOC_MMAP_THRESHOLD_="30000000") == 0
 

@@ -24,6 +24,7 @@ from benchmarks import (
 )
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from tests.conftest import write_interactions
+from tests.marks import slow
 
 SEQUENCES = [[f"i{(u * 5 + s * s) % 31}" for s in range(5 + u % 8)] for u in range(40)]
 COMMON = {"seed": 2020, "threads": 1}
@@ -215,6 +216,7 @@ def test_tensor_trains_beside_the_dense_table(compare, table):
         assert 0 < result["rss_bytes_built"] <= result["rss_bytes_trained"]
 
 
+@pytest.mark.slow
 def test_quantization_rows(in_tmp):
     path = write_interactions(in_tmp, "tiny", SEQUENCES)
     shared = {
@@ -268,7 +270,7 @@ def test_all_tails_are_opened():
         assert (tail.logsumexp(1) > popular.max(1).values).all()
 
 
-@pytest.mark.parametrize("variant", ["torch_dynamic_int8", "w4", "public_4_bit"])
+@pytest.mark.parametrize("variant", ["torch_dynamic_int8", slow("w4"), "public_4_bit"])
 def test_artifacts(in_tmp, monkeypatch, variant):
     monkeypatch.setattr(artifacts, "timed", lambda ask, batch: {"p50": len(ask(0)[0])})
     monkeypatch.setattr(artifacts, "measured", lambda path, *asked: {"asked": len(asked[0])})

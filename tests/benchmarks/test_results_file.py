@@ -53,6 +53,7 @@ def test_a_file_grows_entry_by_entry_and_an_interrupted_benchmark_goes_on(tmp_pa
     ]
 
 
+@pytest.mark.slow
 def test_several_entries_at_a_time_are_the_same_entries(tmp_path):
     output = tmp_path / "growth.json"
     options = common_parser("growth", "about").parse_args([f"--output={output}", "--jobs=2"])

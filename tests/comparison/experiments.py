@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import yaml
+
+from recbole_compress.comparison import runs
+from recbole_compress.quick_start.command_line import main
 
 SHARED = {
     "epochs": 1,
@@ -35,6 +39,20 @@ def write_experiment(folder, **more):
     }
     (folder / "exp.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     return str(folder / "exp.yaml")
+
+
+def run_here(monkeypatch):
+    """Runs happen in this process from now on; the list tells which were started."""
+    names = []
+
+    def run(self, command, log):
+        arguments = command[len(runs.COMMAND) :]
+        (card,) = [a for a in arguments if a.startswith("--card_path=")]
+        names.append(Path(card).name.removesuffix(".card.json"))
+        return main(arguments)
+
+    monkeypatch.setattr(runs._Children, "run", run)
+    return names
 
 
 def document_in(folder):

@@ -156,7 +156,8 @@ def test_config_files_are_for_all_runs(folder, started, capsys):
 
 
 def test_latency_in_turns(folder, started):
-    path = write_experiment(folder)
+    two = {name: RUNS[name] for name in ("gru", "Pop")}
+    path = write_experiment(folder, runs=two)
     assert main(["compare", path, "--seeds=1", "--latency"]) == 0
     entries = document_in(folder)["datasets"]["tiny"]["entries"]
     for name, entry in entries.items():
@@ -189,6 +190,7 @@ def test_a_setting_of_several_values_is_the_same_the_next_time(folder, started, 
         started.clear()
 
 
+@pytest.mark.slow
 def test_a_default_that_was_another_makes_another_run(folder, started):
     """A tensor train was made in the order of ids before there was a choice."""
     small = {"model": "TTSASRec", "embedding_size": 8, "inner_size": 8, "tt_ranks": 4}

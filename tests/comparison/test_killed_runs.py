@@ -16,7 +16,7 @@ from recbole_compress.comparison import runs
 from recbole_compress.errors import ConfigError
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.trainers.self_sample_trainer import SelfSampleTrainer
-from tests.comparison.experiments import RUNS, write_experiment
+from tests.comparison.experiments import RUNS, run_here, write_experiment
 from tests.cut_runs import assert_same_weights, cut_at, killing
 
 COMPARE = """
@@ -46,7 +46,9 @@ def test_a_killed_run_is_resumed_not_begun_anew(folder, monkeypatch):
     gru = {"gru": RUNS["gru"]}
     path = write_experiment(folder, runs=gru, shared={"epochs": 6, "stopping_step": 10})
     command = ["compare", path, "--seeds=1"]
-    assert main([*command, "--output=whole"]) == 0
+    with monkeypatch.context() as patch:
+        run_here(patch)
+        assert main([*command, "--output=whole"]) == 0
 
     with monkeypatch.context() as patch:
         patch.setattr(runs, "COMMAND", [sys.executable, "-c", killing("GRU4Rec", 20, COMPARE)])

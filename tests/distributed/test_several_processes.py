@@ -23,6 +23,7 @@ from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.ranks import read_ranks
 from tests.conftest import SEQUENCES, write_interactions
 from tests.distributed import jobs
+from tests.marks import slow
 
 TWO = {"nproc": 2, "world_size": None, "group_offset": 0, "ip": "localhost", "port": None}
 
@@ -86,9 +87,9 @@ def pids() -> list[int]:
     ("way", "error", "message"),
     [
         ("killed", TrainingError, "process 1 of 2 was ended by SIGKILL"),
-        pytest.param("mendable", TrainingError, "^the loss is nan$", marks=pytest.mark.slow),
-        pytest.param("bug", RuntimeError, "ZeroDivisionError: a bug", marks=pytest.mark.slow),
-        pytest.param("silent", TrainingError, "exit code 3", marks=pytest.mark.slow),
+        slow("mendable", TrainingError, "^the loss is nan$"),
+        slow("bug", RuntimeError, "ZeroDivisionError: a bug"),
+        slow("silent", TrainingError, "exit code 3"),
     ],
 )
 def test_one_that_dies_ends_all(in_tmp, way, error, message):

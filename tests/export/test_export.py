@@ -21,6 +21,7 @@ from recbole_compress.export.integers import integers_of, quantized_copy, read_n
 from recbole_compress.export.writing import export_model
 from recbole_compress.functional.bit_packing import pack
 from recbole_compress.quantization import QuantizationSpec
+from tests.marks import slow
 from tests.quantization.models import LENGTH, N_ITEMS, OURS, STOCK, VARIANTS, made
 
 QUICK = {
@@ -28,20 +29,17 @@ QUICK = {
     "tied_two_level": ("CpRecNextItNet", VARIANTS["tied_two_level"]),
     "low_rank": ("CpRecGRU4Rec", VARIANTS["low_rank"]),
     "tensor_train": ("TTSASRec", {}),
-    "tensor_train_by_id": ("TTSASRec", {"tt_item_order": "by_id"}),
     "codes": ("CpRecSASRec", VARIANTS["codes"]),
-    "pointer": ("CpRecNextItNet", VARIANTS["pointer"]),
     "pointer_tied": ("TTSASRec", VARIANTS["pointer"]),
-    "stock_bidirectional": ("BERT4Rec", {}),
 }
 SLOW = {
+    "tensor_train_by_id": ("TTSASRec", {"tt_item_order": "by_id"}),
     "pointer_untied": ("CpRecSASRec", {**VARIANTS["dense_untied"], **VARIANTS["pointer"]}),
-    **{name: (name, {}) for name in STOCK if name != "BERT4Rec"},
+    **{name: (name, {}) for name in STOCK},
     **{f"{name}_{kind}": (name, given) for name in OURS for kind, given in VARIANTS.items()},
 }
-CASES = [pytest.param(*case, id=name) for name, case in QUICK.items()] + [
-    pytest.param(*case, id=name, marks=pytest.mark.slow) for name, case in SLOW.items()
-]
+CASES = [pytest.param(*case, id=name) for name, case in QUICK.items()]
+CASES += [slow(*case, id=name) for name, case in SLOW.items()]
 
 
 def sequences():
@@ -95,7 +93,12 @@ def test_a_file_says_what_its_model_says(tmp_path, name, settings) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, settings", [QUICK["tied_two_level"], ("BERT4Rec", {}), ("STAMP", {})]
+    "name, settings",
+    [
+        QUICK["tied_two_level"],
+        ("BERT4Rec", {}),
+        slow("STAMP", {}),
+    ],
 )
 def test_of_a_longer_sequence_the_newest_items_are_read(tmp_path, name, settings) -> None:
     session = Session(export_model(made(name, **settings)[1], str(tmp_path / "m.onnx")).path)
@@ -127,6 +130,7 @@ def test_a_file_leaves_the_history_out_by_itself_if_told_to(tmp_path) -> None:
     assert len(shown) == everything
 
 
+@pytest.mark.slow
 def test_nothing_is_as_large_as_history_times_items(tmp_path) -> None:
     """Marks of what was seen: one per item of the catalogue, made only where they are wanted."""
     _, model = made("TTSASRec")
@@ -140,7 +144,7 @@ def test_nothing_is_as_large_as_history_times_items(tmp_path) -> None:
     assert set(ids[scores > -np.inf]) == set(range(N_ITEMS - 4, N_ITEMS))
 
 
-@pytest.mark.parametrize("name", ["SASRec", "CpRecGRU4Rec", "TTSASRec"])
+@pytest.mark.parametrize("name", ["SASRec", *map(slow, ["CpRecGRU4Rec", "TTSASRec"])])
 def test_a_model_of_one_item_is_exported(tmp_path, name) -> None:
     _, model = made(name, MAX_ITEM_LIST_LENGTH=1)
     assert export_model(model, str(tmp_path / "m.onnx")).deviation.largest < 1e-4
@@ -150,8 +154,8 @@ def test_a_model_of_one_item_is_exported(tmp_path, name) -> None:
     assert session.topk(newest, np.array([2]))[0].tolist() == ids.tolist()
 
 
-@pytest.mark.parametrize("name", ["CpRecNextItNet", "CpRecGRU4Rec"])
-@pytest.mark.parametrize("bits", [8, 4, pytest.param(2, marks=pytest.mark.slow), 1])
+@pytest.mark.parametrize("name", ["CpRecNextItNet", slow("CpRecGRU4Rec")])
+@pytest.mark.parametrize("bits", [8, 4, slow(2), 1])
 def test_a_quantized_file_holds_the_models_integers(tmp_path, name, bits) -> None:
     _, model = made(name, item_embedding="dense", item_head="tied")
     quantized = quantized_copy(model, QuantizationSpec(bits, bits))
@@ -167,7 +171,7 @@ def test_a_quantized_file_holds_the_models_integers(tmp_path, name, bits) -> Non
     assert any(np.array_equal(array, expected.scales) for array in stored)
 
 
-@pytest.mark.parametrize("name", ["CpRecNextItNet", "CpRecGRU4Rec"])
+@pytest.mark.parametrize("name", ["CpRecNextItNet", slow("CpRecGRU4Rec")])
 def test_files_that_differ_in_their_integers_share_one_tracing(tmp_path, monkeypatch, name) -> None:
     _, model = made(name)
     traced, asked = encoder.traced, []
@@ -189,11 +193,11 @@ def test_files_that_differ_in_their_integers_share_one_tracing(tmp_path, monkeyp
     ("head", "bits"),
     [
         ("two_level", 32),
-        ("two_level", 4),
         ("tied_two_level", 4),
-        ("untied", 32),
-        pytest.param("tied_two_level", 32, marks=pytest.mark.slow),
-        pytest.param("untied", 4, marks=pytest.mark.slow),
+        slow("two_level", 4),
+        slow("untied", 32),
+        slow("tied_two_level", 32),
+        slow("untied", 4),
     ],
 )
 def test_popular_items_may_have_any_ids(tmp_path, head, bits) -> None:
@@ -225,6 +229,7 @@ def test_masked_positions_are_left_out_without_subnormal_weights() -> None:
     assert (found >= np.finfo(np.float32).tiny).all()
 
 
+@pytest.mark.slow
 def test_a_tied_table_is_stored_once(tmp_path) -> None:
     _, model = made("SASRec")
     done = export_model(model, str(tmp_path / "m.onnx"))
@@ -239,7 +244,7 @@ def test_a_tensor_train_table_is_never_built(tmp_path) -> None:
     assert largest < N_ITEMS * 16
 
 
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("bits", [slow(8), 4])
 def test_a_quantized_tensor_train_is_scored_with_its_last_cores_integers(tmp_path, bits):
     _, model = made("TTSASRec", tt_ranks=32, embedding_size=64, tt_item_order="by_id")
     quantized = quantized_copy(model, QuantizationSpec(bits, bits))

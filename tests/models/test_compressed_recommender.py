@@ -22,6 +22,7 @@ from recbole_compress.models.choices import (
     REPEATS,
 )
 from tests.conftest import write_interactions
+from tests.marks import slow
 
 SEQUENCES = [[f"i{(u * 5 + s * s) % 31}" for s in range(3 + u % 8)] for u in range(60)]
 NAMES = {"nextitnet": "CpRecNextItNet", "gru4rec": "CpRecGRU4Rec", "sasrec": "CpRecSASRec"}
@@ -55,7 +56,15 @@ COMBINATIONS = [
 ]
 
 
-@pytest.mark.parametrize(("backbone", "embedding", "head"), COMBINATIONS)
+# One backbone with all in the default suite; every table and every head with all backbones.
+def quick(backbone, embedding, head):
+    return backbone == "nextitnet" or head in ("two_level", *NEEDS) or embedding == "dense"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "embedding", "head"),
+    [case if quick(*case) else slow(*case) for case in COMBINATIONS],
+)
 def test_every_combination_trains_and_ranks(tmp_path, backbone, embedding, head):
     trains_and_ranks(*build(tmp_path, NAMES[backbone], item_embedding=embedding, item_head=head))
 

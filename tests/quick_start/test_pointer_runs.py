@@ -39,6 +39,7 @@ def test_it_learns_what_comes_back(settings):
     assert int(pointer.age[:3].argmax()) == 2  # the third newest
 
 
+@pytest.mark.slow
 def test_every_command_takes_it(settings, in_tmp, capsys):
     checkpoint = run(settings, **POINTER)["checkpoint"]
     card = json.loads((in_tmp / checkpoint.replace(".pth", ".card.json")).read_text())

@@ -18,6 +18,7 @@ from recbole_compress.quick_start.resumption import settings_of
 from recbole_compress.trainers.checkpoint import load_checkpoint, save_checkpoint
 from recbole_compress.trainers.self_sample_trainer import SelfSampleTrainer
 from tests.conftest import SEQUENCES, write_interactions
+from tests.marks import slow
 from tests.quick_start.conftest import QUICK, SMALL, changed
 
 
@@ -313,7 +314,7 @@ def test_a_transferred_model_knows_both_its_catalogues(in_tmp, capsys, n_targets
         assert json.load(file)["n_items"] == n_targets
 
 
-@pytest.mark.parametrize("model", ["SASRec", "CpRecNextItNet"])
+@pytest.mark.parametrize("model", [slow("SASRec"), "CpRecNextItNet"])
 @pytest.mark.parametrize("recipe", ["ptq", "self_sample"])
 def test_a_file_is_no_larger_than_asked(alone, model, recipe, capsys):
     few = ["--df_epochs=1", "--df_sequences=64", f"--recipe={recipe}"]

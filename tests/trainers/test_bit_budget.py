@@ -10,7 +10,8 @@ import torch
 from recbole_compress.errors import ConfigError, QuantizationError
 from recbole_compress.quantization import QuantizationSpec, quantize_
 from recbole_compress.trainers.bit_budget import bit_choices, spec_within
-from tests.trainers.data_free_case import SMALL, Case
+from tests.marks import slow
+from tests.trainers.data_free_case import Case
 
 BESIDE = 5_000  # what a file holds besides
 
@@ -27,7 +28,7 @@ def case(path):
     return Case(path)
 
 
-@pytest.mark.parametrize("model", SMALL)
+@pytest.mark.parametrize("model", ["SASRec", "GRU4Rec", slow("BERT4Rec")])
 def test_fewer_bits_do_more_harm_and_the_model_stays_as_it_is(path, model):
     case = Case(path, model)
     before = copy.deepcopy(case.teacher.state_dict())

@@ -14,10 +14,11 @@ from recbole_compress.trainers.generated_batches import GeneratedBatches
 from recbole_compress.trainers.qat_trainer import QATTrainer
 from recbole_compress.trainers.self_sample_trainer import SelfSampleTrainer
 from tests.cut_runs import assert_same_weights, cut_at
+from tests.marks import slow
 from tests.trainers.data_free_case import ALONE, Case
 
 
-@pytest.mark.parametrize("kind", [*ALONE, QATTrainer])
+@pytest.mark.parametrize("kind", [*ALONE[:2], slow(AdversarialTrainer), QATTrainer])
 def test_a_student_comes_closer_to_its_teacher(path, kind):
     # The game learns from few numbers per place, and from what it makes in between.
     case = Case(

@@ -20,6 +20,7 @@ from recbole_compress.quick_start.restored import restored_model
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from tests.conftest import SEQUENCES, write_interactions
 from tests.cut_runs import assert_same_weights, killing
+from tests.marks import slow
 
 SETTINGS = {
     "epochs": 4,
@@ -46,7 +47,7 @@ def settings_for(model, folder, **more):
     return {**SETTINGS, **MODELS[model], "data_path": path, **more}
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ["CpRecNextItNet", slow("SASRec")])
 def test_killed_run_ends_where_an_uninterrupted_one_does(in_tmp, model):
     settings = settings_for(model, in_tmp, checkpoint_dir="whole")
     whole = run_recbole_compress(model, "tiny", config_dict=dict(settings))
