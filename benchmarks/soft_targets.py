@@ -3,8 +3,9 @@
     python -m benchmarks.soft_targets
 
 Forward and backward of the loss of a distillation step, 256 targets, width 64, item blocks as in
-amazon-beauty, a dense teacher: ``by_blocks`` as ``TwoLevelHead`` does it, ``by_scores`` as any
-head does, from the scores of all items, and ``cross_entropy`` alone. All three take turns.
+amazon-beauty, a dense teacher, without a pointer at the sequence's own items and with one:
+``by_blocks`` as these heads do it, ``by_scores`` as any head does, from the scores of all items,
+and ``cross_entropy`` alone. All three take turns.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.results_file import common_parser, measure_all
+from recbole_compress.backbones.pointer import Pointer
 from recbole_compress.embeddings import ItemBlocks
-from recbole_compress.heads import ItemHead, TwoLevelHead, UntiedHead
+from recbole_compress.heads import ItemHead, PointerHead, TwoLevelHead, UntiedHead
 
-N_TARGETS, DIM = 256, 64
+N_TARGETS, DIM, LENGTH = 256, 64, 50
 SIZES = (1_542, 7_269, 45_731)
 # Widths of the tails: the paper's quarter from block to block, and half.
 TAILS = {"a quarter": (16, 4), "half": (32, 16)}
@@ -31,19 +33,31 @@ WEIGHTS = (0.4, 0.6)
 def entries() -> Iterator[dict[str, Any]]:
     for narrowing in TAILS:
         yield {"narrowing": narrowing}
+        yield {"narrowing": narrowing, "repeats": "pointer"}
 
 
 def measure(
-    narrowing: str, seed: int, threads: int, repeats: int = 9, sizes: tuple[int, ...] = SIZES
+    narrowing: str,
+    seed: int,
+    threads: int,
+    turns: int = 9,
+    sizes: tuple[int, ...] = SIZES,
+    repeats: str = "none",
 ) -> dict[str, Any]:
     """Median processor milliseconds of each way, in this process."""
     torch.manual_seed(seed)
     n_items = sum(sizes)
     order = torch.cat([torch.tensor([-1]), torch.randperm(n_items)]).int()
-    head = TwoLevelHead(ItemBlocks(sizes, order), DIM, TAILS[narrowing])
+    head: ItemHead = TwoLevelHead(ItemBlocks(sizes, order), DIM, TAILS[narrowing])
     teacher = UntiedHead(n_items + 1, DIM).requires_grad_(False)
-    hidden = torch.randn(N_TARGETS, DIM, requires_grad=True)
+    hidden = torch.randn(N_TARGETS, DIM)
     known, targets = torch.randn(N_TARGETS, DIM), torch.randint(1, n_items + 1, (N_TARGETS,))
+    if repeats == "pointer":
+        head = PointerHead(head)
+        sequences = torch.randint(1, n_items + 1, (N_TARGETS, LENGTH))
+        ends = torch.full((N_TARGETS, 1), LENGTH)
+        hidden = Pointer(DIM, LENGTH)(hidden.unsqueeze(1), sequences, ends).squeeze(1).detach()
+    hidden.requires_grad_()
 
     def taught(loss: Callable[..., Tensor]) -> Tensor:
         answers = (lambda rows: teacher.scores(known[rows]), 1.0, "mean", targets, WEIGHTS)
@@ -51,12 +65,12 @@ def measure(
 
     ways: dict[str, Callable[[], Tensor]] = {
         "by_scores": lambda: taught(ItemHead.soft_target_loss),
-        "by_blocks": lambda: taught(TwoLevelHead.soft_target_loss),
+        "by_blocks": lambda: taught(type(head).soft_target_loss),
         "cross_entropy": lambda: head.loss(hidden, targets),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     values: dict[str, float] = {}
-    for turn in range(repeats + 1):
+    for turn in range(turns + 1):
         for name, way in ways.items():
             hidden.grad = None
             head.zero_grad()

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from recbole_compress.functional.cross_entropy import default_chunk_size
 from recbole_compress.functional.full_precision import full_precision
+from recbole_compress.functional.left_out import NOT_AMONG
 from recbole_compress.functional.sum_in_chunks import sum_in_chunks
 
-__all__ = ["soft_target_loss", "weights_of_rows"]
-
-# The logit of what is no item: its probability is 0, and the product of both as well.
-_NO_ITEM = -1e30
+__all__ = ["soft_target_loss", "soft_target_rest", "weights_of_rows"]
 
 
 def soft_target_loss(
@@ -74,17 +73,83 @@ def soft_target_loss(
         raise ValueError(f"temperature={temperature}: choose a number above 0")
     soft, hard = weights_of_rows(len(hidden), reduction, targets, weights)
     hidden = full_precision(hidden)
-    chunk_size = chunk_size or default_chunk_size(n_items, hidden.device)
-    room = hidden.new_empty(3, min(chunk_size, len(hidden)), n_items)
+    chunk_size, room = _room(hidden, n_items, chunk_size)
 
     def loss(which: slice, hidden: Tensor) -> Tensor:
         with torch.no_grad():
             wanted = teacher_scores(which)
         of_chunk = None if targets is None or not hard else targets[which].unsqueeze(1)
         told = student_scores(hidden)
-        return _Loss.apply(told, wanted, of_chunk, temperature, soft, hard, room[:, : len(told)])
+        return _Loss.apply(
+            told, wanted, of_chunk, None, temperature, soft, hard, room[:, : len(told)]
+        )
 
     return sum_in_chunks(loss, [hidden], list(student_tensors), chunk_size)
+
+
+def soft_target_rest(
+    hidden: Tensor,
+    student_scores: Callable[[Tensor], Tensor],
+    student_tensors: Sequence[Tensor],
+    teacher_scores: Callable[[slice], Tensor],
+    excluded: Tensor,
+    n_items: int,
+    chunk_size: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """What a divergence consists of besides some items, which a student has no choice of here.
+
+    Equals, without the ``(N, n_items)`` matrices::
+
+        p = teacher_scores(slice(0, N))[:, 1:].softmax(1)
+        q = left_out(student_scores(hidden)[:, 1:], excluded - 1).log_softmax(1)
+        (p * (p.log() - q)).scatter(1, excluded - 1, 0).sum(), p.gather(1, excluded - 1)
+
+    Args:
+        excluded: Item ids, ``(N, E)``, int64; 0 for none.
+
+    Other arguments are those of :func:`soft_target_loss`.
+
+    Returns:
+        The sum over the rows, and the teacher's probability of every excluded item, ``(N, E)``,
+        0 for none.
+
+    Example:
+        >>> none, alike = torch.tensor([[2, 0]]), lambda rows: torch.zeros(1, 5)
+        >>> rest, shares = soft_target_rest(
+        ...     torch.zeros(1, 2), lambda h: h @ torch.ones(2, 5), [], alike, none, n_items=5)
+        >>> shares, rest  # three times 1/4 instead of 1/3
+        (tensor([[0.2500, 0.0000]]), tensor(-0.2158))
+    """
+    hidden = full_precision(hidden)
+    chunk_size, room = _room(hidden, n_items, chunk_size)
+    shares = torch.zeros_like(excluded, dtype=hidden.dtype)
+
+    def loss(which: slice, hidden: Tensor) -> Tensor:
+        with torch.no_grad():
+            wanted = teacher_scores(which)
+        told = student_scores(hidden)
+        of_chunk = _Elsewhere(F.pad(excluded[which], (1, 0)), shares[which])
+        return _Loss.apply(told, wanted, None, of_chunk, 1.0, 1.0, 0.0, room[:, : len(told)])
+
+    return sum_in_chunks(loss, [hidden], list(student_tensors), chunk_size), shares
+
+
+class _Elsewhere(NamedTuple):
+    """Items of which something else is told.
+
+    Attributes:
+        columns: Theirs and that of padding, ``(C, 1 + E)``.
+        shares: Gets the teacher's probability of each, ``(C, E)``.
+    """
+
+    columns: Tensor
+    shares: Tensor
+
+
+def _room(hidden: Tensor, n_items: int, chunk_size: int | None) -> tuple[int, Tensor]:
+    """Rows at a time, and three matrices of so many."""
+    chunk_size = chunk_size or default_chunk_size(n_items, hidden.device)
+    return chunk_size, hidden.new_empty(3, min(chunk_size, len(hidden)), n_items)
 
 
 def weights_of_rows(
@@ -116,6 +181,7 @@ class _Loss(torch.autograd.Function):
         scores: Tensor,
         wanted: Tensor,
         targets: Tensor | None,
+        elsewhere: _Elsewhere | None,
         temperature: float,
         soft: float,
         hard: float,
@@ -123,14 +189,21 @@ class _Loss(torch.autograd.Function):
     ) -> Tensor:
         logits, p, q = room
         log_sum = _softmax(wanted, temperature, logits, out=p)
-        divergence = logits.mul_(p).sum(1) - log_sum
-        log_sum = _softmax(scores, temperature, logits, out=q)
+        mass, columns = torch.ones_like(log_sum), None
+        if elsewhere is not None:
+            columns = elsewhere.columns
+            elsewhere.shares.copy_(p.gather(1, columns[:, 1:]))
+            mass -= elsewhere.shares.sum(1)
+            p.scatter_(1, columns, 0.0)
+        divergence = logits.mul_(p).sum(1) - log_sum * mass
+        log_sum = _softmax(scores, temperature, logits, out=q, without=columns)
         # One softmax serves both losses where they have the same temperature.
         told, of_targets = None, 0.0
         if targets is not None and temperature == 1:
             told, of_targets = log_sum - logits.gather(1, targets).squeeze(1), hard
-        divergence -= logits.mul_(p).sum(1) - log_sum
-        slope = q.mul_(soft * temperature + of_targets).sub_(p, alpha=soft * temperature)
+        divergence -= logits.mul_(p).sum(1) - log_sum * mass
+        slope = q.mul_((soft * temperature * mass + of_targets).unsqueeze(1))
+        slope.sub_(p, alpha=soft * temperature)
         if targets is not None:
             if told is None:
                 log_sum = _softmax(scores, 1.0, logits, out=p)
@@ -146,16 +219,24 @@ class _Loss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         # Asked for once, before the next chunk needs the room.
-        return ctx.slope.mul_(grad_output), None, None, None, None, None, None
+        return ctx.slope.mul_(grad_output), None, None, None, None, None, None, None
 
 
-def _softmax(scores: Tensor, temperature: float, logits: Tensor, out: Tensor) -> Tensor:
+def _softmax(
+    scores: Tensor,
+    temperature: float,
+    logits: Tensor,
+    out: Tensor,
+    without: Tensor | None = None,
+) -> Tensor:
     """Scores over the temperature into ``logits``, their softmax into ``out``, without padding.
 
     Returns:
         Logarithm of the sum of the exponentials, ``(C,)``.
     """
     torch.div(scores.detach(), temperature, out=logits)
-    logits[:, 0] = _NO_ITEM
+    logits[:, 0] = NOT_AMONG
+    if without is not None:
+        logits.scatter_(1, without, NOT_AMONG)
     torch.softmax(logits, 1, out=out)
     return logits.amax(1) - out.amax(1).log()

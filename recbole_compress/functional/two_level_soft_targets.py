@@ -16,9 +16,11 @@ from torch import Tensor
 
 from recbole_compress.functional.cross_entropy import default_chunk_size
 from recbole_compress.functional.full_precision import full_precision
+from recbole_compress.functional.left_out import left_out, taken_out
 from recbole_compress.functional.saved_gradients import scaled_gradients
+from recbole_compress.functional.two_level import popular_only
 
-__all__ = ["two_level_soft_targets"]
+__all__ = ["two_level_soft_target_rest", "two_level_soft_targets"]
 
 
 def two_level_soft_targets(
@@ -65,13 +67,61 @@ def two_level_soft_targets(
         >>> bool(two_level_soft_targets(hidden, head_weight, tails, lambda rows: same[rows]) < 1e-5)
         True
     """
+    return _applied(hidden, head_weight, tails, wanted, ranks, None, weights, chunk_size)[0]
+
+
+def two_level_soft_target_rest(
+    hidden: Tensor,
+    head_weight: Tensor,
+    tails: Sequence[tuple[Tensor, Tensor]],
+    wanted: Callable[[slice], Tensor],
+    excluded: Tensor,
+    chunk_size: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """What a divergence consists of besides some items, which a student has no choice of here.
+
+    Equals, for columns that there are::
+
+        q = two_level_log_softmax(hidden, head_weight, tails, excluded)
+        p = wanted(slice(0, N)).softmax(1)
+        (p * (p.log() - q)).scatter(1, excluded, 0).sum(), p.gather(1, excluded)
+
+    Args:
+        excluded: Ranks, ``(N, E)``, int64; -1 for none.
+
+    Other arguments are those of :func:`two_level_soft_targets`.
+
+    Returns:
+        The sum over the rows, and the teacher's probability of every excluded item, ``(N, E)``,
+        0 for none.
+
+    Example:
+        >>> tails, alike = [(torch.zeros(1, 2), torch.zeros(3, 1))], lambda rows: torch.zeros(1, 4)
+        >>> rest, shares = two_level_soft_target_rest(
+        ...     torch.zeros(1, 2), torch.zeros(2, 2), tails, alike, torch.tensor([[0, 3, -1]]))
+        >>> shares, rest  # twice 1/4 instead of 1/2
+        (tensor([[0.2500, 0.2500, 0.0000]]), tensor(-0.3466))
+    """
+    return _applied(hidden, head_weight, tails, wanted, None, excluded, (1.0, 0.0), chunk_size)
+
+
+def _applied(
+    hidden: Tensor,
+    head_weight: Tensor,
+    tails: Sequence[tuple[Tensor, Tensor]],
+    wanted: Callable[[slice], Tensor],
+    ranks: Tensor | None,
+    excluded: Tensor | None,
+    weights: tuple[float, float],
+    chunk_size: int | None,
+) -> tuple[Tensor, Tensor]:
     n_items = len(head_weight) - len(tails) + sum(len(weight) for _, weight in tails)
     chunk_size = chunk_size or default_chunk_size(n_items, hidden.device)
     factors = [factor for tail in tails for factor in tail]
     tensors = [full_precision(x) for x in (hidden, head_weight, *factors)]
     # A forward pass of one's own still runs in the autocast around it.
     with torch.autocast(hidden.device.type, enabled=False):
-        return _SoftTargets.apply(wanted, ranks, weights, chunk_size, *tensors)
+        return _SoftTargets.apply(wanted, ranks, excluded, weights, chunk_size, *tensors)
 
 
 class _SoftTargets(torch.autograd.Function):
@@ -82,48 +132,68 @@ class _SoftTargets(torch.autograd.Function):
         ctx: Any,
         wanted: Callable[[slice], Tensor],
         ranks: Tensor | None,
+        excluded: Tensor | None,
         weights: tuple[float, float],
         chunk_size: int,
         hidden: Tensor,
         head_weight: Tensor,
         *factors: Tensor,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         gradients = [torch.zeros_like(t) for t in (hidden, head_weight, *factors)]
         of_hidden, of_head, *of_factors = gradients
-        total = hidden.new_zeros(())
+        total, shares = hidden.new_zeros(()), []
         for start in range(0, len(hidden), chunk_size):
             rows = slice(start, start + chunk_size)
             of_chunk = None if ranks is None else ranks[rows].unsqueeze(1)
-            told, entropy = _mixed(wanted(rows), of_chunk, weights)
+            none = None if excluded is None else excluded[rows]
+            told, entropy, elsewhere = _mixed(wanted(rows), of_chunk, weights, none)
+            shares.append(elsewhere)
             total += _cross_entropy(
-                told, hidden[rows], head_weight, factors, of_hidden[rows], of_head, of_factors
+                told, hidden[rows], head_weight, factors, none, of_hidden[rows], of_head, of_factors
             )
             total -= entropy
         ctx.save_for_backward(*gradients)
-        return total
+        of_excluded = torch.cat(shares) if shares else hidden.new_zeros(0, 0)
+        ctx.mark_non_differentiable(of_excluded)
+        return total, of_excluded
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_output: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         refusal = "two_level_soft_targets has no second derivative: leave create_graph=True out"
-        return None, None, None, None, *scaled_gradients(ctx.saved_tensors, grad_output, refusal)
+        return (
+            None,
+            None,
+            None,
+            None,
+            None,
+            *scaled_gradients(ctx.saved_tensors, grad_output, refusal),
+        )
 
 
 def _mixed(
-    scores: Tensor, ranks: Tensor | None, weights: tuple[float, float]
-) -> tuple[Tensor, Tensor]:
+    scores: Tensor,
+    ranks: Tensor | None,
+    weights: tuple[float, float],
+    excluded: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
     """What each row is to learn, ``soft`` of the teacher's distribution and ``hard`` of the target.
 
     Returns:
-        That, ``(C, n_items)``, and what a perfect student's soft part would come to.
+        That, ``(C, n_items)``; what a perfect student's soft part would come to; and what the
+        teacher gives to the excluded items, ``(C, E)``.
     """
     soft, hard = weights
     told = torch.softmax(scores, 1)
     log_sum = scores.amax(1) - told.amax(1).log()
-    entropy = soft * (log_sum.sum() - scores.mul_(told).sum())
+    if excluded is None:
+        excluded = told.new_empty(len(told), 0, dtype=torch.long)
+    elsewhere = taken_out(told, excluded)
+    mass = 1 - elsewhere.sum(1)
+    entropy = soft * ((log_sum * mass).sum() - scores.mul_(told).sum())
     told.mul_(soft)
     if ranks is not None:
         told.scatter_add_(1, ranks, told.new_full(ranks.shape, hard))
-    return told, entropy
+    return told, entropy, elsewhere
 
 
 def _cross_entropy(
@@ -131,6 +201,7 @@ def _cross_entropy(
     hidden: Tensor,
     head_weight: Tensor,
     factors: Sequence[Tensor],
+    excluded: Tensor | None,
     of_hidden: Tensor,
     of_head: Tensor,
     of_factors: Sequence[Tensor],
@@ -140,19 +211,23 @@ def _cross_entropy(
     Adds its gradients to ``of_hidden``, ``of_head`` and ``of_factors``.
     """
     sizes = [len(weight) for weight in factors[1::2]]
-    popular, *rest = told.split([len(head_weight) - len(sizes), *sizes], dim=1)
+    start = len(head_weight) - len(sizes)
+    popular, *rest = told.split([start, *sizes], dim=1)
     masses = [part.sum(1, keepdim=True) for part in rest]
     first_level = torch.cat([popular, *masses], 1)
+    none = None if excluded is None else popular_only(excluded, start)
     total, slope = _of_one_softmax(
-        hidden, head_weight, first_level, first_level.sum(1, keepdim=True)
+        hidden, head_weight, first_level, first_level.sum(1, keepdim=True), none
     )
     of_hidden.addmm_(slope, head_weight)
     of_head.addmm_(slope.T, hidden)
     for i, (part, mass) in enumerate(zip(rest, masses, strict=True)):
         projection, weight = factors[2 * i : 2 * i + 2]
         narrow = hidden @ projection.T
-        value, slope = _of_one_softmax(narrow, weight, part, mass)
+        none = None if excluded is None else excluded - start
+        value, slope = _of_one_softmax(narrow, weight, part, mass, none)
         total += value
+        start += len(weight)
         of_factors[2 * i + 1].addmm_(slope.T, narrow)
         of_narrow = slope @ weight
         of_factors[2 * i].addmm_(of_narrow.T, hidden)
@@ -161,14 +236,17 @@ def _cross_entropy(
 
 
 def _of_one_softmax(
-    states: Tensor, weight: Tensor, told: Tensor, mass: Tensor
+    states: Tensor, weight: Tensor, told: Tensor, mass: Tensor, excluded: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """``-(told * log_softmax(states @ weight.T)).sum()`` and its gradient in the logits.
 
     Args:
         mass: Sum of every row of ``told``, ``(C, 1)``.
+        excluded: Classes that the softmax leaves out, of which nothing is told.
     """
     logits = states @ weight.T
+    if excluded is not None:
+        left_out(logits, excluded)
     best = logits.amax(1)
     slope = torch.softmax(logits, 1, out=logits)
     log_sum = best - slope.amax(1).log()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recbole_compress.functional.left_out import left_out
-from recbole_compress.functional.soft_targets import soft_target_loss
+from recbole_compress.functional.soft_targets import soft_target_loss, soft_target_rest
 from recbole_compress.functional.topk import row_topk
 
 __all__ = ["ItemHead"]
@@ -141,6 +141,19 @@ class ItemHead(nn.Module, abc.ABC):
             self.chunk_size,
             targets,
             weights,
+        )
+
+    def soft_target_rest(
+        self, hidden: Tensor, teacher_scores: Callable[[slice], Tensor], excluded: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The divergence's terms of items that are not excluded, and the teacher's other shares.
+
+        :func:`~recbole_compress.functional.soft_targets.soft_target_rest` of
+        :meth:`log_prob_scorer`.
+        """
+        scores, tensors = self.scorer()
+        return soft_target_rest(
+            hidden, scores, tensors, teacher_scores, excluded, self.num_embeddings, self.chunk_size
         )
 
     @abc.abstractmethod

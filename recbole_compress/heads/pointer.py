@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.functional.pointed_states import (
     PointedStates,
     pointed_log_probs,
     unpack_pointers,
 )
+from recbole_compress.functional.soft_targets import weights_of_rows
 from recbole_compress.heads.base import ItemHead
 
 __all__ = ["PointerHead", "name_without_pointer"]
@@ -67,6 +69,32 @@ class PointerHead(ItemHead):
         new = (~repeated).nonzero()[:, 0]
         of_new = self.new_items.loss(states.vectors[new], targets[new], states.items[new])
         return (of_gate - of_shares + of_new * len(new)) / max(len(targets), 1)
+
+    def soft_target_loss(
+        self,
+        hidden: Tensor,
+        teacher_scores: Callable[[slice], Tensor],
+        temperature: float = 1.0,
+        reduction: str = "mean",
+        targets: Tensor | None = None,
+        weights: tuple[float, float] = (1.0, 0.0),
+    ) -> Tensor:
+        if temperature != 1:  # softened, what is new is not apart from what is repeated
+            return super().soft_target_loss(
+                hidden, teacher_scores, temperature, reduction, targets, weights
+            )
+        soft, hard = weights_of_rows(len(hidden), reduction, targets, weights)
+        states = self._unpacked(full_precision(hidden))
+        # A divergence falls apart: into that of new items, and of those that are pointed at beside
+        # all that is new.
+        rest, shares = self.new_items.soft_target_rest(states.vectors, teacher_scores, states.items)
+        no_item = states.items == self.padding_idx
+        pointed = torch.xlogy(shares, shares) - shares * states.log_pointed
+        new = (1 - shares.sum(1, keepdim=True)).clamp(min=0) * states.log_new
+        told = soft * (rest + pointed.masked_fill(no_item, 0.0).sum() - new.sum())
+        if targets is not None and hard:
+            told = told + hard * len(hidden) * self.loss(hidden, targets)
+        return told
 
     def scores(self, hidden: Tensor) -> Tensor:
         return self.scorer()[0](hidden)

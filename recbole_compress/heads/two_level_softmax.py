@@ -17,7 +17,10 @@ from recbole_compress.functional.two_level import (
     two_level_log_probs,
     two_level_log_softmax,
 )
-from recbole_compress.functional.two_level_soft_targets import two_level_soft_targets
+from recbole_compress.functional.two_level_soft_targets import (
+    two_level_soft_target_rest,
+    two_level_soft_targets,
+)
 from recbole_compress.functional.two_level_topk import (
     ColumnTables,
     column_tables,
@@ -110,17 +113,34 @@ class TwoLevelSoftmaxHead(KeepsTable, ItemHead):
             return super().soft_target_loss(
                 hidden, teacher_scores, temperature, reduction, targets, weights
             )
-        ids = self.item_blocks.id_of_rank
-        with torch.autocast(hidden.device.type, enabled=False):  # the rows may be a product
-            factors = self.factors()
         return two_level_soft_targets(
             hidden,
-            *factors,
-            lambda rows: full_precision(teacher_scores(rows)).index_select(1, ids),
+            *self._precise_factors(hidden),
+            self._wanted(teacher_scores),
             None if targets is None else self._ranks(targets),
             weights_of_rows(len(hidden), reduction, targets, weights),
             self.chunk_size,
         )
+
+    def soft_target_rest(
+        self, hidden: Tensor, teacher_scores: Callable[[slice], Tensor], excluded: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return two_level_soft_target_rest(
+            hidden,
+            *self._precise_factors(hidden),
+            self._wanted(teacher_scores),
+            self._ranks(excluded),
+            self.chunk_size,
+        )
+
+    def _precise_factors(self, hidden: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        with torch.autocast(hidden.device.type, enabled=False):  # the rows may be a product
+            return self.factors()
+
+    def _wanted(self, teacher_scores: Callable[[slice], Tensor]) -> Callable[[slice], Tensor]:
+        """What a teacher says, in the order of ranks."""
+        ids = self.item_blocks.id_of_rank
+        return lambda rows: full_precision(teacher_scores(rows)).index_select(1, ids)
 
     def scores(self, hidden: Tensor) -> Tensor:
         return self._by_id(two_level_log_softmax(hidden, *self.factors()))

@@ -288,8 +288,10 @@ def test_a_step_at_every_precision(in_tmp, table):
 
 
 @pytest.mark.parametrize("narrowing", soft_targets.TAILS)
-def test_soft_targets(narrowing):
-    result = soft_targets.measure(narrowing, **COMMON, repeats=1, sizes=(20, 30, 50))
+@pytest.mark.parametrize("repeats", ["none", "pointer"])
+def test_soft_targets(narrowing, repeats):
+    few = {"turns": 1, "sizes": (20, 30, 50), "repeats": repeats}
+    result = soft_targets.measure(narrowing, **COMMON, **few)
     assert result["loss_difference"] < 1e-5
     assert all(result[f"{way}_cpu_ms"] > 0 for way in ("by_scores", "by_blocks", "cross_entropy"))
 

@@ -137,6 +137,32 @@ def test_a_scorer_gives_the_same(case) -> None:
     assert all(tensor.requires_grad for tensor in tensors)
 
 
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_soft_and_hard_targets_together(case, chunk) -> None:
+    head, states = case
+    head.new_items.chunk_size = chunk
+    wanted = torch.randn(N, head.num_embeddings, dtype=torch.float64)
+    same, targets = wanted.clone(), torch.arange(N) % (head.num_embeddings - 1) + 1
+    leaves, asked = [states, *head.parameters()], []
+    ours = head.soft_target_loss(
+        states,
+        lambda rows: asked.append(rows) or wanted[rows],
+        targets=targets,
+        weights=(0.3, 0.7),
+    )
+    log_probs = head.scores(states)
+    p = wanted[:, 1:].softmax(1)
+    expected = 0.3 * (p * (p.log() - log_probs[:, 1:])).sum(1).mean()
+    expected = expected - 0.7 * log_probs.gather(1, targets.unsqueeze(1)).mean()
+    assert_close(ours, expected, rtol=1e-9, atol=1e-9)
+    got = torch.autograd.grad(ours, leaves)
+    for gradient, reference in zip(got, torch.autograd.grad(expected, leaves), strict=True):
+        assert_close(gradient, reference, rtol=1e-7, atol=1e-9)
+    # The teacher is asked once for every row, and its answers may be read again.
+    assert [row for rows in asked for row in range(N)[rows]] == [*range(N)]
+    assert torch.equal(wanted, same)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_soft_targets_are_those_of_its_scores(case, temperature) -> None:
     head, states = case
@@ -144,7 +170,9 @@ def test_soft_targets_are_those_of_its_scores(case, temperature) -> None:
     leaves = [states, *head.parameters()]
     ours = head.soft_target_loss(states, wanted.__getitem__, temperature)
     p = (wanted[:, 1:] / temperature).softmax(1)
-    q = (head.scores(states)[:, 1:] / temperature).log_softmax(1)
+    q = head.scores(states)[:, 1:]  # log-probabilities, so nothing is left to normalize
+    if temperature != 1:
+        q = (q / temperature).log_softmax(1)
     expected = temperature**2 * (p * (p.log() - q)).sum(1).mean()
     assert_close(ours, expected, rtol=1e-9, atol=1e-9)
     got = torch.autograd.grad(ours, leaves)
