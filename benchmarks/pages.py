@@ -173,14 +173,16 @@ def precision() -> str:
 
 def soft_targets() -> str:
     """Learning a teacher's distribution, block by block and by the scores of all items."""
-    header = ["tails narrower by", "by scores, ms", "by blocks, ms", "faster", "cross-entropy, ms"]
+    times = ["by scores, ms", "by blocks, ms", "faster", "cross-entropy, ms"]
+    header = ["tails narrower by", "pointer", *times]
     rows = []
     for entry, result in _runs("soft_targets"):
         ms = [result[f"{way}_cpu_ms"] for way in ("by_scores", "by_blocks", "cross_entropy")]
         faster = f"{ms[0] / ms[1]:.1f}x"
-        rows.append([entry["narrowing"], *(number(m, ".0f") for m in ms[:2]), faster])
+        pointer = "yes" if entry.get("repeats") == "pointer" else "no"
+        rows.append([entry["narrowing"], pointer, *(number(m, ".0f") for m in ms[:2]), faster])
         rows[-1].append(number(ms[2], ".0f"))
-    return markdown(header, rows) + "\n\n" + _source("soft_targets")
+    return markdown(header, rows, left=2) + "\n\n" + _source("soft_targets")
 
 
 # -- scale -----------------------------------------------------------------------------------

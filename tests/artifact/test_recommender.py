@@ -152,6 +152,7 @@ def test_tokens_that_claim_to_be_huge_are_not_unpacked(monkeypatch) -> None:
         metadata.read(deep, "m.onnx")
 
 
+@pytest.mark.slow
 def test_a_console_without_a_tokens_letters_shows_the_rest(exported, tmp_path) -> None:
     path = str(shutil.copy(exported, tmp_path / "m.onnx"))
     amend_metadata(

@@ -270,7 +270,7 @@ def test_all_tails_are_opened():
         assert (tail.logsumexp(1) > popular.max(1).values).all()
 
 
-@pytest.mark.parametrize("variant", ["torch_dynamic_int8", slow("w4"), "public_4_bit"])
+@pytest.mark.parametrize("variant", ["torch_dynamic_int8", *map(slow, ["w4", "public_4_bit"])])
 def test_artifacts(in_tmp, monkeypatch, variant):
     monkeypatch.setattr(artifacts, "timed", lambda ask, batch: {"p50": len(ask(0)[0])})
     monkeypatch.setattr(artifacts, "measured", lambda path, *asked: {"asked": len(asked[0])})

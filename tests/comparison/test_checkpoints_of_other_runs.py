@@ -12,6 +12,7 @@ from recbole_compress.comparison import runs
 from recbole_compress.comparison.run_files import RunFiles
 from recbole_compress.quick_start.command_line import main
 from tests.comparison.experiments import RUNS, document_in, write_experiment
+from tests.marks import slow
 
 
 def test_a_quantized_model_is_an_entry_like_others(folder, started):
@@ -137,7 +138,7 @@ def test_what_took_a_checkpoint_is_kept_with_it(compared):
     assert compared() == ["teacher"]
 
 
-@pytest.mark.parametrize("gone", ["*", "*/teacher-1*"])
+@pytest.mark.parametrize("gone", ["*", slow("*/teacher-1*")])
 def test_a_results_file_says_what_was_taken(compared, gone):
     compared()
     for path in Path("out/runs").glob(gone):

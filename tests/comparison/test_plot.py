@@ -51,6 +51,7 @@ DOCUMENT = {
 }
 
 
+@pytest.mark.slow
 def test_same_document_same_files(tmp_path):
     pytest.importorskip("matplotlib")
     from recbole_compress.comparison.plot import write_pareto

@@ -123,6 +123,7 @@ def test_a_page_that_cannot_be_moved_in_leaves_the_old_one(tmp_path, monkeypatch
     assert os.listdir(tmp_path / "old") == ["letter.txt"]
 
 
+@pytest.mark.slow
 def test_a_file_without_tokens_has_nothing_to_show(runtime, tmp_path) -> None:
     path = str(tmp_path / "m.onnx")
     export_model(made("TTSASRec")[1], path)

@@ -61,6 +61,7 @@ def test_a_dfq_name_trains_quantizes_and_evaluates(trained, in_tmp):
     assert second["card"]["training"]["epochs"] is None  # not trained in this run
 
 
+@pytest.mark.slow
 def test_a_run_whose_file_is_no_larger_than_asked(trained, settings):
     settings |= {"full_precision_path": trained("SASRec"), "quantization_max_bytes": "36kB"}
     card = run_recbole_compress("DFQSASRec", "tiny", config_dict=settings)["card"]

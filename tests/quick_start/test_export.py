@@ -219,6 +219,7 @@ def test_no_command_writes_over_what_it_reads(checkpoint, capsys) -> None:
         assert Path(file).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_what_the_history_is_for_travels_with_the_file(checkpoint, capsys) -> None:
     path, _ = checkpoint
     here = f"--data_path={Path.cwd()}"
@@ -236,6 +237,7 @@ def test_what_the_history_is_for_travels_with_the_file(checkpoint, capsys) -> No
     assert shown[1] - shown[0] == {item}
 
 
+@pytest.mark.slow
 def test_a_file_says_that_it_rounds_no_activations(checkpoint, capsys) -> None:
     path, _ = checkpoint
     bits = ["--weight-bits=8", "--table-bits=8", "--activation-bits=4"]

@@ -18,6 +18,7 @@ from recbole_compress.trainers.distillation_trainer import DistillationTrainer
 from recbole_compress.trainers.safe_trainer import SafeTrainer
 from tests.conftest import SEQUENCES, write_interactions
 from tests.cut_runs import assert_same_weights, cut_at
+from tests.marks import slow
 from tests.trainers.distillation_case import STOCK, run, settings_in
 
 
@@ -85,7 +86,7 @@ def test_a_tensor_train_that_begins_with_its_teachers_table_is_ahead_of_chance(s
     assert valid[1] > valid[0]
 
 
-@pytest.mark.parametrize("phase", ["teacher", "student"])
+@pytest.mark.parametrize("phase", [slow("teacher"), "student"])
 def test_a_run_that_ends_in_either_phase_goes_on_there(settings, trainers, phase):
     whole = run({**settings, "checkpoint_dir": "whole"})
     with cut_at(2, lambda trainer: trainer.needs_teacher == (phase == "student")) as left:

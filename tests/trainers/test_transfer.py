@@ -26,6 +26,7 @@ from recbole_compress.trainers.transfer_trainer import (
 )
 from tests.conftest import write_interactions
 from tests.cut_runs import assert_same_weights, cut_at
+from tests.marks import slow
 
 ML_100K = Path(recbole.__file__).parent / "dataset_example" / "ml-100k" / "ml-100k.inter"
 USERS = 60
@@ -141,7 +142,7 @@ def test_every_model_is_pre_trained_and_fine_tuned_in_one_run(
     assert card["reference_bytes"]["tied"] is None
 
 
-@pytest.mark.parametrize("phase", ["pre-training", "fine-tuning"])
+@pytest.mark.parametrize("phase", [slow("pre-training"), "fine-tuning"])
 def test_a_run_that_ends_in_either_phase_goes_on_there(settings, trainers, phase):
     whole = run(settings, checkpoint_dir="whole", fine_tune="adapters")
     with cut_at(1, lambda trainer: trainer.needs_source == (phase == "fine-tuning")) as left:
