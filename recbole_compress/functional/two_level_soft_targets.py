@@ -67,7 +67,8 @@ def two_level_soft_targets(
         >>> bool(two_level_soft_targets(hidden, head_weight, tails, lambda rows: same[rows]) < 1e-5)
         True
     """
-    return _applied(hidden, head_weight, tails, wanted, ranks, None, weights, chunk_size)[0]
+    none = torch.empty(len(hidden), 0, dtype=torch.long, device=hidden.device)
+    return _applied(hidden, head_weight, tails, wanted, ranks, none, weights, chunk_size)[0]
 
 
 def two_level_soft_target_rest(
@@ -111,7 +112,7 @@ def _applied(
     tails: Sequence[tuple[Tensor, Tensor]],
     wanted: Callable[[slice], Tensor],
     ranks: Tensor | None,
-    excluded: Tensor | None,
+    excluded: Tensor,
     weights: tuple[float, float],
     chunk_size: int | None,
 ) -> tuple[Tensor, Tensor]:
@@ -132,7 +133,7 @@ class _SoftTargets(torch.autograd.Function):
         ctx: Any,
         wanted: Callable[[slice], Tensor],
         ranks: Tensor | None,
-        excluded: Tensor | None,
+        excluded: Tensor,
         weights: tuple[float, float],
         chunk_size: int,
         hidden: Tensor,
@@ -141,40 +142,32 @@ class _SoftTargets(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         gradients = [torch.zeros_like(t) for t in (hidden, head_weight, *factors)]
         of_hidden, of_head, *of_factors = gradients
-        total, shares = hidden.new_zeros(()), []
+        total, shares = hidden.new_zeros(()), hidden.new_zeros(excluded.shape)
         for start in range(0, len(hidden), chunk_size):
             rows = slice(start, start + chunk_size)
             of_chunk = None if ranks is None else ranks[rows].unsqueeze(1)
-            none = None if excluded is None else excluded[rows]
-            told, entropy, elsewhere = _mixed(wanted(rows), of_chunk, weights, none)
-            shares.append(elsewhere)
+            out = excluded[rows]
+            told, entropy, shares[rows] = _mixed(wanted(rows), of_chunk, out, weights)
             total += _cross_entropy(
-                told, hidden[rows], head_weight, factors, none, of_hidden[rows], of_head, of_factors
+                told, hidden[rows], head_weight, factors, out, of_hidden[rows], of_head, of_factors
             )
             total -= entropy
         ctx.save_for_backward(*gradients)
-        of_excluded = torch.cat(shares) if shares else hidden.new_zeros(0, 0)
-        ctx.mark_non_differentiable(of_excluded)
-        return total, of_excluded
+        ctx.mark_non_differentiable(shares)
+        return total, shares
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         refusal = "two_level_soft_targets has no second derivative: leave create_graph=True out"
-        return (
-            None,
-            None,
-            None,
-            None,
-            None,
-            *scaled_gradients(ctx.saved_tensors, grad_output, refusal),
-        )
+        of_tensors = scaled_gradients(ctx.saved_tensors, grad_output, refusal)
+        return None, None, None, None, None, *of_tensors
 
 
 def _mixed(
     scores: Tensor,
     ranks: Tensor | None,
+    excluded: Tensor,
     weights: tuple[float, float],
-    excluded: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What each row is to learn, ``soft`` of the teacher's distribution and ``hard`` of the target.
 
@@ -185,8 +178,6 @@ def _mixed(
     soft, hard = weights
     told = torch.softmax(scores, 1)
     log_sum = scores.amax(1) - told.amax(1).log()
-    if excluded is None:
-        excluded = told.new_empty(len(told), 0, dtype=torch.long)
     elsewhere = taken_out(told, excluded)
     mass = 1 - elsewhere.sum(1)
     entropy = soft * ((log_sum * mass).sum() - scores.mul_(told).sum())
@@ -201,7 +192,7 @@ def _cross_entropy(
     hidden: Tensor,
     head_weight: Tensor,
     factors: Sequence[Tensor],
-    excluded: Tensor | None,
+    excluded: Tensor,
     of_hidden: Tensor,
     of_head: Tensor,
     of_factors: Sequence[Tensor],
@@ -215,17 +206,14 @@ def _cross_entropy(
     popular, *rest = told.split([start, *sizes], dim=1)
     masses = [part.sum(1, keepdim=True) for part in rest]
     first_level = torch.cat([popular, *masses], 1)
-    none = None if excluded is None else popular_only(excluded, start)
-    total, slope = _of_one_softmax(
-        hidden, head_weight, first_level, first_level.sum(1, keepdim=True), none
-    )
+    mass, popular_out = first_level.sum(1, keepdim=True), popular_only(excluded, start)
+    total, slope = _of_one_softmax(hidden, head_weight, first_level, mass, popular_out)
     of_hidden.addmm_(slope, head_weight)
     of_head.addmm_(slope.T, hidden)
     for i, (part, mass) in enumerate(zip(rest, masses, strict=True)):
         projection, weight = factors[2 * i : 2 * i + 2]
         narrow = hidden @ projection.T
-        none = None if excluded is None else excluded - start
-        value, slope = _of_one_softmax(narrow, weight, part, mass, none)
+        value, slope = _of_one_softmax(narrow, weight, part, mass, excluded - start)
         total += value
         start += len(weight)
         of_factors[2 * i + 1].addmm_(slope.T, narrow)
@@ -236,7 +224,7 @@ def _cross_entropy(
 
 
 def _of_one_softmax(
-    states: Tensor, weight: Tensor, told: Tensor, mass: Tensor, excluded: Tensor | None
+    states: Tensor, weight: Tensor, told: Tensor, mass: Tensor, excluded: Tensor
 ) -> tuple[Tensor, Tensor]:
     """``-(told * log_softmax(states @ weight.T)).sum()`` and its gradient in the logits.
 
@@ -244,9 +232,7 @@ def _of_one_softmax(
         mass: Sum of every row of ``told``, ``(C, 1)``.
         excluded: Classes that the softmax leaves out, of which nothing is told.
     """
-    logits = states @ weight.T
-    if excluded is not None:
-        left_out(logits, excluded)
+    logits = left_out(states @ weight.T, excluded)
     best = logits.amax(1)
     slope = torch.softmax(logits, 1, out=logits)
     log_sum = best - slope.amax(1).log()
