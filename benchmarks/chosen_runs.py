@@ -228,8 +228,8 @@ VARIANTS = {
     "CpRec-Ab": "Bio, shared by adjacent blocks (Ab)",
     "GRU4Rec": "GRU4Rec: two dense tables",
     "Bio-GRU4Rec": "Bio on GRU4Rec",
-    "RecBole GRU4Rec": "RecBole's GRU4Rec",
-    "RecBole Caser": "RecBole's Caser",
+    "RecBole GRU4Rec": "RecBole's GRU4Rec, for a quarter of an hour",
+    "RecBole Caser": "RecBole's Caser, as long",
     "NextItNet, 268 kB": "NextItNet in an eighth of the bytes, without data",
     "GRU4Rec, 268 kB": "GRU4Rec in as many",
     "popularity": "popularity",
@@ -297,6 +297,10 @@ POINTED_FEW_ITEMS = {
     "cprec, wider tails, distilled, pointer": "taught by the two dense tables",
     "cprec, wider tails, distilled, pointer, 8 bits": "taught, in 8 bits",
     "cprec, wider tails, distilled, pointer, 4 bits": "taught, in 4 bits",
+    "cprec, widest tails, no sharing, distilled, pointer": (
+        "CpRec, tails of 48 and 32 numbers instead of 64, no shared layers, taught"
+    ),
+    "cprec, widest tails, no sharing, distilled, pointer, 4 bits": "the same in 4 bits",
 }
 
 CHOSEN: dict[str, ChosenRuns] = {
@@ -326,7 +330,7 @@ CHOSEN: dict[str, ChosenRuns] = {
     "readme_repeats": ChosenRuns(
         "repeats-retailrocket",
         "retailrocket",
-        OF_README,
+        (*OF_README, "seeds"),
         POINTED_SESSIONS,
         "retailrocket, `--repeats=pointer`",
     ),
@@ -341,10 +345,12 @@ CHOSEN: dict[str, ChosenRuns] = {
         "odrec", "tmall", OF_README, README_REPEATS, "tmall (40,727 items), SASRec of width 128"
     ),
     "repeats_retailrocket": ChosenRuns(
-        "repeats-retailrocket", "retailrocket", OF_REPEATS, POINTED_SESSIONS
+        "repeats-retailrocket", "retailrocket", (*OF_REPEATS, "seeds"), POINTED_SESSIONS
     ),
     "repeats_tmall": ChosenRuns("repeats-odrec", "tmall", OF_REPEATS, POINTED_TRAINS),
-    "repeats_ml_1m": ChosenRuns("repeats-ml-1m", "ml-1m", OF_CPREC, POINTED_FEW_ITEMS),
+    "repeats_ml_1m": ChosenRuns(
+        "repeats-ml-1m", "ml-1m", (*OF_CPREC, "seeds"), POINTED_FEW_ITEMS
+    ),
     "cprec_ml_1m": ChosenRuns("ml-1m", "ml-1m", OF_CPREC, FEW_ITEMS),
     "cprec_variants": ChosenRuns("ml-1m-variants", "ml-1m", OF_CPREC, VARIANTS),
 }
