@@ -228,7 +228,7 @@ VARIANTS = {
     "CpRec-Ab": "Bio, shared by adjacent blocks (Ab)",
     "GRU4Rec": "GRU4Rec: two dense tables",
     "Bio-GRU4Rec": "Bio on GRU4Rec",
-    "RecBole GRU4Rec": "RecBole's GRU4Rec, for a quarter of an hour",
+    "RecBole GRU4Rec": "RecBole's GRU4Rec, for ten minutes",
     "RecBole Caser": "RecBole's Caser, as long",
     "NextItNet, 268 kB": "NextItNet in an eighth of the bytes, without data",
     "GRU4Rec, 268 kB": "GRU4Rec in as many",
