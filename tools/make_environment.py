@@ -72,8 +72,9 @@ def make(directory):
         os.remove(complete)  # until this ends well, the environment counts as broken
     if not works(python):
         subprocess.check_call([sys.executable, "-m", "venv", "--clear", directory])
-    # -qq: errors only
-    pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    # -qq: errors only. Not compiled: most of what is installed is never imported, and what is gets
+    # compiled then.
+    pip = [python, "-m", "pip", "install", "-qq", "--no-compile", "--disable-pip-version-check"]
     subprocess.check_call(pip + ["--constraint", "constraints.txt"] + requirements())
     subprocess.check_call(pip + ["--no-deps", RECBOLE])
     subprocess.check_call(pip + ["--no-deps", "--no-build-isolation", "--editable", "."])
