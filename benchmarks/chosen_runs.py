@@ -292,6 +292,7 @@ POINTED_TRAINS = {
 POINTED_FEW_ITEMS = {
     "untied, pointer": "two dense tables",
     "untied, pointer, 4 bits": "the same in 4 bits",
+    "untied, pointer, 268 kB": "in an eighth of the bytes, without data",
     "cprec, wider tails, pointer": "CpRec, tails narrowed by half",
     "cprec, wider tails, pointer, 8 bits": "the same in 8 bits",
     "cprec, wider tails, distilled, pointer": "taught by the two dense tables",
@@ -301,6 +302,7 @@ POINTED_FEW_ITEMS = {
         "CpRec, tails of 48 and 32 numbers instead of 64, no shared layers, taught"
     ),
     "cprec, widest tails, no sharing, distilled, pointer, 4 bits": "the same in 4 bits",
+    "cprec, widest tails, no sharing, distilled, pointer, 268 kB": "in an eighth of the bytes, without data",
 }
 
 CHOSEN: dict[str, ChosenRuns] = {
@@ -348,9 +350,7 @@ CHOSEN: dict[str, ChosenRuns] = {
         "repeats-retailrocket", "retailrocket", (*OF_REPEATS, "seeds"), POINTED_SESSIONS
     ),
     "repeats_tmall": ChosenRuns("repeats-odrec", "tmall", OF_REPEATS, POINTED_TRAINS),
-    "repeats_ml_1m": ChosenRuns(
-        "repeats-ml-1m", "ml-1m", (*OF_CPREC, "seeds"), POINTED_FEW_ITEMS
-    ),
+    "repeats_ml_1m": ChosenRuns("repeats-ml-1m", "ml-1m", (*OF_CPREC, "seeds"), POINTED_FEW_ITEMS),
     "cprec_ml_1m": ChosenRuns("ml-1m", "ml-1m", OF_CPREC, FEW_ITEMS),
     "cprec_variants": ChosenRuns("ml-1m-variants", "ml-1m", OF_CPREC, VARIANTS),
 }
