@@ -302,7 +302,9 @@ POINTED_FEW_ITEMS = {
         "CpRec, tails of 48 and 32 numbers instead of 64, no shared layers, taught"
     ),
     "cprec, widest tails, no sharing, distilled, pointer, 4 bits": "the same in 4 bits",
-    "cprec, widest tails, no sharing, distilled, pointer, 268 kB": "in an eighth of the bytes, without data",
+    "cprec, widest tails, no sharing, distilled, pointer, 268 kB": (
+        "in an eighth of the bytes, without data"
+    ),
 }
 
 CHOSEN: dict[str, ChosenRuns] = {
