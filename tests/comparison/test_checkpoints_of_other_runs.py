@@ -110,6 +110,7 @@ def results():
     return json.loads(Path("out/comparison.json").read_text())
 
 
+@pytest.mark.slow
 def test_what_took_a_checkpoint_is_made_again_with_it(compared):
     assert compared() == list(CHAIN)
     assert compared() == []

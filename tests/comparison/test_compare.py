@@ -155,6 +155,7 @@ def test_config_files_are_for_all_runs(folder, started, capsys):
     assert "seed=3: a comparison takes --seeds=..." in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_latency_in_turns(folder, started):
     two = {name: RUNS[name] for name in ("gru", "Pop")}
     path = write_experiment(folder, runs=two)

@@ -42,6 +42,7 @@ def end_alike(whole, cut):
     return paths[1]
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed_not_begun_anew(folder, monkeypatch):
     gru = {"gru": RUNS["gru"]}
     path = write_experiment(folder, runs=gru, shared={"epochs": 6, "stopping_step": 10})

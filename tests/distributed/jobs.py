@@ -64,6 +64,8 @@ RUNS = {
     # Nothing to train, and so no gradients to share; Recency trains as Pop does.
     "Pop": ("Pop", {"epochs": 1}),
 }
+# One of each kind of trainer.
+FEW = ["CpRecNextItNet", "CpRecNextItNet, pointer", "TTSASRec, distilled", "Pop"]
 
 
 def run(model: str, settings: dict) -> tuple[dict, dict[str, torch.Tensor]]:
@@ -87,10 +89,11 @@ def run(model: str, settings: dict) -> tuple[dict, dict[str, torch.Tensor]]:
     return result, made[-1].state_dict()
 
 
-def every_run(data_path: str) -> None:
-    """All of RUNS, then one that is interrupted and one that is not; each process writes."""
+def all_runs(data_path: str, names: list[str]) -> None:
+    """Those of RUNS, then one that is interrupted and one that is not; each process writes."""
     results, weights = {}, {}
-    for name, (model, more) in RUNS.items():
+    for name in names:
+        model, more = RUNS[name]
         settings = {**SETTINGS, **MODELS[model], **more, "data_path": data_path}
         results[name], weights[name] = run(model, settings)
     interrupted(data_path, results, weights)

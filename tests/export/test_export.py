@@ -155,7 +155,7 @@ def test_a_model_of_one_item_is_exported(tmp_path, name) -> None:
 
 
 @pytest.mark.parametrize("name", ["CpRecNextItNet", slow("CpRecGRU4Rec")])
-@pytest.mark.parametrize("bits", [8, 4, slow(2), 1])
+@pytest.mark.parametrize("bits", [8, 4, slow(2), slow(1)])
 def test_a_quantized_file_holds_the_models_integers(tmp_path, name, bits) -> None:
     _, model = made(name, item_embedding="dense", item_head="tied")
     quantized = quantized_copy(model, QuantizationSpec(bits, bits))
@@ -171,7 +171,8 @@ def test_a_quantized_file_holds_the_models_integers(tmp_path, name, bits) -> Non
     assert any(np.array_equal(array, expected.scales) for array in stored)
 
 
-@pytest.mark.parametrize("name", ["CpRecNextItNet", slow("CpRecGRU4Rec")])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["CpRecNextItNet", "CpRecGRU4Rec"])
 def test_files_that_differ_in_their_integers_share_one_tracing(tmp_path, monkeypatch, name) -> None:
     _, model = made(name)
     traced, asked = encoder.traced, []
@@ -281,6 +282,7 @@ def test_integers_and_orders_are_made_ready_once_when_a_file_is_loaded(tmp_path)
     assert not made_ready & kinds[1]
 
 
+@pytest.mark.slow
 def test_half_precision_is_smaller(tmp_path) -> None:
     sizes = []
     for half in (False, True):

@@ -192,6 +192,7 @@ def test_sampled_candidates_are_ranked_by_the_file(checkpoint) -> None:
         stand_in.calculate_loss(rows)
 
 
+@pytest.mark.slow
 def test_a_file_does_not_say_what_is_overwritten(checkpoint) -> None:
     path, _ = checkpoint
     export_checkpoint(path, "m.onnx", data_path=str(Path.cwd()), all_scores=True)

@@ -53,6 +53,7 @@ def test_one_tensor_in_its_bits_is_what_was_measured(case):
         assert of_tensor[-1].size_bytes == rows[name].size_bytes
 
 
+@pytest.mark.slow
 def test_the_bound_is_kept_and_more_bytes_make_a_better_model(case):
     size = file_size(case.teacher)
     spec = QuantizationSpec(8, 8)

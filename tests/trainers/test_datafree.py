@@ -99,7 +99,7 @@ def test_a_readout_that_is_worked_through_in_chunks(path, monkeypatch):
     assert losses() == pytest.approx(whole, rel=1e-3) and len(whole) == 2
 
 
-@pytest.mark.parametrize("kind", ALONE)
+@pytest.mark.parametrize("kind", [*ALONE[:2], slow(AdversarialTrainer)])
 def test_an_interrupted_training_ends_where_a_whole_one_does(path, kind):
     whole = Case(path).trainer(kind)
     torch.manual_seed(7)

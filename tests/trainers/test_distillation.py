@@ -77,6 +77,7 @@ def test_a_student_that_begins_with_its_teachers_weights(settings, trainers, tab
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_tensor_train_that_begins_with_its_teachers_table_is_ahead_of_chance(settings, trainers):
     once = {"epochs": 1, "learning_rate": 1e-12, "teacher": {"learning_rate": 0.01, "epochs": 20}}
     valid = [
