@@ -72,12 +72,12 @@ def make(directory):
         os.remove(complete)  # until this ends well, the environment counts as broken
     if not works(python):
         subprocess.check_call([sys.executable, "-m", "venv", "--clear", directory])
-    # -qq: errors only
+    # -qq: errors only. Compiled below.
     pip = [python, "-m", "pip", "install", "-qq", "--no-compile", "--disable-pip-version-check"]
     subprocess.check_call(pip + ["--constraint", "constraints.txt"] + requirements())
     subprocess.check_call(pip + ["--no-deps", RECBOLE])
     subprocess.check_call(pip + ["--no-deps", "--no-build-isolation", "--editable", "."])
-    # On all cores, where pip would do it on one. A package's file that is no Python 3 stays as it is.
+    # On all cores, where pip would do it on one. What is no Python 3 in a package stays as it is.
     subprocess.call([python, "-m", "compileall", "-qq", "-j", "0", os.path.join(directory, "lib")])
     open(complete, "w").close()
 
