@@ -22,6 +22,9 @@ __all__ = ["Integers", "Matrix", "Packed", "codes_of", "packed", "stored_matrix"
 # Products of 8-bit activations with the stored integers, in 32-bit integers.
 _INTEGER_PRODUCTS = 4
 _SMALLEST_BLOCK, _LARGEST_BLOCK = 16, 256
+# Of rows this narrow most of a block would be filling: as floating numbers they take as much memory,
+# and a request for 45,000 of them takes three quarters of the time.
+_NARROW = 4
 _OPERATORS_BITS = (2, 4, 8)
 # Products of 2-bit integers with smaller blocks take ONNX Runtime 30 to 100 times as long.
 _SMALLEST_BLOCK_OF_2_BITS = 32
@@ -100,12 +103,14 @@ class Packed(NamedTuple):
 
 
 def packed(integers: Integers) -> Packed | None:
-    """Blocks for the packed operators; None where those cannot read such groups.
+    """Blocks for the packed operators; None where those cannot read such groups, or gain nothing.
 
     Bits without an operator of their own, or with a slow one, are read by that of the next wider
     one, with the zero point they had.
     """
     columns, groups = integers.codes.shape[1], integers.scales.shape[1]
+    if columns <= _NARROW:
+        return None
     bits = next(wide for wide in _OPERATORS_BITS if integers.bits <= wide)
     group = columns // groups
     if groups == 1:
@@ -252,7 +257,7 @@ def stored_matrix(graph: Graph, numbers: np.ndarray, integers: Integers | None) 
         half = numbers.dtype == np.float16
         return PlainMatrix(graph.stored(numbers, "table"), n_rows, n_columns, half)
     content = packed(integers)
-    if content is None:  # small in the file at least
+    if content is None:  # small in the file
         return PlainMatrix(unpacked(graph, integers), n_rows, n_columns)
     return IntegerMatrix(graph, content)
 

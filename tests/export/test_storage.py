@@ -80,7 +80,13 @@ def test_unpacked_numbers_are_the_integers(bits, dtype) -> None:
 
 def test_two_bits_in_short_blocks_go_to_the_operator_of_four() -> None:
     # ONNX Runtime has no fast product of two bits with blocks of 16.
-    for columns, groups, bits in ((96, 6, 4), (4, 1, 4), (96, 3, 2), (300, 1, 2)):
+    for columns, groups, bits in ((96, 6, 4), (8, 1, 4), (96, 3, 2), (300, 1, 2)):
         content = packed(integers(2, columns, groups))
         assert content is not None
         assert content.bits == bits
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_rows_of_few_numbers_are_in_no_blocks(bits) -> None:
+    assert packed(integers(bits, 4, 1)) is None
+    assert packed(integers(bits, 5, 1)) is not None
