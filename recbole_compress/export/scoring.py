@@ -148,12 +148,27 @@ class TwoLevelScorer(WholeScorer):
             logits = graph.op("Concat", logits, own, axis=1)
         n = self.n_head
         end = n + len(self.tails)
-        if excluded is not None:  # tokens stand where the columns of tails begin
-            rare = graph.op("GreaterOrEqual", excluded, graph.constant(n, np.int64))
-            popular = graph.op("Where", rare, graph.constant(end, np.int64), excluded)
-            logits = _excluded(graph, logits, popular, end)
+        if excluded is not None:
+            logits = _excluded(graph, logits, self._out_of_first_level(graph, excluded), end)
         log_probs = graph.op("LogSoftmax", logits, axis=1)
         return graph.slice(log_probs, 0, n, 1), graph.slice(log_probs, n, end, 1)
+
+    def _out_of_first_level(self, graph: Graph, excluded: str) -> str:
+        """Which of its columns go without these, as ``functional.two_level`` says."""
+        end = graph.constant(self.n_head + len(self.tails), np.int64)
+        # Tokens stand where the columns of tails begin.
+        rare = graph.op("GreaterOrEqual", excluded, graph.constant(self.n_head, np.int64))
+        columns = [graph.op("Where", rare, end, excluded)]
+        start = self.n_head
+        for i, (_, matrix) in enumerate(self.tails):
+            row = graph.op("Sub", excluded, graph.constant(start, np.int64))
+            inside = graph.op("Equal", row, graph.clip(row, 0, matrix.n_rows - 1))
+            found = graph.op("ReduceSum", graph.cast(inside, INT64), graph.integers(1))
+            gone = graph.op("Equal", found, graph.constant(matrix.n_rows, np.int64))
+            token = graph.constant(self.n_head + i, np.int64)
+            columns.append(graph.op("Where", gone, token, end))
+            start += matrix.n_rows
+        return graph.op("Concat", *columns, axis=1)
 
     def _tail(self, graph: Graph, hidden: str, i: int, excluded: str | None = None) -> str:
         """Log-probabilities of a tail's items if it is one of them."""

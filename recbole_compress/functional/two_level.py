@@ -26,7 +26,7 @@ from recbole_compress.functional.cross_entropy import linear_cross_entropy
 from recbole_compress.functional.left_out import left_out
 
 __all__ = [
-    "popular_only",
+    "left_out_of_first_level",
     "two_level_cross_entropy",
     "two_level_log_probs",
     "two_level_log_softmax",
@@ -68,7 +68,7 @@ def two_level_cross_entropy(
         tails: Projection and weight per tail.
         ranks: Target ranks, ``(N,)``, int64.
         chunk_size: See :func:`~recbole_compress.functional.cross_entropy.linear_cross_entropy`.
-        excluded: Ranks that a row's item cannot have, ``(N, E)``; -1 for none.
+        excluded: Ranks that a row's item cannot have, ``(N, E)``, each once; -1 for none.
 
     Returns:
         Scalar.
@@ -81,11 +81,14 @@ def two_level_cross_entropy(
     """
     head_classes, members = _split_by_tail(ranks, head_weight, tails)
     start = len(head_weight) - len(tails)
+    first_out = None
+    if excluded is not None:
+        first_out = left_out_of_first_level(excluded, start, [len(w) for _, w in tails])
     total = linear_cross_entropy(
         hidden,
         head_weight,
         head_classes,
-        excluded=None if excluded is None else popular_only(excluded, start),
+        excluded=first_out,
         reduction="sum",
         chunk_size=chunk_size,
     )
@@ -103,14 +106,32 @@ def two_level_cross_entropy(
     return total / max(len(hidden), 1)
 
 
-def popular_only(ranks: Tensor, n_head: int) -> Tensor:
-    """Ranks of popular items, as first-level classes; -1 for others, as tokens come behind.
+def left_out_of_first_level(ranks: Tensor, n_head: int, tail_sizes: Sequence[int]) -> Tensor:
+    """First-level classes of which nothing is left without these ranks; -1 for none.
+
+    Those of popular items themselves, and the token of a tail that they are all of.
+
+    Args:
+        ranks: ``(N, E)``, each once; -1 for none.
+        n_head: Popular items; tokens come behind.
+        tail_sizes: Items of every tail.
+
+    Returns:
+        ``(N, E)``, or wider where a tail is so short that it may be gone.
 
     Example:
-        >>> popular_only(torch.tensor([0, 5, -1, 2]), n_head=3).tolist()
-        [0, -1, -1, 2]
+        >>> ranks = torch.tensor([[0, 5, -1, 4], [3, 1, -1, -1]])
+        >>> left_out_of_first_level(ranks, n_head=3, tail_sizes=(1, 2)).tolist()
+        [[0, -1, -1, -1, -1, 4], [-1, 1, -1, -1, 3, -1]]
     """
-    return ranks.masked_fill(ranks >= n_head, -1)
+    classes, start = [ranks.masked_fill(ranks >= n_head, -1)], n_head
+    for i, size in enumerate(tail_sizes):
+        end = start + size
+        if size <= ranks.shape[1]:
+            gone = ((ranks >= start) & (ranks < end)).sum(1, keepdim=True) == size
+            classes.append(torch.where(gone, n_head + i, -1))
+        start = end
+    return torch.cat(classes, 1)
 
 
 def two_level_log_softmax(
@@ -118,8 +139,8 @@ def two_level_log_softmax(
 ) -> Tensor:
     """Log-probability of every item, ``(N, n_items)``, in rank order; each row sums to 1 in exp.
 
-    With ranks that are ``excluded``, ``(N, E)``, -1 for none, items are left out of the softmax
-    that they stand in; they come out low.
+    With ranks that are ``excluded``, ``(N, E)``, each once, -1 for none, items are left out of the
+    softmax that they stand in, and so is the token of a tail without any other; they come out low.
 
     Example:
         >>> tails = [(torch.zeros(1, 2), torch.zeros(4, 1))]
@@ -129,7 +150,8 @@ def two_level_log_softmax(
     n_head = len(head_weight) - len(tails)
     first_level = hidden @ head_weight.T
     if excluded is not None:
-        first_level = left_out(first_level, popular_only(excluded, n_head))
+        sizes = [len(weight) for _, weight in tails]
+        first_level = left_out(first_level, left_out_of_first_level(excluded, n_head, sizes))
     first_level = F.log_softmax(first_level, dim=1)
     pieces, start = [first_level[:, :n_head]], n_head
     for i, (projection, weight) in enumerate(tails):

@@ -18,7 +18,7 @@ from recbole_compress.functional.cross_entropy import default_chunk_size
 from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.functional.left_out import left_out, taken_out
 from recbole_compress.functional.saved_gradients import scaled_gradients
-from recbole_compress.functional.two_level import popular_only
+from recbole_compress.functional.two_level import left_out_of_first_level
 
 __all__ = ["two_level_soft_target_rest", "two_level_soft_targets"]
 
@@ -88,7 +88,7 @@ def two_level_soft_target_rest(
         (p * (p.log() - q)).scatter(1, excluded, 0).sum(), p.gather(1, excluded)
 
     Args:
-        excluded: Ranks, ``(N, E)``, int64; -1 for none.
+        excluded: Ranks, ``(N, E)``, int64, each once; -1 for none.
 
     Other arguments are those of :func:`two_level_soft_targets`.
 
@@ -206,8 +206,9 @@ def _cross_entropy(
     popular, *rest = told.split([start, *sizes], dim=1)
     masses = [part.sum(1, keepdim=True) for part in rest]
     first_level = torch.cat([popular, *masses], 1)
-    mass, popular_out = first_level.sum(1, keepdim=True), popular_only(excluded, start)
-    total, slope = _of_one_softmax(hidden, head_weight, first_level, mass, popular_out)
+    mass = first_level.sum(1, keepdim=True)
+    first_out = left_out_of_first_level(excluded, start, sizes)
+    total, slope = _of_one_softmax(hidden, head_weight, first_level, mass, first_out)
     of_hidden.addmm_(slope, head_weight)
     of_head.addmm_(slope.T, hidden)
     for i, (part, mass) in enumerate(zip(rest, masses, strict=True)):

@@ -8,6 +8,7 @@ keeps for as long as they do not change.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from recbole_compress.functional.left_out import left_out
 from recbole_compress.functional.topk import row_topk
-from recbole_compress.functional.two_level import Tails, popular_only
+from recbole_compress.functional.two_level import Tails, left_out_of_first_level
 
 __all__ = ["ColumnTables", "column_tables", "two_level_topk"]
 
@@ -68,8 +69,8 @@ def two_level_topk(
         hidden: ``(N, dim)``.
         tables: See :func:`column_tables`.
         k: At most the number of items.
-        excluded: Ranks that are left out of the softmax they stand in, ``(N, E)``, -1 for none.
-            They may come out all the same where little else is left, with any value.
+        excluded: Ranks that are left out of the softmax they stand in, ``(N, E)``, each once, -1
+            for none. They may come out all the same where little else is left, with any value.
 
     Returns:
         Values and ranks ``(N, k)``, best first, and for every tail the number of rows it was
@@ -90,13 +91,13 @@ def two_level_topk(
     n_tails = len(dims)
     n_head = tables.first.shape[1] - n_tails - sum(dims)
     items_and_tokens, *narrow = (hidden @ tables.first).split([n_head + n_tails, *dims], dim=1)
+    sizes = [tail.shape[1] for tail in tables.tails]
     if excluded is not None:
-        items_and_tokens = left_out(items_and_tokens, popular_only(excluded, n_head))
+        first_out = left_out_of_first_level(excluded, n_head, sizes)
+        items_and_tokens = left_out(items_and_tokens, first_out)
     first_level = items_and_tokens.log_softmax(1)
     tokens = first_level[:, n_head:]
-    starts = [n_head]
-    for tail in tables.tails:
-        starts.append(starts[-1] + tail.shape[1])
+    starts = [n_head, *(n_head + end for end in accumulate(sizes))]
 
     values, ranks = row_topk(first_level[:, :n_head], min(k, n_head))
     if values.shape[1] < k:

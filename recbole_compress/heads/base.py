@@ -54,7 +54,8 @@ class ItemHead(nn.Module, abc.ABC):
         Args:
             hidden: ``(N, embedding_dim)``.
             targets: Item ids, ``(N,)``, int64, each in ``1 .. num_embeddings - 1``.
-            excluded: Item ids that cannot be a row's target, ``(N, E)``, int64; 0 for none.
+            excluded: Item ids that cannot be a row's target, ``(N, E)``, int64, each once; 0 for
+                none.
 
         Returns:
             Scalar; 0 for no targets. With ``excluded``, that of :meth:`log_prob_scorer`.
@@ -91,7 +92,8 @@ class ItemHead(nn.Module, abc.ABC):
     ) -> tuple[Callable[[Tensor, Tensor], Tensor], tuple[Tensor, ...]]:
         """Log-probabilities among what is not excluded, for several calls in one training step.
 
-        The function takes ``hidden`` ``(N, embedding_dim)`` and ``excluded`` ``(N, E)`` and gives
+        The function takes ``hidden`` ``(N, embedding_dim)`` and ``excluded`` ``(N, E)``, each id once
+        in a row, and gives
         ``(N, num_embeddings)``, a fresh tensor. Equals::
 
             scores(hidden).scatter(1, excluded, -torch.inf).log_softmax(1)

@@ -152,7 +152,7 @@ class TwoLevelSoftmaxHead(KeepsTable, ItemHead):
             ranks = self._ranks(excluded)
             return self._by_id(two_level_log_softmax(hidden, *self.factors(), ranks))
 
-        return log_probs, tuple(self.parameters())
+        return log_probs, self.scorer()[1]
 
     def log_prob_topk(self, hidden: Tensor, excluded: Tensor, k: int) -> tuple[Tensor, Tensor]:
         values, ranks, _ = two_level_topk(hidden, self._columns(), k, self._ranks(excluded))

@@ -92,6 +92,19 @@ def test_a_file_says_what_its_model_says(tmp_path, name, settings) -> None:
     assert (scores[:, 3] == -np.inf).all()
 
 
+def test_a_tail_that_the_sequence_holds_has_no_token(tmp_path) -> None:
+    blocks = {"item_block_cutoffs": [N_ITEMS // 2, N_ITEMS - 2]}  # one item in the last
+    _, model = made("CpRecNextItNet", **VARIANTS["pointer"], **blocks)
+    rare = int(model.item_head.new_items.item_blocks.id_of_rank[-1])
+    item_seq, length = torch.tensor([[rare, 0], [rare, rare - 1]]), torch.tensor([1, 2])
+    with torch.no_grad():
+        expected = model.score(item_seq, length)
+    session = Session(export_model(model, str(tmp_path / "m.onnx"), all_scores=True).path)
+    found = session.all_scores(item_seq.numpy(), length.numpy())
+    assert np.allclose(found, expected.numpy(), atol=1e-4)
+    assert np.allclose(np.exp(found).sum(1), 1, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "name, settings",
     [
