@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
 from recbole_compress.errors import ConfigError
@@ -36,7 +36,9 @@ def keep_input(path: str, out: str) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: str, mode: str = "w") -> Iterator[IO]:
+def replacing(
+    path: str, mode: str = "w", finish: Callable[[str], None] = lambda temporary: None
+) -> Iterator[IO]:
     """Open a temporary file beside ``path`` that takes its place when the block ends well.
 
     On any error the temporary file goes, and what was at ``path`` before is still there. Folders on
@@ -45,6 +47,7 @@ def replacing(path: str, mode: str = "w") -> Iterator[IO]:
     Args:
         path: The file to write or replace.
         mode: ``"w"`` for text (UTF-8) or ``"wb"`` for bytes.
+        finish: What is still to be done with the temporary file, once it is closed.
 
     Raises:
         OSError: What writing raised.
@@ -66,6 +69,7 @@ def replacing(path: str, mode: str = "w") -> Iterator[IO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        finish(temporary)
         os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):

@@ -34,7 +34,10 @@ def draw_items(
     scores.sub_(scores.amax(1, keepdim=True)).div_(temperature).exp_()
     # In double precision: float32 would lose the tail of a large catalogue in the sum of its head.
     cumulative = scores.cumsum(1, dtype=torch.float64)
-    chance = torch.rand(len(scores), 1, generator=generator, device=scores.device)
+    # The random number too, of which float32 has only 2 ** 24.
+    chance = torch.rand(
+        len(scores), 1, generator=generator, dtype=torch.float64, device=scores.device
+    )
     return torch.searchsorted(cumulative, chance * cumulative[:, -1:], right=True).squeeze(1)
 
 

@@ -14,6 +14,7 @@ from recbole_compress.errors import ConfigError
 __all__ = [
     "KEYS_OF_A_LAUNCH",
     "check_processes",
+    "name_gpus",
     "process_settings",
     "starts_processes",
     "threads_per_process",

@@ -22,8 +22,8 @@ __all__ = ["Integers", "Matrix", "Packed", "codes_of", "packed", "stored_matrix"
 # Products of 8-bit activations with the stored integers, in 32-bit integers.
 _INTEGER_PRODUCTS = 4
 _SMALLEST_BLOCK, _LARGEST_BLOCK = 16, 256
-# Of rows this narrow most of a block would be filling: as floating numbers they take as much memory,
-# and a request for 45,000 of them takes three quarters of the time.
+# Of rows this narrow most of a block would be filling: as floating numbers they take as much
+# memory, and a request to 45,000 of them three quarters of the time.
 _NARROW = 4
 _OPERATORS_BITS = (2, 4, 8)
 # Products of 2-bit integers with smaller blocks take ONNX Runtime 30 to 100 times as long.
@@ -50,10 +50,11 @@ class Integers(NamedTuple):
         rows, columns = self.codes.shape
         groups = self.scales.shape[1]
         centred = self.codes.reshape(rows, groups, columns // groups).astype(np.float32)
-        centred -= self._zero_points().astype(np.float32)[:, :, None]
+        centred -= self.all_zero_points().astype(np.float32)[:, :, None]
         return (centred * self.scales.astype(np.float32)[:, :, None]).reshape(rows, columns)
 
-    def _zero_points(self) -> np.ndarray:
+    def all_zero_points(self) -> np.ndarray:
+        """One for every scale, the usual one too."""
         if self.zero_points is not None:
             return self.zero_points
         return np.full(self.scales.shape, 2 ** (self.bits - 1), np.uint8)
@@ -93,7 +94,7 @@ class Packed(NamedTuple):
 
     def zero_points(self) -> np.ndarray | None:
         """uint8 ``(rows or 1, packed_size(n_blocks, bits))``, None for the operators' default."""
-        points = self.integers._zero_points()
+        points = self.integers.all_zero_points()
         if (points == 2 ** (self.bits - 1)).all():
             return None
         if (points == points[:1]).all():
@@ -281,7 +282,7 @@ def unpacked(graph: Graph, integers: Integers, codes: str = "") -> str:
     groups = integers.scales.shape[1]
     value = codes or codes_of(graph, integers)
     value = graph.reshape(graph.cast(value, FLOAT), rows, groups, columns // groups)
-    points = integers._zero_points()
+    points = integers.all_zero_points()
     if len(np.unique(points)) == 1:
         offset = graph.constant(points.flat[0], np.float32)
     else:

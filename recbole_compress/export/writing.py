@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from onnx import ModelProto
@@ -20,6 +18,7 @@ from recbole_compress.export.recommender_graph import recommender_graph
 from recbole_compress.export.sources import Source, source_of
 from recbole_compress.export.storage import Integers
 from recbole_compress.export.verification import Deviation, require_numbers, verified
+from recbole_compress.files import replacing
 
 __all__ = ["Exported", "export_model", "onnx_model_of"]
 
@@ -87,23 +86,21 @@ def export_model(
         described=described,
         traces=traces,
     )
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        with open(temporary, "xb") as file:
-            file.write(onnx_model.SerializeToString())
-            file.flush()
-            os.fsync(file.fileno())
-        del onnx_model
+    content = onnx_model.SerializeToString()
+    del onnx_model
+    deviations: list[Deviation] = []
+
+    def seal_and_verify(temporary: str) -> None:
         checksum.seal(temporary)
-        deviation = verified(temporary, source, k, bool(integers))
-        os.replace(temporary, path)
+        deviations.append(verified(temporary, source, k, bool(integers)))
+
+    try:
+        with replacing(path, "wb", seal_and_verify) as file:
+            file.write(content)
+            del content
     except OSError as error:
         raise ExportError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):
-            os.unlink(temporary)
-    return Exported(path, os.path.getsize(path), deviation)
+    return Exported(path, os.path.getsize(path), deviations[0])
 
 
 def onnx_model_of(

@@ -6,12 +6,13 @@ numbers each. Everything here is plain arithmetic on counts; nothing is learned.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from recbole_compress.near_names import did_you_mean
 
 __all__ = ["CUT_RULES", "attenuated_dims", "block_sizes", "rank_by_frequency"]
 
@@ -116,10 +117,9 @@ def block_sizes(
 
 def _cut_by_rule(counts: Tensor, rule: str, n_blocks: int) -> list[int]:
     if rule not in CUT_RULES:
-        near = difflib.get_close_matches(rule, CUT_RULES, n=1) or sorted(CUT_RULES)
         raise ValueError(
-            f"item_block_cutoffs={rule!r}: choose a rule of {sorted(CUT_RULES)} "
-            f"(did you mean {near[0]!r}?), or give a list of ascending cut points"
+            f"item_block_cutoffs={rule!r}: {did_you_mean(rule, CUT_RULES)}, or give a list of "
+            "ascending cut points"
         )
     n_items = len(counts) - 1
     if not 1 <= n_blocks <= n_items:

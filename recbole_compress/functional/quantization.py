@@ -65,7 +65,7 @@ def find_grid(
 
     Raises:
         QuantizationError: Any argument that cannot be used; numbers that are not finite, or too
-            large for ``scale_dtype``.
+            large or, all of them, too small for ``scale_dtype``.
 
     Example:
         >>> scales, zero_points = find_grid(torch.randn(10, 64), 4, "group", 32, symmetric=False)
@@ -85,10 +85,12 @@ def find_grid(
     units = full_precision(x.detach()).reshape(n_units, x.numel() // max(1, n_units))
     scales, zero_points = RANGE_FINDERS[range_finder](units, bits, symmetric)
     stored = scales.to(scale_dtype)
-    if not torch.isfinite(stored).all():
+    largest = scales.abs().max().item() if scales.numel() else 0.0
+    # Rows that are next to nothing beside others may be lost; a whole tensor may not.
+    if not torch.isfinite(stored).all() or 0 < largest < torch.finfo(scale_dtype).tiny:
         raise QuantizationError(
             f"scale_dtype={str(scale_dtype).removeprefix('torch.')}: cannot hold a scale of "
-            f"{scales.abs().max().item():.4g}; take float32"
+            f"{largest:.4g}; take float32"
         )
     return stored.reshape(shape), None if zero_points is None else zero_points.reshape(shape)
 

@@ -14,7 +14,7 @@ from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.functional.left_out import NOT_AMONG
 from recbole_compress.functional.sum_in_chunks import sum_in_chunks
 
-__all__ = ["soft_target_loss", "soft_target_rest", "weights_of_rows"]
+__all__ = ["soft_target_loss", "soft_targets_without", "weights_of_rows"]
 
 
 def soft_target_loss(
@@ -87,7 +87,7 @@ def soft_target_loss(
     return sum_in_chunks(loss, [hidden], list(student_tensors), chunk_size)
 
 
-def soft_target_rest(
+def soft_targets_without(
     hidden: Tensor,
     student_scores: Callable[[Tensor], Tensor],
     student_tensors: Sequence[Tensor],
@@ -115,7 +115,7 @@ def soft_target_rest(
 
     Example:
         >>> none, alike = torch.tensor([[2, 0]]), lambda rows: torch.zeros(1, 5)
-        >>> rest, shares = soft_target_rest(
+        >>> rest, shares = soft_targets_without(
         ...     torch.zeros(1, 2), lambda h: h @ torch.ones(2, 5), [], alike, none, n_items=5)
         >>> shares, rest  # three times 1/4 instead of 1/3
         (tensor([[0.2500, 0.0000]]), tensor(-0.2158))

@@ -61,11 +61,11 @@ class TensorTrainShape:
                 f"tt_ranks={list(self.ranks)}: give d row modes, d column modes and d - 1 ranks "
                 "for d cores, two or more"
             )
-        full = _full_ranks(self.rows, self.cols)
-        if any(rank > most for rank, most in zip(self.ranks, full, strict=True)):
+        useful = _useful_ranks(self.rows, self.cols, self.ranks)
+        if any(rank > most for rank, most in zip(self.ranks, useful, strict=True)):
             raise ValueError(
-                f"tt_ranks={list(self.ranks)}: between cores of these shapes a rank beyond "
-                f"{list(full)} adds nothing; choose at most that (for semi_tensor_train times "
+                f"tt_ranks={list(self.ranks)}: between cores of these shapes and ranks, one beyond "
+                f"{useful} adds nothing; choose at most that (for semi_tensor_train times "
                 "stp_factor)"
             )
 
@@ -243,6 +243,12 @@ def _full_ranks(rows: Sequence[int], cols: Sequence[int]) -> tuple[int, ...]:
     return tuple(
         min(math.prod(sizes[:bond]), math.prod(sizes[bond:])) for bond in range(1, len(sizes))
     )
+
+
+def _useful_ranks(rows: Sequence[int], cols: Sequence[int], ranks: Sequence[int]) -> list[int]:
+    """For every bond the most that its two neighbouring cores, as wide as they are, can carry."""
+    sizes, bonds = [i * j for i, j in zip(rows, cols, strict=True)], (1, *ranks, 1)
+    return [min(bonds[k] * sizes[k], sizes[k + 1] * bonds[k + 2]) for k in range(len(ranks))]
 
 
 def _with_one_rank(rank: int, rows: tuple[int, ...], cols: tuple[int, ...]) -> TensorTrainShape:

@@ -20,7 +20,7 @@ from recbole_compress.functional.left_out import left_out, taken_out
 from recbole_compress.functional.saved_gradients import scaled_gradients
 from recbole_compress.functional.two_level import left_out_of_first_level
 
-__all__ = ["two_level_soft_target_rest", "two_level_soft_targets"]
+__all__ = ["two_level_soft_targets_without", "two_level_soft_targets"]
 
 
 def two_level_soft_targets(
@@ -71,7 +71,7 @@ def two_level_soft_targets(
     return _applied(hidden, head_weight, tails, wanted, ranks, none, weights, chunk_size)[0]
 
 
-def two_level_soft_target_rest(
+def two_level_soft_targets_without(
     hidden: Tensor,
     head_weight: Tensor,
     tails: Sequence[tuple[Tensor, Tensor]],
@@ -98,7 +98,7 @@ def two_level_soft_target_rest(
 
     Example:
         >>> tails, alike = [(torch.zeros(1, 2), torch.zeros(3, 1))], lambda rows: torch.zeros(1, 4)
-        >>> rest, shares = two_level_soft_target_rest(
+        >>> rest, shares = two_level_soft_targets_without(
         ...     torch.zeros(1, 2), torch.zeros(2, 2), tails, alike, torch.tensor([[0, 3, -1]]))
         >>> shares, rest  # twice 1/4 instead of 1/2
         (tensor([[0.2500, 0.2500, 0.0000]]), tensor(-0.3466))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recbole_compress.functional.left_out import left_out
-from recbole_compress.functional.soft_targets import soft_target_loss, soft_target_rest
+from recbole_compress.functional.soft_targets import soft_target_loss, soft_targets_without
 from recbole_compress.functional.topk import row_topk
 
 __all__ = ["ItemHead"]
@@ -92,9 +92,8 @@ class ItemHead(nn.Module, abc.ABC):
     ) -> tuple[Callable[[Tensor, Tensor], Tensor], tuple[Tensor, ...]]:
         """Log-probabilities among what is not excluded, for several calls in one training step.
 
-        The function takes ``hidden`` ``(N, embedding_dim)`` and ``excluded`` ``(N, E)``, each id once
-        in a row, and gives
-        ``(N, num_embeddings)``, a fresh tensor. Equals::
+        The function takes ``hidden`` ``(N, embedding_dim)`` and ``excluded`` ``(N, E)``, each id
+        once in a row, and gives ``(N, num_embeddings)``, a fresh tensor. Equals::
 
             scores(hidden).scatter(1, excluded, -torch.inf).log_softmax(1)
 
@@ -145,16 +144,16 @@ class ItemHead(nn.Module, abc.ABC):
             weights,
         )
 
-    def soft_target_rest(
+    def soft_targets_without(
         self, hidden: Tensor, teacher_scores: Callable[[slice], Tensor], excluded: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The divergence's terms of items that are not excluded, and the teacher's other shares.
 
-        :func:`~recbole_compress.functional.soft_targets.soft_target_rest` of
-        :meth:`log_prob_scorer`.
+        :func:`~recbole_compress.functional.soft_targets.soft_targets_without` of
+        :meth:`scores`; a head that chooses in several steps leaves items out at each.
         """
         scores, tensors = self.scorer()
-        return soft_target_rest(
+        return soft_targets_without(
             hidden, scores, tensors, teacher_scores, excluded, self.num_embeddings, self.chunk_size
         )
 

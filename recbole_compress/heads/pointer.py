@@ -17,7 +17,7 @@ from recbole_compress.functional.pointed_states import (
 from recbole_compress.functional.soft_targets import weights_of_rows
 from recbole_compress.heads.base import ItemHead
 
-__all__ = ["PointerHead", "name_without_pointer"]
+__all__ = ["PointerHead"]
 
 
 class PointerHead(ItemHead):
@@ -87,7 +87,9 @@ class PointerHead(ItemHead):
         states = self._unpacked(full_precision(hidden))
         # A divergence falls apart: into that of new items, and of those that are pointed at beside
         # all that is new.
-        rest, shares = self.new_items.soft_target_rest(states.vectors, teacher_scores, states.items)
+        rest, shares = self.new_items.soft_targets_without(
+            states.vectors, teacher_scores, states.items
+        )
         no_item = states.items == self.padding_idx
         pointed = torch.xlogy(shares, shares) - shares * states.log_pointed
         new = (1 - shares.sum(1, keepdim=True)).clamp(min=0) * states.log_new
@@ -127,13 +129,3 @@ class PointerHead(ItemHead):
 
     def macs(self) -> int:
         return self.new_items.macs()
-
-
-def name_without_pointer(name: str) -> str:
-    """What a model's parameter is called where the same model has no pointer.
-
-    Example:
-        >>> name_without_pointer("item_head.new_items.weight")
-        'item_head.weight'
-    """
-    return name.replace("item_head.new_items.", "item_head.")

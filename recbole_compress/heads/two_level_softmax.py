@@ -18,8 +18,8 @@ from recbole_compress.functional.two_level import (
     two_level_log_softmax,
 )
 from recbole_compress.functional.two_level_soft_targets import (
-    two_level_soft_target_rest,
     two_level_soft_targets,
+    two_level_soft_targets_without,
 )
 from recbole_compress.functional.two_level_topk import (
     ColumnTables,
@@ -122,10 +122,10 @@ class TwoLevelSoftmaxHead(KeepsTable, ItemHead):
             self.chunk_size,
         )
 
-    def soft_target_rest(
+    def soft_targets_without(
         self, hidden: Tensor, teacher_scores: Callable[[slice], Tensor], excluded: Tensor
     ) -> tuple[Tensor, Tensor]:
-        return two_level_soft_target_rest(
+        return two_level_soft_targets_without(
             hidden,
             *self._precise_factors(hidden),
             self._wanted(teacher_scores),

@@ -15,11 +15,10 @@ from recbole_compress.data.item_counts import train_item_counts
 from recbole_compress.data.item_vectors import train_item_vectors
 from recbole_compress.data.sequence_dataset import TARGET_LIST_PREFIX
 from recbole_compress.errors import ConfigError, DataError
-from recbole_compress.heads.pointer import name_without_pointer
 from recbole_compress.heads.scored_state import ScoredState
 from recbole_compress.models.choices import Assembly
 
-__all__ = ["CompressedRecommender", "TrainingRows", "n_readable_items"]
+__all__ = ["CompressedRecommender", "TrainingRows", "n_readable_items", "name_without_pointer"]
 
 CHOICES = (
     "item_embedding",
@@ -216,6 +215,17 @@ def _rows(shapes: Mapping[str, Sequence[int]], prefix: str) -> list[int]:
     """First dimensions of ``<prefix>0``, ``<prefix>1``, ... in this order."""
     found = {name.removeprefix(prefix): s for name, s in shapes.items() if name.startswith(prefix)}
     return [found[number][0] for number in sorted(found, key=int)]
+
+
+def name_without_pointer(name: str) -> str:
+    """What a model's parameter is called where the same model has no pointer.
+
+    Example:
+        >>> name_without_pointer("item_head.new_items.weight")
+        'item_head.weight'
+    """
+    of_new = "item_head.new_items."
+    return f"item_head.{name.removeprefix(of_new)}" if name.startswith(of_new) else name
 
 
 def n_readable_items(model: Any) -> int:

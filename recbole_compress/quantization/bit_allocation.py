@@ -49,16 +49,31 @@ def least_harm(choices: Sequence[Sequence[BitChoice]], max_bytes: int) -> list[B
         >>> least_harm([table, matrix], 200) is None
         True
     """
-    if sum(min(one.size_bytes for one in of_tensor) for of_tensor in choices) > max_bytes:
+    smallest = [min(of_tensor, key=lambda one: one.size_bytes) for of_tensor in choices]
+    if _total(smallest) > max_bytes:
         return None
-    flat = [one for of_tensor in choices for one in of_tensor]
-    if not flat:
+    if not choices:
         return []
+    # The solver's bound gives way by about a millionth of itself.
+    bound = max_bytes
+    while found := _solved(choices, bound):
+        if _total(found) <= max_bytes:
+            return found
+        bound -= _total(found) - max_bytes
+    return smallest
+
+
+def _total(chosen: Sequence[BitChoice]) -> int:
+    return sum(one.size_bytes for one in chosen)
+
+
+def _solved(choices: Sequence[Sequence[BitChoice]], bound: int) -> list[BitChoice] | None:
+    flat = [one for of_tensor in choices for one in of_tensor]
     tensor = np.repeat(np.arange(len(choices)), [len(of_tensor) for of_tensor in choices])
     one_each = csr_array((np.ones(len(flat)), (tensor, np.arange(len(flat)))))
     harms = np.array([one.harm for one in flat], dtype=float)
     # In shares of the whole, so that the solver's tolerances mean the same for all models.
-    shares = np.array([one.size_bytes for one in flat], dtype=float) / max(1, max_bytes)
+    shares = np.array([one.size_bytes for one in flat], dtype=float) / max(1, bound)
     found = milp(
         harms / max(harms.max(), np.finfo(float).tiny),
         integrality=np.ones(len(flat)),

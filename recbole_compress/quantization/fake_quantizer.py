@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from recbole_compress.functional.quantization import (
 )
 from recbole_compress.quantization.specs import TensorFormat
 
-__all__ = ["FakeQuantizer"]
+__all__ = ["FakeQuantizer", "without_row"]
 
 
 class FakeQuantizer(KeepsTable):
@@ -94,7 +95,7 @@ class FakeQuantizer(KeepsTable):
     def _on_grid(self, x: Tensor) -> Tensor:
         values = fake_quantize(
             x.reshape(self.rows),
-            self._stored_scales(),
+            _AsStored.apply(self.scales, self.format.torch_scale_dtype),
             self.zero_points,
             self.format.bits,
             self.step_gradient,
@@ -103,15 +104,27 @@ class FakeQuantizer(KeepsTable):
 
     def export(self, x: Tensor) -> Quantized:
         """The integers that ``x`` reads as: codes ``rows``, scales as stored, zero points."""
-        scales = self._stored_scales().detach()
+        scales = self.scales.detach().to(self.format.torch_scale_dtype)
         codes = encode(x.detach().reshape(self.rows), scales, self.zero_points, self.format.bits)
         return Quantized(codes, scales, self.zero_points)
 
-    def _stored_scales(self) -> Tensor:
-        return self.scales.to(self.format.torch_scale_dtype)
-
     def extra_repr(self) -> str:
         return f"{self.format}, rows={self.rows}"
+
+
+class _AsStored(torch.autograd.Function):
+    """Numbers rounded to a dtype, in their own; gradients pass as they are.
+
+    In half precision those of steps, about 1e-7, would all but vanish.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, numbers: Tensor, dtype: torch.dtype) -> Tensor:
+        return numbers.to(dtype).to(numbers.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
 
 
 def without_row(values: Tensor, row: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -177,6 +178,11 @@ def packed_structure_(model: nn.Module, described: Mapping[str, Any]) -> None:
             shape = tuple(parameter.shape)
             if list(shape) != list(entry["shape"]):
                 raise QuantizationError(f"{name}: is {shape} here, {entry['shape']} in the file")
+            n_rows, width = entry["rows"]
+            if n_rows < 0 or n_rows * width != math.prod(shape):
+                raise QuantizationError(
+                    f"{name}: is {shape} here, in rows {entry['rows']} in the file"
+                )
             if entry["same_as"] is None:
                 reader = PackedWeight(
                     shape,
@@ -191,7 +197,7 @@ def packed_structure_(model: nn.Module, described: Mapping[str, Any]) -> None:
             _store(module, attribute, *readers[name], [])
         for name, entry in described["activations"].items():
             attach(model.get_submodule(name), **entry)
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise QuantizationError(
             f"what the file says of its integers does not fit {type(model).__name__} "
             f"({type(error).__name__}: {error})"

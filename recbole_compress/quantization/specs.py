@@ -52,8 +52,8 @@ class TensorFormat:
         QuantizationError: Any other value.
 
     Example:
-        >>> TensorFormat(4).bits_per_number(64)
-        4.5
+        >>> TensorFormat(4).stored_bytes((1, 64))
+        36
     """
 
     bits: int = 8
@@ -97,11 +97,6 @@ class TensorFormat:
         units = math.prod(scale_shape(rows, self.granularity, self.group_size))
         per_unit = self.torch_scale_dtype.itemsize + (0 if self.symmetric else 1)
         return n_rows * packed_size(width, self.bits) + units * per_unit
-
-    def bits_per_number(self, per_unit: int) -> float:
-        """Bits per number in a unit of ``per_unit`` numbers, scale and zero point included."""
-        extra = self.torch_scale_dtype.itemsize * 8 + (0 if self.symmetric else 8)
-        return self.bits + extra / per_unit
 
 
 @dataclass(frozen=True)

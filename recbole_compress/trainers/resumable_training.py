@@ -151,7 +151,7 @@ class ResumableTraining:
             os.unlink(path)
 
     def resume_checkpoint(self, resume_from):
-        """Go on from ``X.pth`` or ``X.resume.pth``, whichever of the two is further.
+        """Go on from ``X.resume.pth``, left by the last epoch, or without it from ``X.pth``.
 
         Raises:
             CheckpointError: Damaged, of another data set, or of a model of another shape.

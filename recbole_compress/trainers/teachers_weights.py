@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from recbole_compress.errors import ConfigError
-from recbole_compress.heads.pointer import name_without_pointer
 from recbole_compress.models import CompressedRecommender
+from recbole_compress.models.compressed_recommender import name_without_pointer
 
 __all__ = ["check_can_begin_as", "take_over_weights"]
 

@@ -34,6 +34,19 @@ def test_the_tail_of_a_large_catalogue_is_not_lost():
     assert (drawn > n // 2).sum() > 40  # a quarter
 
 
+def test_items_that_are_rarer_than_float32_can_tell_are_drawn_too():
+    n, draws = 100_000, 400
+    scores = torch.full((1, n), 1e-8).log()  # a thousandth of all together
+    scores[0, 0] = 0.0
+    chance = torch.Generator().manual_seed(1)
+    rare = [draw_items(scores.repeat(50, 1), generator=chance) for _ in range(draws)]
+    rare = torch.cat(rare)
+    rare = rare[rare > 0]
+    assert 5 < len(rare) < 50
+    # In float32 they would be those of 2 ** 24 places that hold an item's end.
+    assert len(rare.unique()) == len(rare)
+
+
 def test_epsilon_greedy_is_the_best_or_any():
     scores = torch.tensor([9.0, 1.0, 4.0, 2.0]).repeat(N, 1)
     drawn = epsilon_greedy(scores, 0.3, torch.Generator().manual_seed(1))

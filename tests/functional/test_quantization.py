@@ -213,3 +213,12 @@ def test_numbers_whose_squares_overflow_are_not_taken_for_zeros(dtype, size, sym
 def test_a_scale_too_large_for_its_dtype_is_refused():
     with pytest.raises(QuantizationError, match="scale_dtype=float16"):
         quantize(torch.full((1, 4), 1e9), 2, scale_dtype=torch.float16)
+
+
+def test_a_tensor_too_small_for_its_scales_dtype_is_refused_but_not_a_row_of_it():
+    x = torch.full((2, 4), 1e-7)
+    with pytest.raises(QuantizationError, match="scale_dtype=float16: cannot hold a scale of"):
+        quantize(x, 4, scale_dtype=torch.float16)
+    x[0] = 1.0
+    assert quantize(x, 4, scale_dtype=torch.float16).scales[0] > 0
+    assert not quantize(torch.zeros(2, 4), 4, scale_dtype=torch.float16).scales.any()

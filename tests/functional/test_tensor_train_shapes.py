@@ -86,6 +86,13 @@ def test_a_rank_beyond_what_a_bond_can_carry_is_cut_but_not_in_a_list():
         choose_shape(20, 6, ranks=[11], row_shape=(4, 5), col_shape=(3, 2))
 
 
+def test_a_rank_beyond_what_its_neighbours_carry_is_refused():
+    with pytest.raises(ValueError, match=r"tt_ranks=\[1, 4\].*beyond \[2, 2\] adds nothing"):
+        TensorTrainShape(rows=(2, 2, 8), cols=(1, 1, 1), ranks=(1, 4))
+    with pytest.raises(ValueError, match=r"tt_ranks=\[4, 1\].*beyond \[2, 2\] adds nothing"):
+        TensorTrainShape(rows=(8, 2, 2), cols=(1, 1, 1), ranks=(4, 1))
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -41,6 +41,16 @@ def test_is_as_good_as_the_best_of_all_combinations(seed):
         assert sum(one.harm for one in found) == pytest.approx(best, rel=1e-4)
 
 
+@pytest.mark.parametrize("most", [10**7, 10**8, 10**9])
+def test_a_large_bound_is_kept_to_the_byte(most):
+    part = most // 10
+    choices = [
+        [BitChoice(b, part * b // 4 + 1 + i, 0.25**b) for b in (1, 2, 4, 8)] for i in range(9)
+    ]
+    found = least_harm(choices, most)
+    assert sum(one.size_bytes for one in found) <= most
+
+
 def test_what_cannot_be_helped_is_taken():
     one = BitChoice(4, 10, 0.0)
     assert least_harm([[one]], 10) == [one]

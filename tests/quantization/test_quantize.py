@@ -148,6 +148,20 @@ def test_learned_steps_are_used_as_they_will_be_stored():
     assert layer.parametrizations.weight[0].scales.dtype == torch.float16
 
 
+def test_gradients_of_steps_are_not_rounded_with_them():
+    found = []
+    for scale_dtype in ("float16", "float32"):
+        torch.manual_seed(0)
+        table = nn.Embedding(50, 8)
+        quantize_(table, QuantizationSpec(4, 4, scale_dtype=scale_dtype, learn_steps=True))
+        scales = table.parametrizations.weight[0].scales
+        with torch.no_grad():
+            scales.copy_(scales.half())
+        (1e-7 * table.weight.sum()).backward()
+        found.append(scales.grad)
+    assert torch.equal(*found)
+
+
 @pytest.mark.parametrize("granularity", ["tensor", "row"])
 @pytest.mark.parametrize("bits", [1, 2, 8])
 def test_the_padding_row_reads_as_zeros(granularity, bits):
@@ -389,6 +403,16 @@ def test_an_error_changes_nothing():
     untouched(twice, QuantizationSpec(4), "quantized already")
     freeze_(twice)
     untouched(twice, QuantizationSpec(4), "quantized already")
+
+
+@pytest.mark.parametrize("rows", [[3, 4], [-2, -4], [2], "ab", None])
+def test_rows_that_are_not_the_parameters_are_refused(rows):
+    model = nn.Linear(4, 2)
+    quantize_(model, QuantizationSpec(4))
+    described = manifest(model)
+    described["parameters"]["weight"]["rows"] = rows
+    with pytest.raises(QuantizationError, match="weight|does not fit"):
+        packed_structure_(nn.Linear(4, 2), described)
 
 
 def test_packing_needs_something_to_pack():
