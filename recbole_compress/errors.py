@@ -14,6 +14,7 @@ __all__ = [
     "TrainingError",
     "UnknownKeyError",
     "WrongValueError",
+    "in_one_line",
     "needs_extra",
 ]
 
@@ -78,6 +79,40 @@ class ExportError(RecBoleCompressError):
 
 class ArtifactError(RecBoleCompressError):
     """An exported file that cannot be read or used here, or a request that it cannot answer."""
+
+
+@contextlib.contextmanager
+def in_one_line(
+    saying: str,
+    kinds: tuple[type[Exception], ...],
+    error: type[RecBoleCompressError] = ConfigError,
+) -> Iterator[None]:
+    """Around RecBole's code: what it complains of, as an error that is printed as one line.
+
+    Args:
+        saying: Goes before RecBole's own words.
+        kinds: Exceptions that it raises for settings and files it cannot use.
+        error: Which error to raise.
+
+    Raises:
+        RecBoleCompressError: RecBole raised one of ``kinds``.
+
+    Example:
+        >>> with in_one_line("dataset=mine", (KeyError,)):
+        ...     raise KeyError("price")
+        Traceback (most recent call last):
+            ...
+        recbole_compress.errors.ConfigError: dataset=mine: there is no 'price'
+    """
+    try:
+        yield
+    except RecBoleCompressError:
+        raise
+    except kinds as complaint:
+        words = str(complaint)
+        if isinstance(complaint, KeyError):
+            words = f"there is no {str(complaint.args[0])!r}"
+        raise error(f"{saying}: {words}") from complaint
 
 
 @contextlib.contextmanager

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -33,12 +32,16 @@ from recbole_compress.distributed.settings import (
     process_settings,
     starts_processes,
 )
-from recbole_compress.errors import ConfigError, RecBoleCompressError
+from recbole_compress.errors import ConfigError, in_one_line
 from recbole_compress.near_names import did_you_mean
 
 __all__ = ["Config"]
 
 _NAMES = ("model", "dataset")  # 2019 may be the name of a data set
+_REFUSED = (
+    "RecBole refuses these settings",
+    (ValueError, TypeError, AttributeError, NotImplementedError, RuntimeError),
+)
 
 
 class Config(RecBoleConfig):
@@ -192,7 +195,7 @@ class Config(RecBoleConfig):
         self._order_in_time()
         if isinstance(settings["eval_args"], dict):
             check_eval_args(settings["eval_args"])
-        with _refusals_in_one_line():
+        with in_one_line(*_REFUSED):
             super()._set_default_parameters()
         ranking = settings["eval_type"] == EvaluatorType.RANKING
         check_metrics(settings["metrics"], settings["topk"], settings["valid_metric"], ranking)
@@ -219,20 +222,9 @@ class Config(RecBoleConfig):
             settings.update(process_settings(settings, given))
 
     def _set_train_neg_sample_args(self):
-        with _refusals_in_one_line():
+        with in_one_line(*_REFUSED):
             super()._set_train_neg_sample_args()
 
     def _set_eval_neg_sample_args(self, phase):
-        with _refusals_in_one_line():
+        with in_one_line(*_REFUSED):
             super()._set_eval_neg_sample_args(phase)
-
-
-@contextlib.contextmanager
-def _refusals_in_one_line() -> Iterator[None]:
-    """RecBole's own complaints about settings, as the error that the command line prints."""
-    try:
-        yield
-    except RecBoleCompressError:
-        raise
-    except (ValueError, TypeError, AttributeError, NotImplementedError, RuntimeError) as error:
-        raise ConfigError(f"RecBole refuses these settings: {error}") from error

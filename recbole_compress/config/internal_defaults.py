@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from recbole_compress.config.model_names import is_stock
+from recbole_compress.config.model_names import inherited_from, is_stock
 from recbole_compress.config.parsed_files import parsed
 from recbole_compress.config.properties_folder import (
     dataset_yaml,
@@ -23,7 +23,8 @@ def internal_defaults(config: Any, model: str, dataset: str) -> None:
     """Add our defaults to a RecBole ``Config`` that has just read its own.
 
     In order: ``overall.yaml``, ``recipe/<recipe>.yaml``, ``dataset/<dataset>.yaml`` and the files
-    that data set has, then ``model/<model>.yaml``. Does nothing for RecBole's models in RecBole's
+    that data set has, then ``model/<model>.yaml``. A class of the user's has the defaults of the
+    model that it is derived from. Does nothing for RecBole's models in RecBole's
     own ``Config``: importing this package changes no run that does not use it.
 
     Args:
@@ -35,6 +36,9 @@ def internal_defaults(config: Any, model: str, dataset: str) -> None:
     if is_stock(config.model_class) and not ours:
         return
     internal = config.internal_config_dict
+    inherited = inherited_from(config.model_class)
+    for parent in inherited:
+        internal.update(_settings(recbole_yaml(f"model/{parent}")))
     internal.update(_settings(overall_yaml()))
     internal.update(_settings(recipe_yaml(str(config.external_config_dict.get("recipe")))))
     if recbole_yaml(f"dataset/{dataset}") is None:
@@ -43,7 +47,8 @@ def internal_defaults(config: Any, model: str, dataset: str) -> None:
             of_dataset.pop("load_col", None)  # a model that needs further tables says which
         internal.update(of_dataset)
         settle_interaction_files(config, dataset)
-    internal.update(_settings(model_yaml(model)))
+    for name in (*inherited, model):
+        internal.update(_settings(model_yaml(name)))
 
 
 def _settings(path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ __all__ = [
     "STAND_INS",
     "class_name",
     "find_model",
+    "inherited_from",
     "is_stock",
     "know_classes",
     "name_of",
@@ -69,6 +70,26 @@ def stock_models(kind: str = "*") -> dict[str, Path]:
 def is_stock(model_class: type) -> bool:
     """Whether a class is RecBole's own, rather than ours or somebody else's."""
     return model_class.__module__.split(".")[0] == "recbole"
+
+
+def inherited_from(model_class: type) -> list[str]:
+    """Models, ours or RecBole's, that a class of somebody else's is derived from, nearest last.
+
+    Example:
+        >>> from recbole.model.sequential_recommender import SASRec
+        >>> class Mine(SASRec):
+        ...     pass
+        >>> inherited_from(Mine), inherited_from(SASRec)
+        (['SASRec'], [])
+    """
+    if is_stock(model_class):
+        return []
+    return [
+        base.__name__
+        for base in reversed(model_class.__mro__[1:])
+        if REGISTERED.get(base.__name__) is base
+        or (is_stock(base) and base.__name__ in stock_models())
+    ]
 
 
 def quantized_of(name: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from recbole_compress.config.keys_read import keys_read_by_class, keys_read_everywhere
-from recbole_compress.config.model_names import stock_models
+from recbole_compress.config.model_names import inherited_from, stock_models
 from recbole_compress.config.properties_folder import (
     RECBOLE_PROPERTIES,
     dataset_yaml,
@@ -137,16 +137,18 @@ def load_schema(
     if model_class is not None:
         schema |= {key: Declared() for key in keys_read_by_class(model_class)}
     schema |= _OF_A_RUN
-    for path in _files(model_name, dataset_name):
+    inherited = inherited_from(model_class) if model_class is not None else []
+    for path in _files([*inherited, model_name], dataset_name):
         schema |= declared_in(path)
     return schema
 
 
-def _files(model: str, dataset: str) -> Iterator[Path]:
+def _files(models: Sequence[str], dataset: str) -> Iterator[Path]:
     """RecBole's files, then ours; what stands in a later one counts."""
     candidates = [recbole_yaml("overall"), recbole_yaml("dataset/sample")]
-    candidates += [recbole_yaml(f"model/{model}"), recbole_yaml(f"dataset/{dataset}")]
-    candidates += [overall_yaml(), dataset_yaml(dataset), model_yaml(model)]
+    candidates += [recbole_yaml(f"model/{model}") for model in models]
+    candidates += [recbole_yaml(f"dataset/{dataset}"), overall_yaml(), dataset_yaml(dataset)]
+    candidates += [model_yaml(model) for model in models]
     yield from (path for path in candidates if path is not None)
 
 

@@ -31,7 +31,7 @@ def settle_interaction_files(config: Any, dataset: str) -> None:
     ``always`` insists on them, ``never`` takes ``NAME.inter``.
 
     Raises:
-        ConfigError: ``split_files: always`` and a file or a column of them is missing.
+        ConfigError: A column of the split files is missing, or with ``split_files: always`` a file.
     """
     given, internal = config.external_config_dict, config.internal_config_dict
     settings = {**internal, **given}
@@ -43,6 +43,12 @@ def settle_interaction_files(config: Any, dataset: str) -> None:
     file = f"{dataset}.{parts[0]}.inter" if split else f"{dataset}.inter"
     header = _field_names(os.path.join(folder, file), settings["field_separator"])
 
+    if split and header and item_list not in header:
+        raise ConfigError(
+            f"dataset={dataset}: {file} has no column {item_list!r}; in split files a row is a "
+            f"prediction, with the items so far in {item_list}:token_seq. Add it, or put all "
+            f"interactions into {dataset}.inter and take split_files=never"
+        )
     user = settings["USER_ID_FIELD"]
     if "USER_ID_FIELD" not in given and header and user not in header:
         user = next((field for field in USER_FIELDS if field in header), user)

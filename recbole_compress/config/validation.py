@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import numbers
 import re
 from collections.abc import Mapping
@@ -41,8 +42,9 @@ _LIMITS = {
     "initializer_range": Limit(0),
     "calibration_sequences": Limit(1),
 }
-# What RecBole knows; of all else it says a word in the log and takes Adam.
-_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+# What RecBole knows, but for sparse_adam, whose gradients no model here makes; of all else it
+# says a word in the log and takes Adam.
+_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop")
 _LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
 _INTERVAL = re.compile(r"\s*[\[(][^,\[\]()]+,[^,\[\]()]+[\])]\s*")
 # RecBole would unpickle what lies there; this package reads the data set anew in every run.
@@ -189,6 +191,8 @@ def check_heeded(settings: Mapping[str, Any]) -> None:
     learner = settings.get("learner")
     if isinstance(learner, str) and learner.lower() not in _LEARNERS:
         raise ConfigError(f"learner={learner!r}: {did_you_mean(learner, _LEARNERS)}")
+    if settings.get("log_wandb") and importlib.util.find_spec("wandb") is None:
+        raise ConfigError("log_wandb=True: wandb is missing; pip install wandb, or leave it out")
     for key in PICKLES:
         if settings.get(key):
             raise ConfigError(

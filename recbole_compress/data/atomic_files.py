@@ -28,12 +28,19 @@ def existing_file(path: str) -> str | None:
 
 
 def open_text(path: str, encoding: str | None = "utf-8"):
-    """Open a plain or gzip-compressed text file for reading."""
+    """Open a plain or gzip-compressed text file for reading, with or without a byte order mark."""
+    if encoding is None or encoding.lower() in ("utf-8", "utf8"):  # None: as pandas takes it
+        encoding = "utf-8-sig"
     if path.endswith(".gz"):
         return gzip.open(path, "rt", encoding=encoding)
     return open(path, encoding=encoding)
 
 
+# What stands for no number. In a column of tokens these are tokens like any other.
+_NO_NUMBER = [
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+]
 # Of an evaluation batch on a CPU.
 _SCORE_BYTES = 2**24
 
@@ -79,7 +86,15 @@ class AtomicFiles:
         parts = []
         longest: dict[str, int] = defaultdict(int)
         for name in self.benchmark_filename_list:
-            parts.append(self._load_interactions(token, dataset_path, f"{token}.{name}.inter"))
+            file = f"{token}.{name}.inter"
+            parts.append(self._load_interactions(token, dataset_path, file))
+            for field in (self.uid_field, self.iid_field):  # RecBole would take them for padding
+                missing = int(parts[-1][field].isnull().sum()) if field is not None else 0
+                if missing:
+                    raise DataError(
+                        f"dataset={token}: {missing} rows of {file} have no {field}; fill them in "
+                        "or take the rows out"
+                    )
             for field, length in self.field2seqlen.items():
                 longest[field] = max(longest[field], length)
         self.inter_feat = pd.concat(parts, ignore_index=True)
@@ -159,6 +174,11 @@ class AtomicFiles:
                     for field in columns.values()
                 },
                 encoding=encoding,
+                keep_default_na=False,
+                na_values={
+                    field: _NO_NUMBER if self.field2type[field] == FeatureType.FLOAT else [""]
+                    for field in columns.values()
+                },
                 float_precision="round_trip",  # what the Python engine gives
             )
         except (ValueError, OSError, EOFError) as error:
@@ -196,6 +216,26 @@ class AtomicFiles:
     def _is_history(self, field):
         """Whether a field holds ready-made item histories, as split files do."""
         return field == f"{self.config['ITEM_ID_FIELD']}{self.config['LIST_SUFFIX']}"
+
+    def _filter_nan_user_or_item(self):
+        """Take out rows without a user or an item.
+
+        RecBole's own takes the labels of rows for their positions: once some rows are gone, others
+        go in place of those without an item.
+        """
+        for field, features in ((self.uid_field, "user_feat"), (self.iid_field, "item_feat")):
+            for name in (features, "inter_feat"):
+                table = getattr(self, name)
+                if field is None or table is None:
+                    continue
+                missing = table.index[table[field].isnull()]
+                if not len(missing):
+                    continue
+                self.logger.warning(
+                    f"dataset={self.dataset_name}: {len(missing)} rows of {name} have no {field} "
+                    "and are left out"
+                )
+                table.drop(missing, inplace=True)
 
     def _change_feat_format(self):
         self._warn_of_merged_times()

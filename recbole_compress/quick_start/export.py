@@ -76,8 +76,8 @@ def export(arguments: list[str]) -> None:
 
 
 def export_checkpoint(
-    path: str,
-    out: str,
+    path: str | os.PathLike,
+    out: str | os.PathLike,
     /,
     *,
     table_bits: int = FULL,
@@ -116,6 +116,7 @@ def export_checkpoint(
         from recbole_compress.export.encoder import Traces
         from recbole_compress.export.integers import quantized_copy, read_numbers_of
         from recbole_compress.export.writing import export_model
+    path, out = os.fspath(path), os.fspath(out)
     keep_input(path, out)
     for key in settings:
         if key not in (*SETTINGS, *dataset_arguments):

@@ -3,10 +3,18 @@
 from recbole.data import get_dataloader
 from recbole.data.utils import create_samplers
 
-from recbole_compress.errors import ConfigError
+from recbole_compress.errors import ConfigError, in_one_line
 from recbole_compress.trainers.masked_sequences import refuse_whole_catalogues
 
-__all__ = ["prepare_data"]
+__all__ = ["loading", "prepare_data"]
+
+
+def loading(config):
+    """Around loading and splitting a data set: what RecBole refuses is told in one line."""
+    return in_one_line(
+        f"dataset={config['dataset']}: RecBole refuses to read it with these settings",
+        (ValueError, KeyError, NotImplementedError),
+    )
 
 
 def prepare_data(config, dataset):
@@ -15,9 +23,14 @@ def prepare_data(config, dataset):
     RecBole's own would first unpickle whatever lies at a default path; this never does.
 
     Raises:
-        ConfigError: More recommendations asked for than there are items; a sequence beside which
-            no item is left to be sampled.
+        ConfigError: What RecBole refuses; more recommendations asked for than there are items; a
+            sequence beside which no item is left to be sampled.
     """
+    with loading(config):
+        return _prepared(config, dataset)
+
+
+def _prepared(config, dataset):
     splits = dataset.build()
     most = max(config["topk"] or [0])
     if most >= dataset.item_num:

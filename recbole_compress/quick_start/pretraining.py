@@ -25,6 +25,7 @@ from recbole_compress.quick_start.first_phase import (
     wanted_settings,
 )
 from recbole_compress.quick_start.host_models import dataset_class, trainer_class
+from recbole_compress.quick_start.prepared_data import loading
 from recbole_compress.reports.card import card_path_for
 from recbole_compress.reports.size import count_storage
 from recbole_compress.trainers.checkpoint import knows_other_items, load_checkpoint
@@ -154,6 +155,11 @@ def pretrain(config: Config, train: Callable[[Config], dict[str, Any]]) -> str |
 
 def load_data(config: Config) -> Any:
     """The data set of a run, not yet split; joined to its source where it has one."""
+    with loading(config):
+        return _loaded(config)
+
+
+def _loaded(config: Config) -> Any:
     if not trainer_class(config).needs_source:
         return dataset_class(config)(config)
     if config["pretrained"] is None:

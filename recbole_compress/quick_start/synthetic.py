@@ -35,8 +35,8 @@ from recbole_compress.datafree import (
 from recbole_compress.errors import ConfigError
 from recbole_compress.files import replacing
 from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config
-from recbole_compress.quick_start.host_models import dataset_class
 from recbole_compress.quick_start.prepared_data import prepare_data
+from recbole_compress.quick_start.pretraining import load_data
 from recbole_compress.quick_start.quantize import quantize_checkpoint
 from recbole_compress.readers import as_reader
 from recbole_compress.trainers.adversarial_trainer import AdversarialTrainer
@@ -111,7 +111,7 @@ def compare_with_real_data(
     chosen = DataFreeSettings.of(config)
     say = say or (lambda line: None)
     say(f"{config['model']} on {config['dataset']}: reading the data set")
-    split = split_of(prepare_data(config, dataset_class(config)(config))[0])
+    split = split_of(prepare_data(config, load_data(config))[0])
     model = model_of(config, split, state, path).to(config["device"]).eval()
     real = train_item_counts(split)[1:]
     head = real.argsort(descending=True, stable=True)[: math.ceil(_HEAD * len(real))]

@@ -56,6 +56,16 @@ def test_two_of_three_files_make_none(tmp_path):
         config(tmp_path, split_files="always")
 
 
+def test_split_files_without_the_items_so_far_are_refused(tmp_path):
+    for part in SPLIT:
+        write(tmp_path / "mine", f"mine.{part}.inter", ROWS)
+    for settings in ({}, {"split_files": "always"}, {"benchmark_filename": SPLIT}):
+        with pytest.raises(ConfigError, match="mine.train.inter has no column 'item_id_list'"):
+            config(tmp_path, **settings)
+    write(tmp_path / "mine", "mine.inter", ROWS)
+    assert config(tmp_path, split_files="never")["benchmark_filename"] is None
+
+
 def test_never_and_a_typo(tmp_path):
     write_split(tmp_path, "mine")
     write(tmp_path / "mine", "mine.inter", ROWS)

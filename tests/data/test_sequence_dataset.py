@@ -184,6 +184,61 @@ def test_a_quotation_mark_swallows_no_rows(tmp_path, packed):
     assert len(SequenceDataset(make_config(str(tmp_path), "harmless")).inter_feat) == 30
 
 
+def test_tokens_that_elsewhere_mean_nothing_are_tokens(tmp_path):
+    names = ["NA", "null", "None", "nan", "N/A", "-nan"]
+    path = write_interactions(tmp_path, "named", [*SEQUENCES, names, names])
+    extra = ["None\tNA\t0", "None\tnull\t1", "None\tnan\t2"]
+    path = write_interactions(tmp_path, "named", [*SEQUENCES, names, names], extra)
+    dataset = SequenceDataset(make_config(path, "named"))
+    assert set(names) <= set(dataset.field2token_id["item_id"])
+    assert "None" in dataset.field2token_id["user_id"]
+    assert len(dataset.inter_feat) == sum(map(len, SEQUENCES)) + 2 * len(names) + len(extra)
+
+
+def test_rows_without_a_user_or_an_item_go_and_no_others(tmp_path):
+    extra = ["\ta\t0", "u0\t\t9", "\t\t1", "u9\ta\t0", "u9\tz\t1", "u9\tc\t2"]
+    path = write_interactions(tmp_path, "gaps", [], extra)
+    with open(tmp_path / "gaps" / "gaps.inter", "a") as file:
+        file.writelines(
+            f"u{u}\t{i}\t{t}\n" for u, s in enumerate(SEQUENCES) for t, i in enumerate(s)
+        )
+    dataset = SequenceDataset(make_config(path, "gaps"))
+    assert len(dataset.inter_feat) == sum(map(len, SEQUENCES)) + 3
+    assert (dataset.inter_feat["item_id"] > 0).all() and (dataset.inter_feat["user_id"] > 0).all()
+    assert "z" in dataset.field2token_id["item_id"]
+
+
+def test_split_files_with_rows_without_an_item_are_refused(tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    header = "user_id:token\titem_id_list:token_seq\titem_id:token\n"
+    for part in ("train", "valid", "test"):
+        (folder / f"parts.{part}.inter").write_text(header + "1\ta b\tc\n2\ta\t\n3\tb\ta\n")
+    config = make_config(
+        str(tmp_path),
+        "parts",
+        benchmark_filename=["train", "valid", "test"],
+        alias_of_item_id=["item_id_list"],
+        load_col={"inter": ["user_id", "item_id_list", "item_id"]},
+    )
+    with pytest.raises(DataError, match="1 rows of parts.train.inter have no item_id"):
+        SequenceDataset(config)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path, packed):
+    path = write_interactions(tmp_path, "bom", SEQUENCES)
+    file = tmp_path / "bom" / "bom.inter"
+    text = b"\xef\xbb\xbf" + file.read_bytes()
+    if packed:
+        file.unlink()
+        (tmp_path / "bom" / "bom.inter.gz").write_bytes(gzip.compress(text))
+    else:
+        file.write_bytes(text)
+    dataset = SequenceDataset(make_config(path, "bom"))
+    assert len(dataset.inter_feat) == sum(map(len, SEQUENCES))
+
+
 def test_missing_time_missing_file_empty_file(tmp_path):
     path = write_interactions(tmp_path, "timeless", SEQUENCES, times=False)
     config = make_config(path, "timeless", load_col={"inter": ["user_id", "item_id"]})

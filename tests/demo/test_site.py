@@ -137,8 +137,13 @@ def test_titles_come_from_the_item_file(tmp_path) -> None:
     assert titles_in(str(path)) == {"1": "Toy Story"}
     path.write_text(f"item_id:token\ttitle:token\r\n1\t{'x' * 200_000}\r\n")
     assert len(titles_in(str(path))["1"]) == 200_000
-    path.write_text("name:token\nToy Story\n")
-    with pytest.raises(DataError, match="item_id"):
+    path.write_text("sku:token\ttitle:token_seq\n1\tToy Story\n", encoding="utf-8-sig")
+    assert titles_in(str(path)) == {"1": "Toy Story"}
+    path.write_text("item_id:token\tprice:float\n1\t2\n")
+    with pytest.raises(DataError, match="has none of the columns movie_title, title"):
+        titles_in(str(path))
+    path.write_text("a,b\n")
+    with pytest.raises(DataError, match="no column of type token"):
         titles_in(str(path))
 
 

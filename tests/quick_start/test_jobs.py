@@ -175,6 +175,11 @@ def test_the_script_runs_from_another_folder(arguments):
         ("--resume=nothing.pth", "no such checkpoint"),
         ("--data_path=nowhere", "no folder"),
         ("--TIME_FIELD=when", "TIME_FIELD"),
+        ("--learner=sparse_adam", "learner='sparse_adam'"),
+        ("--user_inter_num_interval=[100,inf)", "RecBole refuses .* feat is empty"),
+        ("--threshold={rating: 3}", "RecBole refuses .*rating"),
+        ("--alias_of_item_id=[nofield]", "RecBole refuses .* there is no 'nofield'"),
+        ("--transform=flip_itemseq", "RecBole refuses .*flip_itemseq"),
         ("epochs=5", "epochs=5"),
     ],
 )

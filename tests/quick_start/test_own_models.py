@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from recbole.model.sequential_recommender import GRU4Rec
+from recbole.model.sequential_recommender import GRU4Rec, SASRec
 
 from recbole_compress.artifact import Recommender
 from recbole_compress.config import model_names
 from recbole_compress.config.model_names import find_model
 from recbole_compress.errors import ConfigError
+from recbole_compress.models import CpRecNextItNet
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.evaluate import evaluate_file
 from recbole_compress.quick_start.export import export_checkpoint
@@ -46,6 +49,32 @@ def test_a_class_of_ones_own_is_trained_as_recbole_trains_it(in_tmp):
     result = run_recbole_compress(MyRec, "tiny", config_dict=settings)
     assert result["card"]["model"] == "MyRec"
     assert 0 <= result["test_result"]["ndcg@10"] <= 1
+
+
+class Wider(CpRecNextItNet):
+    """Brings no settings of its own."""
+
+
+class Renamed(SASRec):
+    """As above, of a model of RecBole's."""
+
+
+@pytest.mark.parametrize("model_class", [Wider, Renamed])
+def test_a_class_derived_from_a_known_model_has_its_settings(in_tmp, model_class):
+    settings = {
+        "data_path": write_interactions(in_tmp, "tiny", SEQUENCES),
+        "epochs": 1,
+        "use_gpu": False,
+        "show_progress": False,
+    }
+    result = run_recbole_compress(model_class, "tiny", config_dict=settings)
+    parent = model_class.__base__.__name__
+    same = run_recbole_compress(parent, "tiny", config_dict=settings)
+    assert result["card"]["model"] == model_class.__name__
+    assert result["card"]["parameters"] == same["card"]["parameters"]
+    assert result["test_result"] == same["test_result"]
+    with pytest.raises(ConfigError, match="n_headz"):
+        run_recbole_compress(model_class, "tiny", config_dict={**settings, "n_headz": 2})
 
 
 SOURCE = """
@@ -102,7 +131,7 @@ def test_a_class_object_goes_through_every_function(in_tmp):
     assert (
         evaluate_file(small.path, "small.evaluation.card.json", model=MyRec)["model"] == "DFQMyRec"
     )
-    assert export_checkpoint(small.path, "m.onnx", model_classes=[MyRec])
+    assert export_checkpoint(Path(small.path), Path("m.onnx"), model_classes=[MyRec])
     assert Recommender("m.onnx").info["metrics"] is not None  # of the evaluation
 
 
