@@ -63,7 +63,7 @@ class Recommender:
     def recommend(
         self,
         history: Iterable[str],
-        k: int = 10,
+        k: int | None = None,
         exclude_history: bool | None = None,
         candidates: Iterable[str] | None = None,
         user: str | None = None,
@@ -72,7 +72,7 @@ class Recommender:
 
         Args:
             history: Item tokens, at least one.
-            k: How many.
+            k: How many; the file's own number, ``info["k"]``, if None.
             exclude_history: Recommend nothing that is in the history; None for what the export was
                 told, ``info["exclude_history"]``.
             candidates: Rank these alone.
@@ -88,13 +88,13 @@ class Recommender:
     def recommend_batch(
         self,
         histories: Iterable[Iterable[str]],
-        k: int = 10,
+        k: int | None = None,
         exclude_history: bool | None = None,
         candidates: Iterable[str] | None = None,
         users: Sequence[str] | None = None,
     ) -> list[list[Recommendation]]:
         """:meth:`recommend` for several histories at once; one list each, in their order."""
-        if not _is_whole(k) or not 1 <= k < self.session.n_items:
+        if k is not None and not (_is_whole(k) and 1 <= k < self.session.n_items):
             raise ArtifactError(
                 f"k={k}: choose 1 .. {self.session.n_items - 1}, the number of items"
             )

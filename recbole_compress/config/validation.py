@@ -46,6 +46,7 @@ _LIMITS = {
 # says a word in the log and takes Adam.
 _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop")
 _LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
+_MODE = re.compile(r"full|labeled|(uni|pop)[1-9]\d*")
 _INTERVAL = re.compile(r"\s*[\[(][^,\[\]()]+,[^,\[\]()]+[\])]\s*")
 # RecBole would unpickle what lies there; this package reads the data set anew in every run.
 PICKLES = ("save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path")
@@ -224,6 +225,13 @@ def check_eval_args(eval_args: Mapping[str, Any]) -> None:
         if eval_args.get(key, choices[0]) not in choices:
             found = str(eval_args[key])
             raise ConfigError(f"eval_args: {key}={found!r}: {did_you_mean(found, choices[:2])}")
+    mode = eval_args.get("mode", "full")
+    for each in mode.values() if isinstance(mode, dict) else [mode]:
+        if not _MODE.fullmatch(str(each)):
+            raise ConfigError(
+                f"eval_args: mode={each!r}: choose full, labeled, or a number of sampled items, "
+                "such as uni100 or pop100"
+            )
 
 
 def check_metrics(metrics: list[str], topk: list[int], valid_metric: str, ranking: bool) -> None:

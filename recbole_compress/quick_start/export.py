@@ -83,7 +83,7 @@ def export_checkpoint(
     table_bits: int = FULL,
     weight_bits: int = FULL,
     max_bytes: int | str | None = None,
-    k: int = 10,
+    k: int | None = None,
     all_scores: bool = False,
     tokens: bool = True,
     **settings: Any,
@@ -99,7 +99,7 @@ def export_checkpoint(
         max_bytes: The file takes at most so many, as ``800kB`` or a number: every tensor gets the
             bits, 2, 4 or 8, at most ``table_bits`` and ``weight_bits``, with which the model
             changes least.
-        k: Items returned where nothing else is asked for.
+        k: Items returned where nothing else is asked for; None for 10, or all if they are fewer.
         all_scores: Add an output with the scores of all items.
         tokens: Let the item tokens travel with the file, which needs the data set.
         settings: Config keys that differ from the checkpoint's: where its data set is and how it
@@ -130,7 +130,7 @@ def export_checkpoint(
     for name, value in (("all_scores", all_scores), ("tokens", tokens)):
         if not isinstance(value, bool):
             raise ConfigError(f"{name}={value!r}: choose True or False")
-    if isinstance(k, bool) or not isinstance(k, int):
+    if isinstance(k, bool) or not isinstance(k, int | None):
         raise ConfigError(f"k={k!r}: choose a whole number of items")
     limit = None if max_bytes is None else bytes_of(max_bytes, "max_bytes")
     if limit and table_bits == HALF:
@@ -141,7 +141,7 @@ def export_checkpoint(
     restored = model_alone(path, **settings)
     described = _described(restored, path, tokens, settings)
     in_common = {
-        "k": k,
+        "k": min(10, restored.model.n_items - 1) if k is None else k,
         "all_scores": all_scores,
         "exclude_history": described["configuration"]["exclude_history"],
         "traces": Traces(),

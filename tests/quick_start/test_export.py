@@ -64,6 +64,18 @@ def test_metrics_of_the_file_are_those_of_the_model(checkpoint, capsys) -> None:
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
+def test_a_catalogue_of_fewer_than_ten_items_is_recommended_whole(in_tmp) -> None:
+    few = [[f"i{(u + s) % 5}" for s in range(4)] for u in range(20)]
+    settings = {
+        **{"data_path": write_interactions(in_tmp, "few", few), "epochs": 1, "topk": [3]},
+        **{"embedding_size": 16, "dilations": [1, 2], "use_gpu": False, "show_progress": False},
+        **{"item_embedding": "dense", "item_head": "tied", "valid_metric": "NDCG@3"},
+    }
+    done = run_recbole_compress("CpRecNextItNet", "few", config_dict=settings)
+    export_checkpoint(done["checkpoint"], "m.onnx")
+    assert len(Recommender("m.onnx").recommend(["i1"])) == 5
+
+
 def test_integers_of_a_quantized_checkpoint_are_exported(checkpoint, capsys) -> None:
     path, _ = checkpoint
     quantize = ["quantize", path, "--recipe=ptq", "--weight-bits=4", "--table-bits=4"]
