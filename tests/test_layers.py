@@ -30,6 +30,7 @@ HEIGHT = {part: height for height, floor in enumerate(FLOORS) for part in floor}
 # For everyone to use; they themselves know nothing of ours but each other.
 GROUND = {
     "arguments",
+    "build_cache",
     "byte_sizes",
     "changed_defaults",
     "compat",

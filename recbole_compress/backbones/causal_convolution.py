@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_compress.embeddings.table_cache import KeepsTable, TableCache
+from recbole_compress.build_cache import BuildCache, KeepsBuilt
 
 __all__ = ["CausalConvolution"]
 
 
-class CausalConvolution(KeepsTable):
+class CausalConvolution(KeepsBuilt):
     """Causal convolution over positions, channels last, dilation chosen at the call.
 
     The dilation is an argument of ``forward`` because shared kernels are used at several
@@ -59,7 +59,7 @@ class CausalConvolution(KeepsTable):
         self.weight = nn.Parameter(torch.empty(dim_out, dim_in, kernel_size))
         self.bias = nn.Parameter(torch.zeros(dim_out))
         nn.init.trunc_normal_(self.weight, std=init_std, a=-2 * init_std, b=2 * init_std)
-        self._cache: TableCache[Tensor] = TableCache()
+        self._cache: BuildCache[Tensor] = BuildCache()
 
     def forward(self, x: Tensor, dilation: int = 1, taps: Tensor | None = None) -> Tensor:
         """Convolve over positions.

@@ -6,7 +6,6 @@
 - ``blockwise``: CpRec's Bi, width falling with popularity.
 - ``tensor_train``: OD-Rec's cores, plain or semi-tensor-train.
 - ``product_quantized``: RecJPQ's codes, a few bytes per item that choose among shared sub-vectors.
-- ``table_cache``: keeps a built table while what it was built from stays the same.
 - ``item_blocks``: the popularity partition that ``blockwise`` and the two-level head share.
 """
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recbole_compress.build_cache import BuildCache, KeepsBuilt
 from recbole_compress.embeddings.base import ItemEmbedding
-from recbole_compress.embeddings.table_cache import KeepsTable, TableCache
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
 from recbole_compress.functional.tensor_train import (
     merge_cores,
@@ -31,7 +31,7 @@ from recbole_compress.functional.topk import row_topk
 __all__ = ["TensorTrainEmbedding"]
 
 
-class TensorTrainEmbedding(KeepsTable, ItemEmbedding):
+class TensorTrainEmbedding(KeepsBuilt, ItemEmbedding):
     """The vector of row ``i`` is ``G_1[i_1] @ ... @ G_d[i_d]``, with ``i`` in mixed radix.
 
     Neighbouring rows share a slice of the first core and learn from each other, so it matters which
@@ -93,7 +93,7 @@ class TensorTrainEmbedding(KeepsTable, ItemEmbedding):
             rows = torch.arange(num_embeddings - 1) * factor % (num_embeddings - 1)
             self.register_buffer("row_of_item", rows.int(), persistent=False)
         self.cores = nn.ParameterList(normal_cores(shape, init_std))
-        self._cache: TableCache[Tensor] = TableCache()
+        self._cache: BuildCache[Tensor] = BuildCache()
 
     @classmethod
     def from_dense(

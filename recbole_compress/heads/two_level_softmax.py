@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from recbole_compress.build_cache import BuildCache, KeepsBuilt
 from recbole_compress.embeddings.item_blocks import ItemBlocks
-from recbole_compress.embeddings.table_cache import KeepsTable, TableCache
 from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.functional.soft_targets import weights_of_rows
 from recbole_compress.functional.two_level import (
@@ -31,7 +31,7 @@ from recbole_compress.heads.base import ItemHead
 __all__ = ["TwoLevelSoftmaxHead"]
 
 
-class TwoLevelSoftmaxHead(KeepsTable, ItemHead):
+class TwoLevelSoftmaxHead(KeepsBuilt, ItemHead):
     """Two-level softmax over popularity item blocks; its scores are log-probabilities.
 
     The first level holds the popular items and a *token* per tail, which stands for the items of
@@ -66,7 +66,7 @@ class TwoLevelSoftmaxHead(KeepsTable, ItemHead):
             )
         self.item_blocks = item_blocks
         self.tail_dims = tuple(tail_dims)
-        self._cache: TableCache[ColumnTables] = TableCache()
+        self._cache: BuildCache[ColumnTables] = BuildCache()
 
     @abc.abstractmethod
     def factors(self) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:

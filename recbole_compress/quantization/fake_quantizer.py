@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recbole_compress.embeddings.table_cache import KeepsTable, TableCache
+from recbole_compress.build_cache import BuildCache, KeepsBuilt
 from recbole_compress.functional.quantization import (
     Quantized,
     encode,
@@ -20,7 +20,7 @@ from recbole_compress.quantization.specs import TensorFormat
 __all__ = ["FakeQuantizer", "without_row"]
 
 
-class FakeQuantizer(KeepsTable):
+class FakeQuantizer(KeepsBuilt):
     """Puts a tensor on a grid that was fitted to it; a parametrization of that tensor.
 
     Equals ``fake_quantize(x.reshape(rows), scales, zero_points, bits)`` in the shape of ``x``.
@@ -79,7 +79,7 @@ class FakeQuantizer(KeepsTable):
         else:
             self.register_buffer("scales", scales)
         self.register_buffer("zero_points", zero_points)
-        self._cache: TableCache[Tensor] = TableCache()
+        self._cache: BuildCache[Tensor] = BuildCache()
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` on the grid, in its own shape."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from recbole_compress.embeddings.table_cache import TableCache
+from recbole_compress.build_cache import BuildCache
 from recbole_compress.functional.bit_packing import pack, packed_size, unpack
 from recbole_compress.functional.integer_grid import dequantize, scale_shape
 from recbole_compress.functional.quantization import Quantized
@@ -53,7 +53,7 @@ class PackedWeight(nn.Module):
             scales, zeros = quantized.scales, quantized.zero_points
         self.register_buffer("scales", scales)
         self.register_buffer("zero_points", zeros)
-        self._cache: TableCache[Tensor] = TableCache()
+        self._cache: BuildCache[Tensor] = BuildCache()
 
     def pack(self, codes: Tensor) -> Tensor:
         """What is stored for ``codes``."""

@@ -1,4 +1,4 @@
-"""Keeping a table that was built from factors, for as long as the factors stay as they are."""
+"""Keeping what was built from tensors, such as a table, for as long as they stay as they are."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["KeepsTable", "TableCache"]
+__all__ = ["BuildCache", "KeepsBuilt"]
 
-Table = TypeVar("Table")
+Built = TypeVar("Built")
 
 
-class TableCache(Generic[Table]):
-    """The last table built (a tensor or several), and what it was built from.
+class BuildCache(Generic[Built]):
+    """What was built last, a tensor or several, and what it was built from.
 
     It is no part of a model's state: never saved, copied, pickled or moved with it. A change in
     place (loading, most optimizers' steps) and a replaced parameter or storage are seen. Torch does
     not tell of two changes: writing through ``parameter.data``, and the step of a fused optimizer,
-    for which there is :class:`KeepsTable`.
+    for which there is :class:`KeepsBuilt`.
 
     Example:
         >>> import torch
-        >>> weight, cache = torch.ones(2), TableCache()
+        >>> weight, cache = torch.ones(2), BuildCache()
         >>> table = cache.get_or_build([weight], lambda: weight * 2)
         >>> cache.get([weight]) is table, cache.get([weight.mul_(3)])
         (True, None)
@@ -36,42 +36,42 @@ class TableCache(Generic[Table]):
         # The tensors themselves: held on to, their place in memory cannot become another's.
         self._sources: list[Tensor] = []
         self._states: list[tuple[int, int]] = []
-        self._table: Table | None = None
+        self._built: Built | None = None
 
-    def get(self, sources: Iterable[Tensor]) -> Table | None:
-        """The table if it was built from these very tensors and they have not changed since."""
-        if self._table is None:
+    def get(self, sources: Iterable[Tensor]) -> Built | None:
+        """What was built from these very tensors, if they have not changed since."""
+        if self._built is None:
             return None
         now = list(sources)
         same = [id(tensor) for tensor in now] == [id(tensor) for tensor in self._sources]
-        return self._table if same and _states(now) == self._states else None
+        return self._built if same and _states(now) == self._states else None
 
-    def get_or_build(self, sources: Iterable[Tensor], build: Callable[[], Table]) -> Table:
+    def get_or_build(self, sources: Iterable[Tensor], build: Callable[[], Built]) -> Built:
         sources = list(sources)
-        table = self.get(sources)
-        if table is None:
+        built = self.get(sources)
+        if built is None:
             # What is kept must not depend on who asked first.
             with torch.autocast(sources[0].device.type, enabled=False):
-                table = build()
+                built = build()
             if not any(tensor.is_inference() for tensor in sources):  # no record of changes
-                self._sources, self._states, self._table = sources, _states(sources), table
-        return table
+                self._sources, self._states, self._built = sources, _states(sources), built
+        return built
 
     def clear(self) -> None:
-        self._sources, self._states, self._table = [], [], None
+        self._sources, self._states, self._built = [], [], None
 
     def __reduce__(self) -> tuple[Any, tuple]:
         return type(self), ()
 
 
-class KeepsTable(nn.Module):
+class KeepsBuilt(nn.Module):
     """A module with a cache, which it forgets when training begins.
 
     Attributes:
-        _cache: The tables it has built; subclasses make it.
+        _cache: What it has built; subclasses make it.
     """
 
-    _cache: TableCache[Any]
+    _cache: BuildCache[Any]
 
     def train(self, mode: bool = True) -> Self:
         if mode:
