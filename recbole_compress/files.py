@@ -10,7 +10,7 @@ from typing import IO
 
 from recbole_compress.errors import ConfigError
 
-__all__ = ["keep_input", "locked", "replacing"]
+__all__ = ["check_writable", "keep_input", "locked", "replacing"]
 
 
 def keep_input(path: str, out: str) -> None:
@@ -33,6 +33,35 @@ def keep_input(path: str, out: str) -> None:
     """
     if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
         raise ConfigError(f"{out}: is the file that is read, and would be lost; choose another -o")
+
+
+def check_writable(path: str, key: str) -> None:
+    """Refuse a place for a file where none can be, before the work that would be lost there.
+
+    Args:
+        path: The file, there already or not.
+        key: What the user calls it.
+
+    Raises:
+        ConfigError: It is a folder, or the folders on its way cannot be made or written to.
+
+    Example:
+        >>> check_writable("new/folder/card.json", "card_path")
+        >>> check_writable(".", "card_path")
+        Traceback (most recent call last):
+            ...
+        recbole_compress.errors.ConfigError: card_path=.: is a folder; name a file
+    """
+    if os.path.isdir(path):
+        raise ConfigError(f"{key}={path}: is a folder; name a file")
+    folder = os.path.dirname(os.path.abspath(path))
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+        raise ConfigError(
+            f"{key}={path}: cannot be written, {folder} is no folder that one can write to; choose "
+            "another place"
+        )
 
 
 @contextlib.contextmanager

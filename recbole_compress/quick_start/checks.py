@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from recbole_compress.config import Config
+from recbole_compress.files import check_writable
 from recbole_compress.quick_start.data_free import check_data_free
 from recbole_compress.quick_start.host_models import trainer_class
 from recbole_compress.quick_start.pretraining import check_pretraining
@@ -24,6 +25,9 @@ def check_run(config: Config, unmade: Collection[str] = ()) -> None:
     Raises:
         RecBoleCompressError: In one line.
     """
+    for key in ("card_path", "ranks_path"):
+        if config[key]:
+            check_writable(config[key], key)
     if config["ranks_path"]:
         refuse_ranks(config)
     trainer = trainer_class(config)

@@ -176,6 +176,8 @@ def test_the_script_runs_from_another_folder(arguments):
         ("--data_path=nowhere", "no folder"),
         ("--TIME_FIELD=when", "TIME_FIELD"),
         ("--learner=sparse_adam", "learner='sparse_adam'"),
+        ("--card_path=tiny/tiny.inter/card.json", "card_path=tiny.* is no folder"),
+        ("--ranks_path=tiny", "ranks_path=tiny: is a folder"),
         ("--user_inter_num_interval=[100,inf)", "RecBole refuses .* feat is empty"),
         ("--threshold={rating: 3}", "RecBole refuses .*rating"),
         ("--alias_of_item_id=[nofield]", "RecBole refuses .* there is no 'nofield'"),
