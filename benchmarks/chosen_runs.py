@@ -216,6 +216,15 @@ FEW_ITEMS = {
     "two-level, full widths": "two-level softmax, all items at full width",
     "two-level, full widths, distilled": "the same, taught",
 }
+OTHER_SEEDS = {
+    "untied": "untied: two dense tables",
+    "tied": "tied: one dense table",
+    "cprec": "CpRec as in the paper",
+    "cprec, wider tails": "CpRec, tails narrowed by half",
+    "cprec, tied tables, even widths": "CpRec, tied tables of even widths",
+    "tied, 4 bits": "tied, in 4 bits",
+    "cprec, tied tables, even widths, 4 bits": "CpRec, tied tables of even widths, in 4 bits",
+}
 VARIANTS = {
     "NextItNet": "NextItNet: two dense tables",
     "Bi": "Bi: blocks on the input side",
@@ -305,6 +314,10 @@ POINTED_FEW_ITEMS = {
     "cprec, widest tails, no sharing, distilled, pointer, 268 kB": (
         "in an eighth of the bytes, without data"
     ),
+    "cprec, widest tails, no sharing, distilled for longer, pointer": "taught for longer",
+    "cprec, widest tails, no sharing, distilled for longer, pointer, 268 kB": (
+        "in an eighth of the bytes, without data"
+    ),
 }
 
 CHOSEN: dict[str, ChosenRuns] = {
@@ -354,5 +367,11 @@ CHOSEN: dict[str, ChosenRuns] = {
     "repeats_tmall": ChosenRuns("repeats-odrec", "tmall", OF_REPEATS, POINTED_TRAINS),
     "repeats_ml_1m": ChosenRuns("repeats-ml-1m", "ml-1m", (*OF_CPREC, "seeds"), POINTED_FEW_ITEMS),
     "cprec_ml_1m": ChosenRuns("ml-1m", "ml-1m", OF_CPREC, FEW_ITEMS),
+    "cprec_other_seeds_retailrocket": ChosenRuns(
+        "retailrocket-other-seeds", "retailrocket", (*OF_CPREC, "seeds"), OTHER_SEEDS
+    ),
+    "cprec_other_seeds_ml_1m": ChosenRuns(
+        "ml-1m-other-seeds", "ml-1m", (*OF_CPREC, "seeds"), OTHER_SEEDS
+    ),
     "cprec_variants": ChosenRuns("ml-1m-variants", "ml-1m", OF_CPREC, VARIANTS),
 }

@@ -178,15 +178,13 @@ def packed_structure_(model: nn.Module, described: Mapping[str, Any]) -> None:
             shape = tuple(parameter.shape)
             if list(shape) != list(entry["shape"]):
                 raise QuantizationError(f"{name}: is {shape} here, {entry['shape']} in the file")
-            n_rows, width = entry["rows"]
-            if n_rows < 0 or n_rows * width != math.prod(shape):
-                raise QuantizationError(
-                    f"{name}: is {shape} here, in rows {entry['rows']} in the file"
-                )
+            rows = tuple(entry["rows"])
+            if len(rows) != 2 or min(rows) < 0 or math.prod(rows) != math.prod(shape):
+                raise QuantizationError(f"{name}: is {shape} here, in rows {rows} in the file")
             if entry["same_as"] is None:
                 reader = PackedWeight(
                     shape,
-                    tuple(entry["rows"]),
+                    rows,
                     TensorFormat(**entry["format"]),
                     entry["zero_row"],
                     dtype=parameter.dtype,
@@ -197,7 +195,7 @@ def packed_structure_(model: nn.Module, described: Mapping[str, Any]) -> None:
             _store(module, attribute, *readers[name], [])
         for name, entry in described["activations"].items():
             attach(model.get_submodule(name), **entry)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise QuantizationError(
             f"what the file says of its integers does not fit {type(model).__name__} "
             f"({type(error).__name__}: {error})"
