@@ -34,7 +34,7 @@ OURS = {
 VARIANTS = {
     "dense_untied": {"item_embedding": "dense", "item_head": "untied", "output_bias": True},
     "low_rank": {"item_embedding": "low_rank", "item_head": "low_rank", "low_rank_dim": 8},
-    "tied_two_level": {"item_head": "tied_two_level"},
+    "tied_two_level": {"item_embedding": "blockwise", "item_head": "tied_two_level"},
     "codes": {"item_embedding": "product_quantized", "item_head": "tied_codes", "pq_splits": 4},
     "pointer": {"repeats": "pointer"},
 }
