@@ -23,6 +23,7 @@ from recbole_compress.config.validation import (
     check_keys,
     check_metrics,
     check_numbers,
+    check_transform,
 )
 from recbole_compress.config.values import parse_value
 from recbole_compress.distributed.place import here
@@ -192,6 +193,7 @@ class Config(RecBoleConfig):
                 raise ConfigError(f"metrics: {metric!r}: {did_you_mean(str(metric), metric_types)}")
         check_numbers(settings)
         check_heeded(settings)
+        check_transform(settings)
         self._order_in_time()
         if isinstance(settings["eval_args"], dict):
             check_eval_args(settings["eval_args"])

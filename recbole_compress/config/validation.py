@@ -23,6 +23,7 @@ __all__ = [
     "check_keys",
     "check_metrics",
     "check_numbers",
+    "check_transform",
 ]
 
 # Of RecBole's keys and of ours that every model reads; others are checked where they are read.
@@ -51,6 +52,14 @@ _INTERVAL = re.compile(r"\s*[\[(][^,\[\]()]+,[^,\[\]()]+[\])]\s*")
 # RecBole would unpickle what lies there; this package reads the data set anew in every run.
 PICKLES = ("save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path")
 _INTERVALS = ("user_inter_num_interval", "item_inter_num_interval")
+# RecBole's transforms of a batch, and the share that each of them reads.
+_SHARE_OF_TRANSFORM = {
+    "mask_itemseq": "mask_ratio",
+    "inverse_itemseq": None,
+    "crop_itemseq": "eta",
+    "reorder_itemseq": "beta",
+    "user_defined": None,
+}
 
 # These are dicts with fixed keys; a typo inside would silently leave the default in place.
 _FIXED_INNER_KEYS = {
@@ -200,6 +209,32 @@ def check_heeded(settings: Mapping[str, Any]) -> None:
                 f"{key}={settings[key]!r}: data sets are read from their files in every run, never "
                 "saved or taken from a pickle; leave it out"
             )
+
+
+def check_transform(settings: Mapping[str, Any]) -> None:
+    """A transform of the batches, with the share that it needs: RecBole's first batch fails else.
+
+    Raises:
+        ConfigError: An unknown one, or one without its share between 0 and 1.
+
+    Example:
+        >>> check_transform({"transform": "crop_itemseq", "eta": 0.6})
+        >>> check_transform({"transform": "crop_itemseq"})
+        Traceback (most recent call last):
+            ...
+        recbole_compress.errors.ConfigError: transform='crop_itemseq': needs eta; add --eta=0.6 or such
+    """
+    name = settings.get("transform")
+    if name is None:
+        return
+    if name not in _SHARE_OF_TRANSFORM:
+        raise ConfigError(f"transform={name!r}: {did_you_mean(str(name), _SHARE_OF_TRANSFORM)}")
+    share = _SHARE_OF_TRANSFORM[name]
+    if share is None:
+        return
+    if not isinstance(settings.get(share), numbers.Real):
+        raise ConfigError(f"transform={name!r}: needs {share}; add --{share}=0.6 or such")
+    check_limits(settings, {share: SHARE})
 
 
 def check_eval_args(eval_args: Mapping[str, Any]) -> None:

@@ -7,7 +7,12 @@ import pytest
 
 from recbole_compress.config.model_names import find_model
 from recbole_compress.config.schema import Declared, declared_in, load_schema
-from recbole_compress.config.validation import check_heeded, check_keys, check_metrics
+from recbole_compress.config.validation import (
+    check_heeded,
+    check_keys,
+    check_metrics,
+    check_transform,
+)
 from recbole_compress.errors import ConfigError
 
 
@@ -145,6 +150,18 @@ def test_early_stopping_needs_a_metric_that_is_computed():
         check_metrics(["NDCG"], [5], "MRR@10", ranking=True)
     with pytest.raises(ConfigError, match="did you mean 'NDCG@5'"):
         check_metrics(["NDCG"], [5], "NDCG", ranking=True)
+
+
+def test_a_transform_needs_its_share():
+    check_transform({"transform": "inverse_itemseq"})
+    check_transform({"transform": "reorder_itemseq", "beta": 1})
+    for share in (None, "much"):
+        with pytest.raises(ConfigError, match="^transform='mask_itemseq': needs mask_ratio; add"):
+            check_transform({"transform": "mask_itemseq", "mask_ratio": share})
+    with pytest.raises(ConfigError, match="eta=1.5: choose a number from 0 to 1"):
+        check_transform({"transform": "crop_itemseq", "eta": 1.5})
+    with pytest.raises(ConfigError, match="did you mean 'crop_itemseq'"):
+        check_transform({"transform": "crop_items"})
 
 
 @pytest.mark.parametrize(
