@@ -104,7 +104,7 @@ RECENCY = "the sequence again, then popularity"
 RECENCY_NAME = "the session's items again, the latest first: nothing learned"
 # Of the two published splits, in the order of what their tables weigh.
 SCATTERED = {
-    "teacher": "dense: the teacher, the best of four on validation",
+    "teacher": "dense: the teacher, one of four settings",
     "semi-tensor-train 4x": "a quarter of the numbers",
     "semi-tensor-train 4x, 4 bits": "a quarter, in 4 bits",
     "semi-tensor-train 4x, 2 bits": "a quarter, in 2 bits",
