@@ -36,6 +36,7 @@ WANTED = ("ndcg@10", "hit@10", "mrr@5", "mrr@20")
 AT_MOST = 4
 NOT_RUN = "not run yet"
 OTHER_ROWS = "other test rows"
+NO_ROWS = "rows of some seeds only"
 
 
 def build_document(
@@ -138,12 +139,16 @@ def _dataset(
     shown = shown_metrics(available, metric)
     entries: dict[str, Any] = {}
     ranks: dict[str, list[RankRecords]] = {}
+    of_some_seeds: set[str | None] = set()
     for entry in experiment.runs:
         parts = [part for part in found if part[0].planned.entry == entry]
         if parts:
             entries[entry] = _entry([card for *_, card in parts])
             entries[entry]["seeds"] = [run.planned.seed for run, *_ in parts]
-            ranks[entry] = _ranks(files for _, files, _ in parts)
+            of_seeds = [files for _, files, _ in parts]
+            ranks[entry] = _ranks(of_seeds)
+            if not ranks[entry] and any(files.ranks.exists() for files in of_seeds):
+                of_some_seeds.add(entry)
     tested = [name for name in shown if _all_tell(name, ranks)]
     per_user = {
         entry: _per_user(records, tested) for entry, records in ranks.items() if records and tested
@@ -157,6 +162,8 @@ def _dataset(
         both = entry != reference and {entry, reference} <= per_user.keys()
         if both and entries[entry]["against_reference"] is None:
             entries[entry]["not_compared"] = OTHER_ROWS
+        elif entry != reference and {entry, reference} & of_some_seeds:
+            entries[entry]["not_compared"] = NO_ROWS
     for entry in entries:
         entries[entry]["latency_in_turns_ms"] = latency.get(entry)
     return {
@@ -210,8 +217,11 @@ def _at(card: Any, path: Sequence[str]) -> Any:
     return card
 
 
-def _ranks(files: Iterable[RunFiles]) -> list[RankRecords]:
-    return [read_ranks(str(each.ranks)) for each in files if each.ranks.exists()]
+def _ranks(files: Sequence[RunFiles]) -> list[RankRecords]:
+    """Of all seeds, as the means are; none where one has none."""
+    if not all(each.ranks.exists() for each in files):
+        return []
+    return [read_ranks(str(each.ranks)) for each in files]
 
 
 def _all_tell(name: str, ranks: Mapping[str, Sequence[RankRecords]]) -> bool:

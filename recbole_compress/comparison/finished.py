@@ -64,6 +64,13 @@ class Finished:
         files = RunFiles.of_key(self._folder, key)
         return files.checkpoint() if self._card_of(key) is not None else None
 
+    def why_no_checkpoint(self, key: tuple[str, str, int]) -> str:
+        """What to do where :meth:`checkpoint` has none, for the end of an error line."""
+        if self._card_of(key) is None:
+            return "which is not there; run it"
+        card = RunFiles.of_key(self._folder, key).card
+        return f"of which only the results are here; delete {card} to train it again"
+
     def _card_of(self, key: tuple[str, str, int]) -> dict[str, Any] | None:
         if key in self._runs:
             return self.card(self._runs[key])

@@ -79,9 +79,11 @@ def _run(run: CheckedRun, files: RunFiles, finished: Finished, children: _Childr
     """Run one to its end; None, or why it failed."""
     taken: dict[str, Path] = {}
     for key, other in run.planned.checkpoints.items():
-        path = finished.checkpoint(run.planned.key_of(other))
+        needed = run.planned.key_of(other)
+        path = finished.checkpoint(needed)
         if path is None:
-            return f"not run: {key} needs the checkpoint of {other!r}, which is not there; run it"
+            why = finished.why_no_checkpoint(needed)
+            return f"not run: {key} needs the checkpoint of {other!r}, {why}"
         taken[key] = path
     _discard_unless_of(files, run, {key: path.name for key, path in taken.items()})
     checkpoint, quantizing = files.resumable(), files.quantizing()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from recbole_compress.arguments import naming_options, read_file_arguments
 from recbole_compress.config import Config
 from recbole_compress.data.loaders import split_of
+from recbole_compress.data.split_rows import rows_fingerprint
 from recbole_compress.errors import CheckpointError, ConfigError, needs_extra
 from recbole_compress.files import keep_input
 from recbole_compress.near_names import did_you_mean
@@ -40,6 +41,7 @@ class Subject(NamedTuple):
         choices: What the card says of it beyond the settings, or instead of them.
         files: What the card says of its files.
         name: Of the model, for the card.
+        train_rows_sha256: Of the rows that it was trained on; None if that was not noted.
         quantization: What the card says of how it was quantized; None where that is not known.
         amend: Changes a finished card, given requests ``(item_seq, length)``; None for as it is.
     """
@@ -50,6 +52,7 @@ class Subject(NamedTuple):
     choices: dict[str, Any]
     files: dict[str, str | None]
     name: str
+    train_rows_sha256: str | None = None
     quantization: dict[str, Any] | None = None
     amend: Callable[[dict[str, Any], tuple[Any, Any]], None] | None = None
 
@@ -65,6 +68,7 @@ def _checkpoint(path: str, settings: dict[str, Any]) -> Subject:
         quantized_choices(packed) if packed else {},
         {"checkpoint": path, "artifact": path if packed else None},
         f"DFQ{config['model']}" if packed else config["model"],
+        state.get("train_rows_sha256"),
         _how_quantized(packed) if packed else None,
     )
 
@@ -189,6 +193,11 @@ def _evaluated(
         raise CheckpointError(
             f"{path}: knows other items than data set {config['dataset']!r} as loaded here; "
             "evaluate it on the data it was trained on, with the same filters"
+        )
+    if subject.train_rows_sha256 not in (None, rows_fingerprint(split)):
+        logging.getLogger().warning(
+            f"{path}: trained on other rows than those of the train split here, perhaps on some "
+            "that it is tested on now; for its own split leave eval_args and filters as they were"
         )
     model = subject.model(split).to(config["device"])
     trainer = _only_evaluates(trainer_class(config))(config, model)

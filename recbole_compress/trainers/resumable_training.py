@@ -154,11 +154,18 @@ class ResumableTraining:
         """Go on from ``X.resume.pth``, left by the last epoch, or without it from ``X.pth``.
 
         Raises:
-            CheckpointError: Damaged, of another data set, or of a model of another shape.
+            CheckpointError: Damaged, of another data set or of other rows of it, or of a model of
+                another shape.
         """
         best = str(resume_from).replace(".resume.pth", ".pth")
         latest = resume_file(best)
         state = self._checked(from_first(lambda: latest if os.path.exists(latest) else best))
+        rows = state.get("train_rows_sha256")
+        if self.train_rows and rows not in (None, self.train_rows):
+            raise CheckpointError(
+                f"{best}: trained on other rows than those of the train split here; go on with the "
+                "eval_args and the filters of before"
+            )
         self.saved_model_file = best
         self._load_weights(state, best)
         self._load_more_state(state, best)

@@ -191,7 +191,9 @@ class SafeTrainer(ResumableTraining):
                 self.fingerprint = item_map_fingerprint(split_of(eval_data))
             self._load_weights(self._checked(path), path)
             self.logger.info(f"Loaded {path}")
-        with self._shared_out(eval_data) as batches:
+        # Sampled negatives are the same in every epoch, after a resumption, and in ``evaluate``.
+        seed = self.config["seed"]
+        with random_state.seeded(seed), self._shared_out(eval_data) as batches:
             return super().evaluate(
                 batches,
                 load_best_model=False,

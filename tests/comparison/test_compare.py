@@ -263,6 +263,19 @@ def test_metrics_that_ranks_do_not_tell(folder, started, first, second):
     assert "items in head" in page and "of the rows" not in page.split("How to read")[0]
 
 
+def test_seeds_without_rows_are_not_told_by_those_of_others(folder, started):
+    entries = {name: RUNS[name] for name in ("ours, small", "gru")}
+    path = write_experiment(folder, runs=entries, reference="gru", seeds=[1, 2])
+    assert main(["compare", path]) == 0
+    for gone in ("ours-small-1", "gru-2"):
+        (folder / f"runs/compare/exp/runs/tiny/{gone}.ranks.npz").unlink()
+        assert main(["compare", path, "--table"]) == 0
+        found = document_in(folder)["datasets"]["tiny"]["entries"]["ours, small"]
+        assert found["metrics"]["test"]["ndcg@10"]["n"] == 2
+        assert found["against_reference"] is found["popularity"] is None
+        assert found["not_compared"] == "rows of some seeds only"
+
+
 def test_rows_that_are_not_the_same_are_no_pairs(folder, started, monkeypatch):
     later = {"eval_args": {"split": {"RS": [0.5, 0.2, 0.3]}}}
     entries = {

@@ -15,6 +15,7 @@ import torch
 from recbole_compress.data import item_vectors
 from recbole_compress.errors import CheckpointError, TrainingError
 from recbole_compress.quick_start.command_line import main
+from recbole_compress.quick_start.evaluate import evaluate_file
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.quick_start.restored import restored_model
 from recbole_compress.trainers.checkpoint import load_checkpoint
@@ -115,6 +116,15 @@ def test_a_finished_run_is_not_trained_again(in_tmp):
     assert glob.glob("saved/*.resume.pth") == []
 
 
+@pytest.mark.parametrize("model", ["CpRecNextItNet", "SASRec"])
+def test_sampled_items_are_the_same_whenever_a_model_is_evaluated(in_tmp, model):
+    settings = settings_for(model, in_tmp, epochs=2, eval_args={"mode": "uni20", "order": "TO"})
+    first = run_recbole_compress(model, "tiny", config_dict=settings)
+    again = run_recbole_compress(config_dict={"resume": first["checkpoint"]})
+    assert again["test_result"] == first["test_result"]
+    assert evaluate_file(first["checkpoint"])["metrics"] == first["card"]["metrics"]
+
+
 ENDS = {
     "early": {"stopping_step": 1, "learning_rate": 0.5, "epochs": 60},
     "time": {"train_time_limit": 0.5, "stopping_step": 500, "epochs": 500},
@@ -159,6 +169,18 @@ def test_checkpoint_of_another_data_set_or_shape_is_refused(in_tmp):
     with pytest.raises(CheckpointError, match="its weights do not fit this model"):
         run_recbole_compress(config_dict={"resume": first["checkpoint"], "embedding_size": 4})
     assert Path(first["checkpoint"]).read_bytes() == before
+
+
+def test_a_checkpoint_trained_on_other_rows_is_no_beginning_and_told_of(in_tmp, capsys):
+    settings = settings_for("CpRecNextItNet", in_tmp, epochs=1, state="WARNING")
+    path = run_recbole_compress("CpRecNextItNet", "tiny", config_dict=settings)["checkpoint"]
+    evaluate_file(path)
+    assert "trained on other rows" not in capsys.readouterr().err
+    other = {"eval_args": {"split": {"LS": "valid_only"}, "order": "TO"}}
+    with pytest.raises(CheckpointError, match=f"{path}: trained on other rows than those of"):
+        run_recbole_compress(config_dict={"resume": path, "epochs": 2, **other})
+    evaluate_file(path, **other)
+    assert f"{path}: trained on other rows" in capsys.readouterr().err
 
 
 def test_nan_loss_names_the_place_and_keeps_the_best(in_tmp, monkeypatch):
