@@ -14,6 +14,7 @@ from recbole_compress.comparison.finished import Finished
 from recbole_compress.comparison.run_files import safe_name
 from recbole_compress.comparison.runs import child_environment
 from recbole_compress.comparison.settings import CheckedRun
+from recbole_compress.config.model_names import quantized_of
 from recbole_compress.files import replacing
 
 __all__ = ["measure_in_turns", "measured_in_turns"]
@@ -48,8 +49,9 @@ def measure_in_turns(
             continue
         result = _result_file(folder, dataset)
         job, log = result.with_suffix(".job.json"), result.with_suffix(".log")
+        asked = {"checkpoints": checkpoints, "model_classes": _classes_of_the_user(runs)}
         with replacing(str(job)) as file:
-            file.write(json.dumps(checkpoints, indent=1) + "\n")
+            file.write(json.dumps(asked, indent=1) + "\n")
         with open(log, "wb") as output:
             status = subprocess.run(
                 [sys.executable, "-m", MODULE, str(job), str(result)],
@@ -81,6 +83,12 @@ def measured_in_turns(runs: Sequence[CheckedRun], folder: Path, dataset: str) ->
         for entry, measured in entries
         if measured["checkpoint"] == current.get(entry)
     }
+
+
+def _classes_of_the_user(runs: Sequence[CheckedRun]) -> list[str]:
+    """As ``MODULE:CLASS``; checkpoints hold the class's name alone."""
+    models = {run.settings["model"] for run in runs}
+    return sorted({quantized_of(model) or model for model in models if ":" in model})
 
 
 def _result_file(folder: Path, dataset: str) -> Path:

@@ -13,6 +13,7 @@ from recbole.evaluator import metric_types
 from recbole.utils import EvaluatorType, ModelType
 
 from recbole_compress.arguments import read_command_line
+from recbole_compress.config.data_settings import check_data_settings
 from recbole_compress.config.given import all_config_files, read_config_file
 from recbole_compress.config.model_names import find_model, know_classes, name_of, quantized_of
 from recbole_compress.config.parsed_files import parsed
@@ -193,6 +194,7 @@ class Config(RecBoleConfig):
                 raise ConfigError(f"metrics: {metric!r}: {did_you_mean(str(metric), metric_types)}")
         check_numbers(settings)
         check_heeded(settings)
+        check_data_settings(settings)
         check_transform(settings)
         self._order_in_time()
         if isinstance(settings["eval_args"], dict):

@@ -13,7 +13,13 @@ from recbole_compress.config.properties_folder import properties_folder
 from recbole_compress.config.values import PlainLoader, parse_value
 from recbole_compress.errors import ConfigError
 
-__all__ = ["all_config_files", "config_file_names", "read_config_file", "with_config_files"]
+__all__ = [
+    "all_config_files",
+    "config_file_names",
+    "own_or_ours",
+    "read_config_file",
+    "with_config_files",
+]
 
 
 def config_file_names(value: Any) -> list[str]:
@@ -50,7 +56,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         ConfigError: It cannot be read, is not yaml, or is something else than ``key: value`` lines.
     """
     try:
-        text = _own_or_ours(Path(path)).read_text(encoding="utf-8")
+        text = own_or_ours(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"config file {path}: there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -85,7 +91,11 @@ def with_config_files(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**merged, **given}
 
 
-def _own_or_ours(path: Path) -> Path:
+def own_or_ours(name: str | os.PathLike) -> Path:
+    """A file's path; that of the file which comes with us for ``properties/...``, if only that is
+    there.
+    """
+    path = Path(name)
     if path.parts[:1] == ("properties",) and not path.exists():
         return properties_folder().joinpath(*path.parts[1:])
     return path

@@ -40,6 +40,13 @@ def settle_interaction_files(config: Any, dataset: str) -> None:
 
     split = _wants_split(given, settings["split_files"], folder, dataset, item_list)
     parts = (given.get("benchmark_filename") or PARTS) if split else []
+    if split and len(parts) != len(PARTS):
+        raise ConfigError(
+            f"benchmark_filename={parts}: expected three names, such as {PARTS}, of the files "
+            f"{dataset}.NAME.inter to train, validate and test on"
+        )
+    if not settings["field_separator"]:
+        raise ConfigError("field_separator='': expected a character, such as a tab")
     file = f"{dataset}.{parts[0]}.inter" if split else f"{dataset}.inter"
     header = _field_names(os.path.join(folder, file), settings["field_separator"])
 

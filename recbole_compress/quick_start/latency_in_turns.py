@@ -2,7 +2,8 @@
 
     python -m recbole_compress.quick_start.latency_in_turns JOB.json RESULT.json
 
-``JOB.json`` maps names to checkpoints; ``recbole-compress compare --latency`` writes it.
+``JOB.json`` holds ``checkpoints``, by name, and the ``model_classes`` of the user's own among
+them; ``recbole-compress compare --latency`` writes it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from recbole_compress.config.model_names import know_classes
 from recbole_compress.errors import RecBoleCompressError
 from recbole_compress.files import replacing
 from recbole_compress.quick_start.restored import restored_model
@@ -75,9 +77,10 @@ def latency_in_turns(
 def main(job: str, result: str) -> int:
     logging.basicConfig(level=logging.WARNING)
     with open(job, encoding="utf-8") as file:
-        checkpoints = json.load(file)
+        asked = json.load(file)
     try:
-        entries = latency_in_turns(checkpoints)
+        know_classes(asked["model_classes"])
+        entries = latency_in_turns(asked["checkpoints"])
     except RecBoleCompressError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

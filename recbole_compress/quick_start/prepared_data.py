@@ -13,7 +13,7 @@ def loading(config):
     """Around loading and splitting a data set: what RecBole refuses is told in one line."""
     return in_one_line(
         f"dataset={config['dataset']}: RecBole refuses to read it with these settings",
-        (ValueError, KeyError, NotImplementedError),
+        (ValueError, TypeError, LookupError, NotImplementedError),
     )
 
 

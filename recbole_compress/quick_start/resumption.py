@@ -7,9 +7,9 @@ from os import PathLike
 from typing import Any
 
 from recbole_compress.arguments import read_command_line
+from recbole_compress.config.data_settings import PICKLES
 from recbole_compress.config.given import all_config_files, with_config_files
 from recbole_compress.config.model_names import class_name
-from recbole_compress.config.validation import PICKLES
 from recbole_compress.distributed.place import started_by_torchrun
 from recbole_compress.distributed.settings import KEYS_OF_A_LAUNCH
 from recbole_compress.trainers.checkpoint import load_checkpoint

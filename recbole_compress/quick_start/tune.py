@@ -11,7 +11,7 @@ from typing import Any
 from recbole_compress._version import __version__
 from recbole_compress.arguments import read_command_line
 from recbole_compress.changed_defaults import left_open
-from recbole_compress.config.given import config_file_names
+from recbole_compress.config.given import config_file_names, own_or_ours
 from recbole_compress.config.model_names import DATA_FREE_PREFIX, name_of
 from recbole_compress.config.schema import load_schema
 from recbole_compress.config.written import for_config_file
@@ -51,7 +51,8 @@ def tune(arguments: Sequence[str]) -> dict[str, Any]:
         RecBoleCompressError: Anything the user can mend, before the first trial where possible.
     """
     options, fixed = split_arguments(read_command_line(arguments))
-    files = [os.path.abspath(name) for name in config_file_names(fixed.pop("config_files", None))]
+    names = config_file_names(fixed.pop("config_files", None))
+    files = [os.path.abspath(own_or_ours(name)) for name in names]
     config = common_config(fixed, files)
     if config["resume"]:
         raise ConfigError("resume: is for one run; repeat the same tune command to go on")

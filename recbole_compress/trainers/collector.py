@@ -24,7 +24,7 @@ class TopItems:
     """The best items of every row, best first, in place of the scores of all items.
 
     Attributes:
-        ids: int64 ``(rows, max(topk))``.
+        ids: int64 ``(rows, max(topk))``; 0 where there are no more.
         n_items: Catalogue size.
     """
 
@@ -54,25 +54,28 @@ class BoundedCollector(Collector):
     def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
         if self.recorder is not None or any(self.register.need(key) for key in TOPK_NEEDS):
             if isinstance(scores_tensor, TopItems):
-                topk, n_items = scores_tensor.ids, scores_tensor.n_items
+                topk = found = scores_tensor.ids
+                n_items = scores_tensor.n_items
             else:
-                topk = torch.topk(scores_tensor, max(self.topk), dim=-1).indices
+                values, topk = torch.topk(scores_tensor, max(self.topk), dim=-1)
+                # What was taken out of a ranking is no hit, though it may fill a place at its end.
+                found = topk.masked_fill(values == -torch.inf, 0)
                 n_items = scores_tensor.shape[1]
-            self._collect_topk(topk, n_items, positive_u, positive_i)
+            self._collect_topk(topk, found, n_items, positive_u, positive_i)
             if self.recorder is not None:
-                self.recorder.collect(topk, interaction, positive_u, positive_i)
+                self.recorder.collect(found, interaction, positive_u, positive_i)
         if not self.needs_topk_only():
             rest = copy.copy(self)
             rest.register = _Without(self.register, TOPK_NEEDS)
             Collector.eval_batch_collect(rest, scores_tensor, interaction, positive_u, positive_i)
 
-    def _collect_topk(self, topk, n_items, positive_u, positive_i):
+    def _collect_topk(self, topk, found, n_items, positive_u, positive_i):
         rows = len(topk)
         if self.register.need("rec.topk"):
             positive = torch.unique(
                 positive_u.to(topk.device) * n_items + positive_i.to(topk.device)
             )
-            keys = topk + torch.arange(rows, device=topk.device).unsqueeze(1) * n_items
+            keys = found + torch.arange(rows, device=topk.device).unsqueeze(1) * n_items
             hits = torch.isin(keys, positive).int()
             n_positive = torch.bincount(positive // n_items, minlength=rows).int().unsqueeze(1)
             self.data_struct.update_tensor("rec.topk", torch.cat((hits, n_positive), dim=1))

@@ -59,8 +59,8 @@ def topk_without_history(
 ) -> Tensor:
     """The ``k`` best items that are not in the sequence, best first.
 
-    Equals the top-k of scores that went through :func:`exclude_history_`. Where fewer than ``k``
-    items are left, items of the sequence fill the last places.
+    Equals the top-k of scores that went through :func:`exclude_history_`, with id 0 in the last
+    places where fewer than ``k`` items are left.
 
     Args:
         topk: From a number to the ids of so many best items, ``(B, number)``.
@@ -79,4 +79,4 @@ def topk_without_history(
     ids = topk(min(k + item_seq.shape[1], n_items - 1))
     known = (ids.unsqueeze(2) == item_seq.unsqueeze(1)).any(2)
     order = known.byte().argsort(dim=1, stable=True)
-    return ids.gather(1, order)[:, :k]
+    return ids.masked_fill(known, 0).gather(1, order)[:, :k]

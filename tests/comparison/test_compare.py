@@ -156,11 +156,17 @@ def test_config_files_are_for_all_runs(folder, started, capsys):
 
 
 @pytest.mark.slow
-def test_latency_in_turns(folder, started):
-    two = {name: RUNS[name] for name in ("gru", "Pop")}
-    path = write_experiment(folder, runs=two)
+def test_latency_in_turns(folder, started, monkeypatch):
+    (folder / "of_the_user.py").write_text(
+        "from recbole_compress.models import CpRecGRU4Rec\nclass Own(CpRecGRU4Rec): pass\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    entries = {name: RUNS[name] for name in ("gru", "Pop")}
+    entries["own"] = {**RUNS["gru"], "model": "of_the_user:Own"}
+    path = write_experiment(folder, runs=entries)
     assert main(["compare", path, "--seeds=1", "--latency"]) == 0
     entries = document_in(folder)["datasets"]["tiny"]["entries"]
+    assert list(entries) == ["gru", "Pop", "own"]
     for name, entry in entries.items():
         measured = entry["latency_in_turns_ms"]
         assert 0 < measured["p50"] <= measured["p95"], name

@@ -8,7 +8,6 @@ import pytest
 from recbole_compress.config.model_names import find_model
 from recbole_compress.config.schema import Declared, declared_in, load_schema
 from recbole_compress.config.validation import (
-    check_heeded,
     check_keys,
     check_metrics,
     check_transform,
@@ -142,6 +141,12 @@ def test_type_comments_in_all_their_forms(tmp_path):
     assert declared["c"].choices == ("#", "x") and declared["e"].default == {"inner": 3}
 
 
+@pytest.mark.parametrize("topk", [[1.5], ["a"], [0], [True]])
+def test_places_are_whole_numbers(topk):
+    with pytest.raises(ConfigError, match=r"^topk=\[.*\]: expected whole numbers from 1 on"):
+        check_metrics(["NDCG"], topk, "NDCG@10", ranking=True)
+
+
 def test_early_stopping_needs_a_metric_that_is_computed():
     check_metrics(["Recall", "NDCG"], [5, 10], "ndcg@10", ranking=True)
     check_metrics(["GAUC", "NDCG"], [5], "GAUC", ranking=True)  # of all ranks, not of the top k
@@ -162,19 +167,3 @@ def test_a_transform_needs_its_share():
         check_transform({"transform": "crop_itemseq", "eta": 1.5})
     with pytest.raises(ConfigError, match="did you mean 'crop_itemseq'"):
         check_transform({"transform": "crop_items"})
-
-
-@pytest.mark.parametrize(
-    "key, value",
-    [
-        ("save_dataset", True),
-        ("save_dataloaders", True),
-        ("dataset_save_path", "a.pth"),
-        ("dataloaders_save_path", "b.pth"),
-    ],
-)
-def test_pickled_data_sets_are_refused(key, value):
-    check_heeded({key: None})
-    check_heeded({key: False})
-    with pytest.raises(ConfigError, match=f"^{key}={value!r}: .*; leave it out$"):
-        check_heeded({key: value})

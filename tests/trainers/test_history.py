@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from recbole_compress.config import Config
 from recbole_compress.quick_start.quick_start import run_recbole_compress
+from recbole_compress.trainers.collector import BoundedCollector, TopItems
 from recbole_compress.trainers.history import exclude_history_, topk_without_history
 from tests.conftest import SEQUENCES, write_interactions
 from tests.refusals import refusal
@@ -22,19 +24,30 @@ def test_topk_is_that_of_scores_without_the_history(k):
     assert torch.equal(ids, exclude_history_(scores.clone(), item_seq).topk(k).indices)
 
 
-def test_places_left_over_are_filled():
+def test_places_left_over_are_of_no_item():
     ids = topk_without_history(
         lambda number: torch.tensor([[3, 2, 1, 4]])[:, :number], torch.tensor([[1, 2, 3]]), 3, 5
     )
-    assert ids[0, 0] == 4 and set(ids[0].tolist()) <= {1, 2, 3, 4} and ids.shape == (1, 3)
+    assert ids.tolist() == [[4, 0, 0]]
+
+
+@pytest.mark.parametrize("ids_alone", [True, False])
+def test_what_was_taken_out_is_no_hit(ids_alone):
+    """A target that the sequence holds, where there are more places than items left."""
+    settings = {"train_neg_sample_args": None, "metrics": ["Hit"], "topk": [3]}
+    settings["valid_metric"] = "Hit@3"
+    collector = BoundedCollector(Config("SASRec", "ml-100k", config_dict=settings))
+    scores = exclude_history_(torch.tensor([[0.0, 4, 3, 2, 1]]), torch.tensor([[1, 2, 3, 0]]))
+    if ids_alone:
+        scores = TopItems(torch.tensor([[4, 0, 0]]), 5)
+    collector.eval_batch_collect(scores, None, torch.tensor([0]), torch.tensor([1]))
+    assert collector.data_struct["rec.topk"].tolist() == [[0, 0, 0, 1]]
 
 
 @pytest.mark.parametrize("model", ["CpRecGRU4Rec", "SASRec"])
 @pytest.mark.parametrize("metrics", [["NDCG", "Hit"], ["NDCG", "Hit", "AveragePopularity"]])
 def test_no_item_of_the_sequence_is_recommended(in_tmp, monkeypatch, model, metrics):
     """Both ways of evaluating: by a head's own top-k, and by scores of the whole catalogue."""
-    from recbole_compress.trainers.collector import BoundedCollector
-
     seen = []
     collect = BoundedCollector.eval_batch_collect
 

@@ -38,6 +38,11 @@ def hyperopt():
     return pytest.importorskip("hyperopt")
 
 
+def test_a_config_file_that_comes_with_us(hyperopt, job, write_space):
+    tune = ["tune", *job, write_space(RATES), "--max_evals=1", "--output_file=out/a.result"]
+    assert main([*tune, "--config_files=properties/model/CpRecGRU4Rec.yaml"]) == 0
+
+
 def test_exhaustive_search_from_space_to_files(hyperopt, job, write_space, capsys):
     space = write_space(RATES, "item_head choice [two_level,tied]  # two")
     tune = ["tune", *job, space, "--algo=exhaustive", "--output_file=out/a.result"]
