@@ -13,6 +13,9 @@ from recbole_compress.errors import ArtifactError
 
 __all__ = ["Recommendation", "Recommender"]
 
+# Of an id, which is an int64.
+_MOST_DIGITS = 18
+
 
 class Recommendation(NamedTuple):
     """An item and how well it goes on from a history.
@@ -98,6 +101,8 @@ class Recommender:
             raise ArtifactError(
                 f"k={k}: choose 1 .. {self.session.n_items - 1}, the number of items"
             )
+        if not (exclude_history is None or isinstance(exclude_history, (bool, np.bool_))):
+            raise ArtifactError(f"exclude_history={exclude_history!r}: choose True or False")
         sequences = [self._history(history) for history in histories]
         if not sequences:
             return []
@@ -109,10 +114,10 @@ class Recommender:
             row[: len(ids)] = ids
         chosen = None
         if candidates is not None:
-            distinct = list(dict.fromkeys(self._list(candidates)))
+            distinct = list(dict.fromkeys(self._ids(self._list(candidates))))
             if not distinct:
                 raise ArtifactError("no candidates: give at least one item, or leave them out")
-            chosen = np.array([self._ids(distinct)])
+            chosen = np.array([distinct])
         ids_of_users = None if users is None else np.array([self._user(user) for user in users])
         found = self.session.topk(item_seq, length, k, exclude_history, chosen, ids_of_users)
         return [
@@ -142,7 +147,7 @@ class Recommender:
     def _id(self, token: str) -> int:
         if self._id_of is None:
             n = self.session.n_items
-            if token.isdecimal() and 1 <= int(token) < n:
+            if _is_id(token) and 1 <= int(token) < n:
                 return int(token)
             raise ArtifactError(
                 f"item {token!r}: the file has no item tokens; give ids from 1 to {n - 1}"
@@ -161,6 +166,7 @@ class Recommender:
         return str(item) if self._tokens is None else self._tokens[item]
 
     def _user(self, user: str) -> int:
+        user = str(user)
         if user not in self._user_id_of:
             raise ArtifactError(f"unknown user {user!r}: leave the user out")
         return self._user_id_of[user]
@@ -169,6 +175,10 @@ class Recommender:
 def _is_whole(number: Any) -> bool:
     """numpy's whole numbers, too: that is what comes out of arrays of them."""
     return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
 
 
 def _ids(tokens: Sequence[str]) -> dict[str, int]:

@@ -75,7 +75,7 @@ class Session:
     """
 
     def __init__(self, path: str, threads: int = 1) -> None:
-        if threads < 0:
+        if not isinstance(threads, int) or threads < 0:
             raise ArtifactError(f"threads={threads}: choose 1 or more, or 0 for all cores")
         checksum.check(path)
         self.path = path
@@ -142,14 +142,20 @@ class Session:
             exclude_history: Leave out the items of the row itself; as the file has it if None.
             candidates: Item ids ``(B, C)`` or ``(1, C)``, the only ones to rank.
             user: User ids ``(B,)``, for models that ask for them.
+
+        Raises:
+            ArtifactError: An id that no item has.
         """
         feed = self._feed(item_seq, length, user)
         if k is not None:
             feed["k"] = np.array([k], np.int64)
         if exclude_history is not None:
-            feed["exclude_history"] = np.array([exclude_history])
+            feed["exclude_history"] = np.array([exclude_history], bool)
         if candidates is not None:
-            feed["candidates"] = np.asarray(candidates, np.int64)
+            feed["candidates"] = self._checked(np.asarray(candidates, np.int64))
+        if not len(item_seq):  # some operators want a row
+            width = self.said("k") if k is None else k
+            return np.zeros((0, width), np.int64), np.zeros((0, width), np.float32)
         ids, scores = self._session.run(["items", "scores"], feed)
         return ids, scores
 
@@ -165,12 +171,27 @@ class Session:
             raise ArtifactError(
                 f"{self.path}: has no scores of all items; export with --all-scores"
             )
-        (scores,) = self._session.run(["all_scores"], self._feed(item_seq, length, user))
+        feed = self._feed(item_seq, length, user)
+        if not len(item_seq):
+            return np.zeros((0, self.n_items), np.float32)
+        (scores,) = self._session.run(["all_scores"], feed)
         return scores
+
+    def _checked(self, ids: np.ndarray) -> np.ndarray:
+        """Operators take what is outside for an id from the end, or for another one."""
+        if ids.size and not (ids.min() >= 0 and ids.max() < self.n_items):
+            wrong = ids[(ids < 0) | (ids >= self.n_items)][0]
+            raise ArtifactError(
+                f"item id {wrong}: the file knows the ids 1 .. {self.n_items - 1} (0 is padding)"
+            )
+        return ids
 
     def _feed(
         self, item_seq: np.ndarray, length: np.ndarray, user: np.ndarray | None
     ) -> dict[str, np.ndarray]:
+        item_seq = self._checked(np.asarray(item_seq, np.int64))
+        if item_seq.shape[1] == 0:  # some operators want a column
+            item_seq = np.zeros((len(item_seq), 1), np.int64)
         feed: Mapping[str, Any] = {"item_seq": item_seq, "length": length}
         if user is not None and "user" in self._known:
             feed = {**feed, "user": user}

@@ -78,5 +78,7 @@ class GRU4Rec(Backbone):
         return layers + self._adapter_macs((length, 1))
 
     def _recurrent_macs(self) -> int:
-        # Three gates per layer, each reading the input and the previous state; weights hold all.
-        return sum(weight.numel() for weight in self.gru.parameters())
+        # Three gates per layer, each reading the input and the previous state.
+        size = self.gru.hidden_size
+        read = self.gru.input_size + (2 * self.gru.num_layers - 1) * size
+        return 3 * size * read

@@ -15,6 +15,8 @@ _FIRST_GATE = -1.0
 _FIRST_SLOPE = -0.3
 # Logit of what cannot be.
 _NEVER = -1e4
+# Smaller shares have no digits in float32.
+_SMALLEST = 1e-30
 
 
 class Pointer(nn.Module):
@@ -73,7 +75,8 @@ class Pointer(nn.Module):
         seen = (age >= 0) & (item_seq > 0).unsqueeze(1)
         logits = self.age[age.clamp(0, self.max_length - 1)]
         # Finite, so that a sequence without items has some share and no NaN.
-        shares = logits.masked_fill(~seen, -1e30).softmax(2)
+        logits = logits.masked_fill(~seen, -1e30)
+        shares = logits.softmax(2)
         same = item_seq.unsqueeze(2) == item_seq.unsqueeze(1)
         shares = shares @ same.to(shares.dtype)
         # Each item stands at its newest place: the next one that holds it is not seen.
@@ -82,5 +85,9 @@ class Pointer(nn.Module):
         newest = seen & (following.unsqueeze(1) >= ends.unsqueeze(2))
         # Where there is nothing to point at, the next item is a new one.
         gate = (vectors @ self.weight + self.bias).masked_fill(~newest.any(2), _NEVER)
-        log_shares = shares.clamp(min=torch.finfo(shares.dtype).tiny).log()
+        # Below the smallest share there is, that of the newest place alone: exact for an item that
+        # stands there once, and with a gradient for any.
+        log_shares = torch.where(
+            shares > _SMALLEST, shares.clamp(min=_SMALLEST).log(), logits.log_softmax(2)
+        )
         return pack_pointers(vectors, gate, log_shares, item_seq.unsqueeze(1) * newest)

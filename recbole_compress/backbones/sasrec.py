@@ -87,7 +87,7 @@ class TransformerLayer(nn.Module):
         last = (lengths - 1).clamp(min=0)
         query = query[torch.arange(len(x), device=x.device), :, last].unsqueeze(2)
         seen = None
-        if len(x) > 1 or int(last) < x.shape[1] - 1:
+        if len(x) != 1 or int(last) < x.shape[1] - 1:
             column = torch.arange(x.shape[1], device=x.device)
             seen = (column <= last.unsqueeze(1)).view(len(x), 1, 1, -1)
         context = F.scaled_dot_product_attention(

@@ -84,7 +84,9 @@ def write_site(
             "max_length": session.max_length,
             "model_bytes": os.path.getsize(path),
             "tokens": tokens,
-            "titles": [titles.get(token, token) for token in tokens],
+            "titles": [titles.get(token, "").strip() or token for token in tokens],
+            "k": session.said("k"),
+            "exclude_history": session.said("exclude_history"),
         }
         with open(os.path.join(fresh, "catalogue.json"), "w", encoding="utf-8") as text:
             json.dump(catalogue, text, ensure_ascii=False)

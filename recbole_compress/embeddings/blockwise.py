@@ -97,7 +97,9 @@ class BlockwiseEmbedding(ItemEmbedding):
         return torch.cat(by_block, 1).index_select(1, self.item_blocks.rank_of_id.clamp(min=0))
 
     def scores_macs(self) -> int:
-        return sum(factor.numel() for factor in self.parameters())
+        # From the sizes, as quantized factors are no parameters of these shapes.
+        narrow = sum(n * dim for n, dim in zip(self.item_blocks.sizes, self.dims, strict=True))
+        return narrow + sum(self.dims[int(k)] * self.embedding_dim for k in self.projections)
 
     def cross_entropy(
         self,

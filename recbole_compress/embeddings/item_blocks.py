@@ -65,6 +65,8 @@ class ItemBlocks(nn.Module):
     def sort_(self) -> list[Tensor]:
         """Bring the items of every block into the order of their ids, which takes fewer bytes.
 
+        With more than :data:`MOST_BLOCKS` blocks it would not, and all stays as it is.
+
         Returns:
             For every block which of its rows come first, second, ...: whoever owns tables has to
             bring them into that order.
@@ -76,6 +78,8 @@ class ItemBlocks(nn.Module):
             >>> blocks.state_dict()["rank_of_id"]
             tensor([0, 1, 0, 1], dtype=torch.uint8)
         """
+        if len(self.sizes) > MOST_BLOCKS:  # a block's number takes more than the order saves
+            return [torch.arange(size, device=self.rank_of_id.device) for size in self.sizes]
         orders = self.rows_by_id()
         self.rank_of_id = self._ranks(self.blocks_of_ids())
         self._derive()

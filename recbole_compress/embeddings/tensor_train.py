@@ -208,7 +208,7 @@ class TensorTrainEmbedding(KeepsBuilt, ItemEmbedding):
         """The rows of items; padding reads any row, and whoever asks masks it."""
         if self.factor == 1:
             return (ids - 1).clamp(min=0)
-        return (ids - 1) * self.factor % (self.num_embeddings - 1)
+        return (ids.long() - 1) * self.factor % (self.num_embeddings - 1)
 
     def _of_items(self, by_row: Tensor, dim: int = 0) -> Tensor:
         """What stands in the order of rows, in the order of ids, without rows that are no item."""

@@ -65,7 +65,7 @@ def _as_stored(described: IntegerParameter) -> Integers:
     )
     assert codes is not None and scales is not None
     if bits == 1:  # minus or plus half a scale: no operator's zero point is a half
-        codes, scales, bits = 2 * codes + 1, scales / 2, 2
+        codes, scales, bits = 2 * codes + 1, _halved(scales), 2
     codes, scales = codes.reshape(described.rows), _per_row(scales, n_rows)
     zero_points = None if zero_points is None else _per_row(zero_points, n_rows)
     if described.zero_row is not None:
@@ -78,6 +78,12 @@ def _as_stored(described: IntegerParameter) -> Integers:
             width = codes.shape[1] // zero_points.shape[1]
             codes[row] = zero_points[row].repeat(width)
     return Integers(codes, scales, zero_points, bits)
+
+
+def _halved(scales: np.ndarray) -> np.ndarray:
+    """Exactly so: half of the smallest short floats is none of them."""
+    half = scales / 2
+    return half if np.array_equal(half * 2, scales) else scales.astype(np.float32) / 2
 
 
 def _per_row(values: np.ndarray, n_rows: int) -> np.ndarray:

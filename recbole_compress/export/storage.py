@@ -63,12 +63,17 @@ class Integers(NamedTuple):
     def nbytes(self) -> int:
         """What the file holds."""
         rows, columns = self.codes.shape
-        points = 0 if self.zero_points is None else self.zero_points.nbytes
-        return rows * packed_size(columns, self.bits) + self.scales.nbytes + points
+        points = 0 if self.zero_points is None else _distinct(self.zero_points).nbytes
+        return rows * packed_size(columns, self.bits) + _distinct(self.scales).nbytes + points
 
     def take_rows(self, rows: np.ndarray) -> Integers:
         points = None if self.zero_points is None else self.zero_points[rows]
         return Integers(self.codes[rows], self.scales[rows], points, self.bits)
+
+
+def _distinct(values: np.ndarray) -> np.ndarray:
+    """One row for all where all are alike, as of a grid for the whole tensor."""
+    return values[:1] if (values == values[:1]).all() else values
 
 
 class Packed(NamedTuple):
@@ -97,8 +102,7 @@ class Packed(NamedTuple):
         points = self.integers.all_zero_points()
         if (points == 2 ** (self.bits - 1)).all():
             return None
-        if (points == points[:1]).all():
-            points = points[:1]
+        points = _distinct(points)
         of_blocks = points.repeat(self.n_blocks // points.shape[1], axis=1)
         return pack(torch.from_numpy(of_blocks), self.bits).numpy()
 
@@ -190,9 +194,12 @@ class IntegerMatrix(Matrix):
 
     def _scales_of_blocks(self, graph: Graph) -> str:
         numbers = self.content.integers.scales
-        scales = graph.stored(numbers, "scales")
+        distinct = _distinct(numbers)
+        scales = graph.stored(distinct, "scales")
         if numbers.dtype == np.float16:
             scales = graph.cast(scales, FLOAT)
+        if len(distinct) < self.n_rows:
+            scales = graph.op("Expand", scales, graph.integers(*numbers.shape))
         groups, blocks = numbers.shape[1], self.content.n_blocks
         if groups == blocks:
             return scales
@@ -286,8 +293,8 @@ def unpacked(graph: Graph, integers: Integers, codes: str = "") -> str:
     if len(np.unique(points)) == 1:
         offset = graph.constant(points.flat[0], np.float32)
     else:
-        offset = graph.cast(graph.stored(points[:, :, None], "zero_points"), FLOAT)
-    scales = graph.stored(integers.scales[:, :, None], "scales")
+        offset = graph.cast(graph.stored(_distinct(points)[:, :, None], "zero_points"), FLOAT)
+    scales = graph.stored(_distinct(integers.scales)[:, :, None], "scales")
     if integers.scales.dtype == np.float16:
         scales = graph.cast(scales, FLOAT)
     value = graph.op("Mul", graph.op("Sub", value, offset), scales)

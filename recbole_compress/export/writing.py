@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
@@ -127,7 +128,13 @@ def onnx_model_of(
         raise ExportError(f"k={k}: choose 1 .. {source.n_items - 1}, the number of items")
     if half:
         for parameter in source.tables:
-            parameter.data = parameter.data.half().float()
+            short = parameter.data.half()
+            if not torch.isfinite(short).all():
+                raise ExportError(
+                    f"table_bits=16: cannot hold {parameter.data.abs().max():.4g}, which is in a "
+                    "table; take 32, or 8 or fewer"
+                )
+            parameter.data = short.float()
     integers = {} if quantized is None else integers_of(quantized, model)
     size = sum(
         integers[p].codes.size * integers[p].bits // 8

@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from recbole_compress.errors import QuantizationError
+from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.near_names import did_you_mean
 
 __all__ = [
@@ -142,7 +143,8 @@ def encode(x: Tensor, scales: Tensor, zero_points: Tensor | None, bits: int) -> 
         >>> encode(torch.tensor([-9.0, 0.0, 0.6]), torch.tensor([0.5]), None, bits=2)
         tensor([0, 2, 3], dtype=torch.uint8)
     """
-    units, zero, scale = _units(x, scales, zero_points, bits)
+    # Short floats would round to the grid of their own digits first.
+    units, zero, scale = _units(full_precision(x), scales, zero_points, bits)
     return _nearest(units, zero, scale, bits).to(torch.uint8).reshape(x.shape)
 
 
@@ -166,8 +168,9 @@ def dequantize(
         >>> dequantize(torch.tensor([0, 1], dtype=torch.uint8), torch.tensor([2.0]), None, bits=1)
         tensor([-1.,  1.])
     """
-    units, zero, scale = _units(codes.to(dtype), scales, zero_points, bits)
-    return _values(units, zero, scale).reshape(codes.shape)
+    precise = torch.promote_types(dtype, torch.float32)
+    units, zero, scale = _units(codes.to(precise), scales, zero_points, bits)
+    return _values(units, zero, scale).reshape(codes.shape).to(dtype)
 
 
 def fake_quantize(
@@ -179,9 +182,9 @@ def fake_quantize(
 ) -> Tensor:
     """``x`` on the grid, for training.
 
-    Equals ``dequantize(encode(x, ...), ...)`` to the last bit. Gradients go straight through for
-    numbers that rounding alone brings to the grid, up to half a step beyond its ends, and stop for
-    those that are clipped; those of the scales are the learned step size's.
+    Equals ``dequantize(encode(x, ...), ..., x.dtype)`` to the last bit. Gradients go straight
+    through for numbers that rounding alone brings to the grid, up to half a step beyond its ends,
+    and stop for those that are clipped; those of the scales are the learned step size's.
 
     Args:
         x: Floating, ``(*lead, width)``.
@@ -218,17 +221,18 @@ class _FakeQuantize(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, scales, zero_points)
         ctx.bits, ctx.step_gradient = bits, step_gradient
-        units, zero, scale = _units(x, scales, zero_points, bits)
-        return _values(_nearest(units, zero, scale, bits), zero, scale).reshape(x.shape)
+        units, zero, scale = _units(full_precision(x), scales, zero_points, bits)
+        values = _values(_nearest(units, zero, scale, bits), zero, scale)
+        return values.reshape(x.shape).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, scales, zero_points = ctx.saved_tensors
-        units, zero, scale = _units(x, scales, zero_points, ctx.bits)
+        units, zero, scale = _units(full_precision(x), scales, zero_points, ctx.bits)
         place = _place(units, zero, scale)
         inside = (place >= -0.5) & (place <= 2**ctx.bits - 0.5)
         of_units = gradient.reshape(units.shape)
-        of_x = (of_units * inside).reshape(x.shape) if ctx.needs_input_grad[0] else None
+        of_x = (of_units * inside).reshape(x.shape).to(x.dtype) if ctx.needs_input_grad[0] else None
         of_scales = None
         if ctx.needs_input_grad[1]:
             nearest = place.round().clamp(0, 2**ctx.bits - 1)

@@ -26,6 +26,8 @@ def left_out(logits: Tensor, excluded: Tensor) -> Tensor:
         >>> left_out(torch.zeros(1, 3), torch.tensor([[2, 7, -1]])).softmax(1)
         tensor([[0.5000, 0.5000, 0.0000]])
     """
+    if logits.dtype == torch.float16:  # which has no number so low
+        logits = logits.float()
     inside = (excluded >= 0) & (excluded < logits.shape[1])
     # Added, so that what lies outside can go anywhere as a zero, and no device has to wait.
     added = torch.zeros_like(excluded, dtype=logits.dtype).masked_fill(inside, NOT_AMONG)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["PointedStates", "pack_pointers", "pointed_log_probs", "unpack_pointers"]
+__all__ = ["MOST_ITEMS", "PointedStates", "pack_pointers", "pointed_log_probs", "unpack_pointers"]
 
 # The largest integer that float32 holds with all below it.
-_MOST_ITEMS = 2**24
+MOST_ITEMS = 2**24
 
 
 class PointedStates(NamedTuple):
@@ -88,15 +88,7 @@ def pointed_log_probs(log_probs: Tensor, states: PointedStates) -> Tensor:
             stands in other columns means nothing, and that of padding comes back as ``-inf``.
             Overwritten if it needs no gradient.
         states: What they were made from.
-
-    Raises:
-        ValueError: A catalogue of more items than float32 has integers.
     """
-    if log_probs.shape[1] > _MOST_ITEMS:
-        raise ValueError(
-            f"{log_probs.shape[1]:,} items: states carry ids as floats, which are exact up to "
-            f"{_MOST_ITEMS:,}; choose repeats=none"
-        )
     # In place where no gradient needs it: a copy of all would take as long as they did.
     new = states.log_new
     result = log_probs + new if log_probs.requires_grad else log_probs.add_(new)

@@ -90,7 +90,8 @@ def find_grid(
     if not torch.isfinite(stored).all() or 0 < largest < torch.finfo(scale_dtype).tiny:
         raise QuantizationError(
             f"scale_dtype={str(scale_dtype).removeprefix('torch.')}: cannot hold a scale of "
-            f"{largest:.4g}; take float32"
+            f"{largest:.4g}; "
+            + ("scale the numbers" if scale_dtype == torch.float32 else "take float32")
         )
     return stored.reshape(shape), None if zero_points is None else zero_points.reshape(shape)
 

@@ -98,7 +98,7 @@ def soft_targets_without(
 ) -> tuple[Tensor, Tensor]:
     """What a divergence consists of besides some items, which a student has no choice of here.
 
-    Equals, without the ``(N, n_items)`` matrices::
+    Equals, without the ``(N, n_items)`` matrices, for columns that there are::
 
         p = teacher_scores(slice(0, N))[:, 1:].softmax(1)
         q = left_out(student_scores(hidden)[:, 1:], excluded - 1).log_softmax(1)

@@ -302,5 +302,7 @@ def normal_cores(shape: TensorTrainShape, std: float) -> list[Tensor]:
     """
     cores = [torch.randn(core) for core in shape.core_shapes]
     wanted = std * (shape.n_rows * shape.dim) ** 0.5
-    scale = (wanted / frobenius_norm(cores)) ** (1 / shape.n_cores)
+    # Squares of many large cores are beyond float32.
+    norm = frobenius_norm([core.double() for core in cores])
+    scale = ((wanted / norm) ** (1 / shape.n_cores)).to(cores[0].dtype)
     return [core * scale for core in cores]

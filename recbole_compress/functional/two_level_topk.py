@@ -157,7 +157,9 @@ def _tail_topk(
         best, best_row = row_topk(logits, k)
         # Relative to the best, whose own share of the sum is 1: neither under- nor overflows. In
         # place: fresh memory for a row of logits costs as much as what is done with it.
-        total = logits.sub_(best[:, :1]).exp_().sum(1, keepdim=True)
-        values.append(best - best[:, :1] - total.log())
+        shares = logits.sub_(best[:, :1]).exp_()
+        # Half precision ends at 65,504 items that are as good as the best.
+        total = shares.sum(1, keepdim=True, dtype=torch.promote_types(shares.dtype, torch.float32))
+        values.append(best - best[:, :1] - total.log().to(best.dtype))
         rows.append(best_row)
     return (values[0], rows[0]) if len(values) == 1 else (torch.cat(values), torch.cat(rows))

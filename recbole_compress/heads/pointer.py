@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.functional.pointed_states import (
+    MOST_ITEMS,
     PointedStates,
     pointed_log_probs,
     unpack_pointers,
@@ -18,6 +19,9 @@ from recbole_compress.functional.soft_targets import weights_of_rows
 from recbole_compress.heads.base import ItemHead
 
 __all__ = ["PointerHead"]
+
+# Logit of what is sure.
+_CERTAIN = 1e4
 
 
 class PointerHead(ItemHead):
@@ -30,6 +34,9 @@ class PointerHead(ItemHead):
 
     Args:
         new_items: Any item head.
+
+    Raises:
+        ValueError: A catalogue of more items than float32 has integers.
 
     Example:
         >>> from recbole_compress.backbones.pointer import Pointer
@@ -46,6 +53,11 @@ class PointerHead(ItemHead):
 
     def __init__(self, new_items: ItemHead) -> None:
         super().__init__(new_items.num_embeddings, new_items.embedding_dim, new_items.chunk_size)
+        if new_items.num_embeddings > MOST_ITEMS:
+            raise ValueError(
+                f"{new_items.num_embeddings:,} items: states carry ids as floats, which are exact "
+                f"up to {MOST_ITEMS:,}; choose repeats=none"
+            )
         self.new_items = new_items
 
     @property
@@ -53,7 +65,10 @@ class PointerHead(ItemHead):
         return self.new_items
 
     def _unpacked(self, hidden: Tensor) -> PointedStates:
-        return unpack_pointers(hidden, self.embedding_dim)
+        states = unpack_pointers(hidden, self.embedding_dim)
+        # Where the sequence holds every item there is, the next one is among them.
+        all_there = (states.items > 0).sum(1) == self.num_embeddings - 1
+        return states._replace(gate=states.gate.masked_fill(all_there, _CERTAIN))
 
     def loss(self, hidden: Tensor, targets: Tensor, excluded: Tensor | None = None) -> Tensor:
         if excluded is not None:

@@ -116,7 +116,7 @@ class TwoLevelSoftmaxHead(KeepsBuilt, ItemHead):
         return two_level_soft_targets(
             hidden,
             *self._precise_factors(hidden),
-            self._wanted(teacher_scores),
+            self._wanted(teacher_scores, hidden),
             None if targets is None else self._ranks(targets),
             weights_of_rows(len(hidden), reduction, targets, weights),
             self.chunk_size,
@@ -128,7 +128,7 @@ class TwoLevelSoftmaxHead(KeepsBuilt, ItemHead):
         return two_level_soft_targets_without(
             hidden,
             *self._precise_factors(hidden),
-            self._wanted(teacher_scores),
+            self._wanted(teacher_scores, hidden),
             self._ranks(excluded),
             self.chunk_size,
         )
@@ -137,10 +137,12 @@ class TwoLevelSoftmaxHead(KeepsBuilt, ItemHead):
         with torch.autocast(hidden.device.type, enabled=False):  # the rows may be a product
             return self.factors()
 
-    def _wanted(self, teacher_scores: Callable[[slice], Tensor]) -> Callable[[slice], Tensor]:
-        """What a teacher says, in the order of ranks."""
-        ids = self.item_blocks.id_of_rank
-        return lambda rows: full_precision(teacher_scores(rows)).index_select(1, ids)
+    def _wanted(
+        self, teacher_scores: Callable[[slice], Tensor], hidden: Tensor
+    ) -> Callable[[slice], Tensor]:
+        """What a teacher says, in the order of ranks and the digits of the student."""
+        ids, dtype = self.item_blocks.id_of_rank, full_precision(hidden).dtype
+        return lambda rows: teacher_scores(rows).to(dtype).index_select(1, ids)
 
     def scores(self, hidden: Tensor) -> Tensor:
         return self._by_id(two_level_log_softmax(hidden, *self.factors()))

@@ -115,7 +115,8 @@ class CompressedRecommender(SequentialRecommender):
             tails = _rows(shapes, "item_head.tail_weights.")
             blocks = [of_head[0] - 1 - sum(tails), *tails]
             tables = tables or blocks
-            if tails:  # after a transfer they are of another catalogue than the tables
+            # After a transfer they are of another catalogue than the tables, perhaps in one block.
+            if tails or "item_head.weight" in shapes:
                 found["target_block_cutoffs"] = list(accumulate(blocks))[:-1]
         if tables:
             found["item_block_cutoffs"] = list(accumulate(tables))[:-1]

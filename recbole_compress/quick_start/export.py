@@ -279,6 +279,6 @@ def _metrics_beside(path: str) -> Mapping[str, Any] | None:
         try:
             with open(card, encoding="utf-8") as file:
                 return json.load(file)["metrics"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             continue
     return None

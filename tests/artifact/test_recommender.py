@@ -15,10 +15,11 @@ import pytest
 
 from recbole_compress.artifact import Recommender, metadata
 from recbole_compress.artifact.command import recommend
-from recbole_compress.artifact.session import open_session
+from recbole_compress.artifact.session import Session, open_session
 from recbole_compress.errors import ArtifactError, ConfigError
+from recbole_compress.export.writing import export_model
 from tests.forged_files import amend_metadata, replace_metadata
-from tests.quantization.models import LENGTH, N_ITEMS
+from tests.quantization.models import LENGTH, N_ITEMS, made
 
 
 def test_it_recommends_tokens(exported) -> None:
@@ -73,6 +74,8 @@ def test_numpys_numbers_are_numbers(exported) -> None:
         (["item 3"], {"k": N_ITEMS}, f"k={N_ITEMS}"),
         (["item 3"], {"candidates": []}, "no candidates"),
         (["item 3"], {"user": "u1"}, "unknown user"),
+        (["item 3"], {"user": 4}, "unknown user '4'"),
+        (["item 3"], {"exclude_history": "False"}, "exclude_history='False'"),
     ],
 )
 def test_a_wrong_request_is_explained(exported, history, options, message) -> None:
@@ -196,3 +199,30 @@ def test_the_command_needs_neither_torch_nor_recbole(exported) -> None:
     done = subprocess.run([sys.executable, "-c", program, "x"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("error: unknown item 'x'")
+
+
+def test_without_tokens_items_are_their_ids(tmp_path) -> None:
+    path = str(tmp_path / "model.onnx")
+    export_model(made("TTSASRec")[1], path, k=5)
+    recommender = Recommender(path)
+    found = recommender.recommend(["3"], candidates=["7", "07"])
+    assert [one.item for one in found] == ["7"]
+    for wrong in ("0", str(N_ITEMS), "1" * 5000, "\u0667", "-1"):
+        with pytest.raises(ArtifactError, match="has no item tokens; give ids from 1"):
+            recommender.recommend([wrong])
+
+
+@pytest.mark.parametrize("name", ["TTSASRec", "CpRecGRU4Rec"])
+def test_a_session_answers_for_its_items_only(tmp_path, name) -> None:
+    path = str(tmp_path / "model.onnx")
+    export_model(made(name)[1], path, k=5, all_scores=True)
+    session = Session(path)
+    for wrong in (N_ITEMS, -1):
+        with pytest.raises(ArtifactError, match=f"item id {wrong}: the file knows the ids 1 .."):
+            session.topk(np.array([[wrong]]), np.array([1]))
+        with pytest.raises(ArtifactError, match=f"item id {wrong}"):
+            session.topk(np.array([[3]]), np.array([1]), candidates=np.array([[wrong, 2]]))
+    none = np.zeros((0, 3)), np.zeros(0)
+    assert session.topk(*none)[0].shape == (0, 5)
+    assert session.all_scores(*none).shape == (0, N_ITEMS)
+    assert session.topk(np.zeros((1, 0)), np.zeros(1))[0].shape == (1, 5)

@@ -175,3 +175,9 @@ def test_last_state_macs_are_the_flops_torch_counts(backbone, length):
         backbone.last_state(torch.randn(1, length, DIM), torch.tensor([length]))
     assert 2 * backbone.last_state_macs(length) == counter.get_total_flops()
     assert backbone.last_state_macs(length) <= backbone.macs(length)
+
+
+def test_an_empty_batch_has_no_last_states(backbone):
+    backbone.eval()
+    lengths = torch.zeros(0, dtype=torch.long)
+    assert backbone.last_state(torch.zeros(0, 5, DIM), lengths).shape == (0, DIM)

@@ -92,3 +92,17 @@ def test_gradients_reach_gate_and_ages(pointer) -> None:
         )[..., : DIM + 1 + 6],
         (vectors, pointer.age, pointer.weight),
     )
+
+
+@pytest.mark.parametrize("length", [200, 320, 400])
+def test_the_oldest_of_many_places_has_its_share_and_its_gradient(length) -> None:
+    """Shares are below what float32 can hold there."""
+    pointer = Pointer(DIM, max_length=length)
+    states = pointer(
+        torch.zeros(1, 1, DIM), torch.arange(1, length + 1)[None], torch.tensor([[length]])
+    )
+    found = unpack_pointers(states[0], DIM)
+    exact = pointer.age.detach().double().flip(0).log_softmax(0)
+    assert_close(found.log_shares[0].double(), exact, rtol=1e-5, atol=1e-5)
+    found.log_shares[0, 0].backward()
+    assert pointer.age.grad[-1] == pytest.approx(1)

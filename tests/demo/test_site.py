@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import json
 import os
 import re
 import shutil
@@ -63,6 +64,18 @@ def test_a_site_is_written_whole_or_not_at_all(exported, runtime, tmp_path) -> N
         with pytest.raises(ExportError, match="other things"):
             write_site(exported, str(tmp_path / folder), runtime=runtime)
         assert (tmp_path / folder / "letter.txt").read_text() == "dear"
+
+
+def test_the_page_begins_as_the_file_was_told(runtime, tmp_path) -> None:
+    described = {"model": "TTSASRec", "dataset": "nowhere"}
+    described["item_tokens"] = ["[PAD]", *(f"t{i}" for i in range(1, N_ITEMS))]
+    path = str(tmp_path / "model.onnx")
+    export_model(made("TTSASRec")[1], path, k=5, exclude_history=True, described=described)
+    (tmp_path / "some.item").write_text("item_id:token\ttitle:token_seq\nt1\t\nt2\tTwo\n")
+    write_site(path, str(tmp_path / "site"), str(tmp_path / "some.item"), runtime)
+    catalogue = json.loads((tmp_path / "site" / "catalogue.json").read_text())
+    assert catalogue["k"] == 5 and catalogue["exclude_history"] is True
+    assert catalogue["titles"][1:4] == ["t1", "Two", "t3"]
 
 
 def test_a_download_that_broke_off_is_one_line(tmp_path) -> None:

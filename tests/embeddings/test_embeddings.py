@@ -18,7 +18,9 @@ from recbole_compress.embeddings import (
 )
 from recbole_compress.functional.item_blocks import rank_by_frequency
 from recbole_compress.functional.scattered_rows import scattering_factor
-from recbole_compress.functional.tensor_train_shapes import choose_shape
+from recbole_compress.functional.tensor_train_shapes import TensorTrainShape, choose_shape
+from recbole_compress.models.item_order import sort_item_blocks_
+from recbole_compress.quantization import QuantizationSpec, freeze_, quantize_
 
 N, DIM = 53, 8  # a prime number of ids, padding included
 
@@ -191,6 +193,33 @@ def test_frequent_items_get_the_wide_rows():
     blocks = ItemBlocks((2, 2), rank_by_frequency(counts))
     table = BlockwiseEmbedding(blocks, 4, (4, 1))
     torch.testing.assert_close(table(torch.tensor([2, 4])), table.tables[0], rtol=0, atol=0)
+
+
+def test_ids_of_any_integer_dtype_are_the_same():
+    ids = torch.tensor([0, 1, 99_999, 100_000])
+    shape = TensorTrainShape((400, 250), (2, 4), (2,))
+    for made in (TensorTrainEmbedding(100_001, shape), LowRankEmbedding(100_001, DIM, 2)):
+        assert made(ids.int()).equal(made(ids))
+
+
+@pytest.mark.parametrize("n_blocks", [256, 257])
+def test_a_table_of_any_number_of_blocks_stays_the_same_when_sorted(n_blocks):
+    torch.manual_seed(1)
+    counts = torch.randint(0, 9, (601,))
+    sizes = (1,) * (n_blocks - 1) + (601 - n_blocks,)
+    table = BlockwiseEmbedding(ItemBlocks(sizes, rank_by_frequency(counts)), 2, (2,) * n_blocks)
+    before = table.dense_weight().clone()
+    sort_item_blocks_(table)
+    assert table.dense_weight().equal(before)
+
+
+def test_a_quantized_table_costs_as_much_to_score():
+    table = BlockwiseEmbedding(item_blocks(), DIM, (8, 4, 2))
+    promised = table.scores_macs()
+    quantize_(table, QuantizationSpec(4, 4, learn_steps=True))
+    assert table.scores_macs() == promised
+    freeze_(table)
+    assert table.scores_macs() == promised
 
 
 def test_loading_restores_the_inverse_permutation():

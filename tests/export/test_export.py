@@ -296,6 +296,25 @@ def test_integers_and_orders_are_made_ready_once_when_a_file_is_loaded(tmp_path)
 
 
 @pytest.mark.slow
+def test_what_half_precision_cannot_hold_is_told(tmp_path) -> None:
+    _, model = made("CpRecGRU4Rec", item_embedding="dense", item_head="tied")
+    with torch.no_grad():
+        model.item_embedding.weight[5, 0] = 7e4
+    with pytest.raises(ExportError, match="table_bits=16: cannot hold 7e.04"):
+        export_model(model, str(tmp_path / "m.onnx"), half=True)
+
+
+def test_signs_of_the_smallest_scales_are_exported(tmp_path) -> None:
+    """Half of such a scale is no half-precision number."""
+    table = torch.nn.Embedding(50, 16, padding_idx=0)
+    with torch.no_grad():
+        table.weight[40:] *= 2e-5
+    quantized = quantized_copy(table, QuantizationSpec(1, 1, scale_dtype="float16"))
+    read_numbers_of(quantized, table)
+    (integers,) = integers_of(quantized, table).values()
+    assert np.array_equal(integers.dequantized(), table.weight.detach().numpy())
+
+
 def test_half_precision_is_smaller(tmp_path) -> None:
     sizes = []
     for half in (False, True):

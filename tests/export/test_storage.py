@@ -69,6 +69,23 @@ def test_lookup_and_product_read_the_numbers(bits, columns, groups, points) -> N
     assert held <= N_ROWS * (per_row + 4 * groups) + point_bytes + 20
 
 
+@pytest.mark.parametrize("columns", [4, 64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_one_scale_for_all_rows_is_held_once(columns, dtype) -> None:
+    content = integers(4, columns, 1, dtype=dtype)
+    content = content._replace(scales=np.full_like(content.scales, 0.75))
+    assert content.nbytes == N_ROWS * columns // 2 + content.scales.itemsize
+    graph = Graph()
+    matrix = stored_matrix(graph, WIDER_THAN_ANY[:, :columns], content)
+    rows = matrix.rows(graph, graph.integers(*range(N_ROWS)))
+    product = matrix.product(graph, "x")
+    x = np.ones((1, columns), np.float32)
+    (looked_up, found), held = answers(graph, x, rows, product)
+    assert np.allclose(looked_up, content.dequantized(), rtol=1e-6)
+    assert np.allclose(found, content.dequantized().sum(1), rtol=0.01, atol=0.1)
+    assert held <= content.nbytes + 20
+
+
 @pytest.mark.parametrize("bits", range(1, 9))
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_unpacked_numbers_are_the_integers(bits, dtype) -> None:

@@ -53,8 +53,3 @@ def test_log_probs_are_those_of_both_ways() -> None:
                 expected = F.logsigmoid(states.gate[row]) + states.log_shares[row][here.index(item)]
             assert_close(found[row, item], expected, rtol=1e-5, atol=1e-5)
     assert (found[:, 0] == -torch.inf).all()
-
-
-def test_more_items_than_floats_can_count_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"16,777,217 items: .* choose repeats=none"):
-        pointed_log_probs(torch.zeros(1, 1).expand(1, 2**24 + 1), some_states())

@@ -14,6 +14,7 @@ from recbole_compress.errors import QuantizationError
 from recbole_compress.functional.integer_grid import scale_shape
 from recbole_compress.functional.quantization import (
     dequantize,
+    encode,
     fake_quantize,
     find_grid,
     quantize,
@@ -222,3 +223,17 @@ def test_a_tensor_too_small_for_its_scales_dtype_is_refused_but_not_a_row_of_it(
     x[0] = 1.0
     assert quantize(x, 4, scale_dtype=torch.float16).scales[0] > 0
     assert not quantize(torch.zeros(2, 4), 4, scale_dtype=torch.float16).scales.any()
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_short_floats_go_to_the_nearest_grid_point_too(bits, dtype):
+    x = torch.randn(50, 64, generator=torch.Generator().manual_seed(1)).to(dtype)
+    codes, scales, zero_points = quantize(x, bits, symmetric=False)
+    assert torch.equal(codes, encode(x.float(), scales, zero_points, bits))
+    told = fake_quantize(x, scales, zero_points, bits)
+    assert told.dtype == dtype
+    assert torch.equal(told, dequantize(codes, scales, zero_points, bits, dtype))
+    x.requires_grad_()
+    fake_quantize(x, scales, zero_points, bits).sum().backward()
+    assert x.grad.dtype == dtype

@@ -20,7 +20,7 @@ from recbole_compress.functional.tensor_train import (
     tensor_train_scores,
     tensor_train_table,
 )
-from recbole_compress.functional.tensor_train_shapes import TensorTrainShape
+from recbole_compress.functional.tensor_train_shapes import TensorTrainShape, choose_shape
 from recbole_compress.functional.tensor_train_svd import tensor_train_svd
 from tests.largest_allocation import largest_tensor
 
@@ -251,3 +251,9 @@ def test_scores_of_a_few_rows_at_a_time_are_those_of_all(batch, monkeypatch):
             scores = tensor_train_scores(cores, hidden)
         assert scores.is_contiguous()
         torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_many_large_cores_are_neither_zeros_nor_nan():
+    shape = choose_shape(1_000_000, 64, n_cores=20, ranks=100)
+    cores = normal_cores(shape, std=0.02)
+    assert all(0 < float(core.square().mean()) < 1 for core in cores)

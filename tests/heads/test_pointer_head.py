@@ -58,6 +58,8 @@ def targets_for(head: PointerHead, states: Tensor) -> Tensor:
 def truth(head: PointerHead, states: Tensor) -> Tensor:
     """Row by row and item by item, from the other head's own scores where there is one softmax."""
     vectors, gate, log_shares, items = unpack_pointers(states, DIM)
+    # Where the sequence holds all there is, nothing is new.
+    gate = gate.masked_fill((items > 0).sum(1) == head.num_embeddings - 1, torch.inf)
     alone = head.new_items.scores(vectors)
     rows = []
     for row in range(len(states)):
@@ -75,9 +77,7 @@ def test_scores_are_a_distribution_over_all_items(case) -> None:
     head, states = case
     scores = head.scores(states)
     assert scores.is_contiguous() and (scores[:, 0] == -torch.inf).all()
-    # Where the sequence holds all there is, nothing is new.
-    some_new = (unpack_pointers(states, DIM).items > 0).sum(1) < head.num_embeddings - 1
-    total = scores.exp().sum(1)[some_new]
+    total = scores.exp().sum(1)
     assert_close(total, torch.ones_like(total), rtol=1e-9, atol=0)
     if not isinstance(head.new_items, TwoLevelSoftmaxHead):
         assert_close(scores, truth(head, states), rtol=1e-9, atol=1e-9)
@@ -227,3 +227,36 @@ def test_what_is_no_item_is_refused() -> None:
         head.loss(states[:1], torch.tensor([0]))
     with pytest.raises(ValueError, match="k=9"):
         head.topk(states, 9)
+
+
+@pytest.mark.parametrize("n_items", [1, 2])
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_a_sequence_of_all_items_leaves_nothing_to_new_ones(n_items, temperature) -> None:
+    head = PointerHead(UntiedHead(n_items + 1, DIM))
+    item_seq = torch.arange(1, n_items + 1)[None]
+    states = Pointer(DIM, LENGTH)(torch.randn(1, 1, DIM), item_seq, torch.tensor([[n_items]]))[0]
+    scores, target = head.scores(states).detach(), torch.tensor([1])
+    assert_close(head.loss(states, target), -scores[0, 1])
+    assert float(scores.exp().sum()) == pytest.approx(1)
+    itself = head.soft_target_loss(states, lambda rows: scores[rows], temperature)
+    assert float(itself.detach()) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["untied", "two_level"])
+def test_half_precision_has_numbers_for_all_that_is_left_out(kind) -> None:
+    torch.manual_seed(3)
+    blocks = shuffled_blocks(6, 9)
+    alone = UntiedHead(16, DIM) if kind == "untied" else TwoLevelHead(blocks, DIM, tail_dims=(3,))
+    head = PointerHead(alone)
+    states = states_for(head).detach().float()
+    with torch.autocast("cpu", torch.float16):
+        scores, best = head.scores(states), head.topk(states, k=3)
+    assert_close(scores.float(), head.scores(states), rtol=0.01, atol=0.01)
+    assert_close(best[0].float(), head.topk(states, k=3)[0], rtol=0.01, atol=0.01)
+
+
+def test_more_items_than_floats_can_count_are_refused() -> None:
+    many = UntiedHead(3, DIM)
+    many.num_embeddings = 2**24 + 1
+    with pytest.raises(ValueError, match=r"16,777,217 items: .* choose repeats=none"):
+        PointerHead(many)

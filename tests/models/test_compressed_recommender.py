@@ -246,3 +246,14 @@ def test_receptive_field_warning(tmp_path, caplog):
 def test_bad_settings_are_named(tmp_path, settings, message):
     with pytest.raises(ConfigError, match=message):
         build(tmp_path, **settings)
+
+
+def test_one_block_of_a_target_is_told_from_several_of_its_source() -> None:
+    shapes = {
+        "item_embedding.tables.0": (5, 8),
+        "item_embedding.tables.1": (5, 4),
+        "item_head.item_blocks.rank_of_id": (8,),
+        "item_head.weight": (7, 8),
+    }
+    found = models.CompressedRecommender.settings_of_shapes(shapes)
+    assert found == {"item_block_cutoffs": [5], "target_block_cutoffs": []}

@@ -3,7 +3,6 @@ import * as ort from "./runtime/ort.wasm.min.mjs";
 ort.env.wasm.wasmPaths = new URL("./runtime/", import.meta.url).href;
 ort.env.wasm.numThreads = 1;
 
-const K = 10;
 const FOUND = 8;
 const at = (id) => document.getElementById(id);
 let catalogue, session;
@@ -62,7 +61,7 @@ async function show() {
   const feed = {
     item_seq: int64(history, [1, history.length]),
     length: int64([history.length], [1]),
-    k: int64([K], [1]),
+    k: int64([catalogue.k], [1]),
     exclude_history: new ort.Tensor("bool", [at("exclude").checked ? 1 : 0], [1]),
     candidates: int64([], [1, 0]),
   };
@@ -82,6 +81,7 @@ async function start() {
   catalogue = await (await fetch("catalogue.json")).json();
   at("title").textContent = catalogue.title;
   document.title = catalogue.title;
+  at("exclude").checked = catalogue.exclude_history;
   at("size").textContent = bytes(catalogue.model_bytes);
   const model = await (await fetch("model.onnx")).arrayBuffer();
   session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
