@@ -15,6 +15,8 @@ from recbole_compress.trainers.checkpoint import load_checkpoint
 
 __all__ = ["Finished", "has_settings_of"]
 
+# Where and how fast a run goes, not what comes out: no reason to train anew.
+_HOW_IT_RUNS = {"use_gpu", "gpu_id", "threads", "worker", "state", "show_progress"}
 # Under which name a card tells what a setting named; a quantized file is called after its origin.
 _IN_CARD = {
     "teacher_path": "teacher",
@@ -89,12 +91,17 @@ def has_settings_of(run: CheckedRun, files: RunFiles) -> bool:
         return False
     said_now = {key: run.settings[key] for key in CHANGED_DEFAULTS if key in run.settings}
     open_there = {key: value for key, value in said_now.items() if key not in there}
-    if {**there, **open_there} != run.settings:
+    if _telling({**there, **open_there}) != _telling(run.settings):
         return False
     # What the run says today must be known to be what it left open then.
     return all(_stood_for(key, files) == value for key, value in open_there.items()) and all(
         _stood_for(key, files) in (value, None) for key, value in run.left_open.items()
     )
+
+
+def _telling(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that make two runs different ones."""
+    return {key: value for key, value in settings.items() if key not in _HOW_IT_RUNS}
 
 
 def _stood_for(key: str, files: RunFiles) -> Any:
