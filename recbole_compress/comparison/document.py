@@ -16,6 +16,7 @@ from recbole_compress.comparison.experiment import Experiment
 from recbole_compress.comparison.finished import Finished
 from recbole_compress.comparison.latency import measured_in_turns
 from recbole_compress.comparison.rank_metrics import metric_per_row, told_from_ranks
+from recbole_compress.comparison.restore import RESULTS
 from recbole_compress.comparison.row_groups import NOVELTY, POPULARITY, popularity_groups
 from recbole_compress.comparison.run_files import RunFiles
 from recbole_compress.comparison.settings import CheckedRun
@@ -25,6 +26,7 @@ from recbole_compress.comparison.statistics import (
     paired_difference,
     row_fingerprints,
 )
+from recbole_compress.comparison.told_before import keep_what_was_told, results_before
 from recbole_compress.files import replacing
 from recbole_compress.reports.environment import commit, environment
 from recbole_compress.trainers.ranks import RankRecords, read_ranks
@@ -55,7 +57,8 @@ def build_document(
 
     Returns:
         ``experiment``; ``datasets``, each with its ``entries`` (means over seeds, differences
-        from the reference, or why it is ``not_compared`` with it, accuracy by popularity, cost);
+        from the reference, or why it is ``not_compared`` with it, accuracy by popularity, cost;
+        where the rows of the same runs are gone, as the results file there tells);
         ``runs``, the cards; ``missing``, why a run is not among them; ``provenance``.
     """
     finished = Finished(runs, folder)
@@ -69,7 +72,7 @@ def build_document(
         dataset, entry, seed = run.planned.key
         reason = (failures or {}).get(run.planned.key, NOT_RUN)
         missing.append({"dataset": dataset, "entry": entry, "seed": seed, "reason": reason})
-    return {
+    document = {
         "schema": SCHEMA,
         "experiment": {
             "name": experiment.name,
@@ -103,6 +106,8 @@ def build_document(
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     }
+    keep_what_was_told(document, results_before(folder / RESULTS))
+    return document
 
 
 def write_document(document: Mapping[str, Any], path: Path) -> None:

@@ -14,7 +14,10 @@ from recbole_compress.comparison.run_files import RunFiles
 from recbole_compress.errors import DataError
 from recbole_compress.files import replacing
 
-__all__ = ["restore_runs"]
+__all__ = ["RESULTS", "restore_runs"]
+
+# An experiment's results, in its folder.
+RESULTS = "comparison.json"
 
 
 def restore_runs(folder: Path) -> int:
@@ -30,7 +33,7 @@ def restore_runs(folder: Path) -> int:
     Raises:
         DataError: A file that is no comparison.
     """
-    path = folder / "comparison.json"
+    path = folder / RESULTS
     if not path.exists():
         return 0
     try:

@@ -14,7 +14,7 @@ from recbole_compress.comparison.experiment import (
     read_experiment,
 )
 from recbole_compress.comparison.latency import measure_in_turns
-from recbole_compress.comparison.restore import restore_runs
+from recbole_compress.comparison.restore import RESULTS, restore_runs
 from recbole_compress.comparison.run_files import check_names, make_folder
 from recbole_compress.comparison.runs import run_missing
 from recbole_compress.comparison.settings import checked_runs
@@ -87,17 +87,17 @@ def compare_experiment(
     runs = checked_runs(planned, check_run)
     make_folder(folder)
     if restored := restore_runs(folder):
-        _say(f"{restored} runs taken from {folder / 'comparison.json'}, without their rows")
+        _say(f"{restored} runs taken from {folder / RESULTS}, without their rows")
     failures: dict[Any, str] = run_missing(runs, folder, jobs, _say) if run else {}
     slow = measure_in_turns(runs, folder, _say) if latency else {}
     document = build_document(experiment, runs, folder, failures)
-    write_document(document, folder / "comparison.json")
+    write_document(document, folder / RESULTS)
     page = markdown_page(document)
     for name, text in (("comparison.md", page), ("comparison.csv", csv_table(document))):
         with replacing(str(folder / name)) as file:
             file.write(text)
     _say("\n" + page)
-    _say(f"written: {folder / 'comparison.json'}, .md and .csv")
+    _say(f"written: {folder / RESULTS}, .md and .csv")
     _plot(document, folder / "comparison")
     return 1 if failures or slow else 0
 

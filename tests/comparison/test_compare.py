@@ -90,13 +90,20 @@ def test_goes_on_from_the_results_file_alone(folder, started, capsys):
     before = document_in(folder)
     shutil.rmtree(folder / "runs/compare/exp/runs")
     started.clear()
+    # The same runs: what was told of them still holds.
+    assert main(["compare", path, "--seeds=1"]) == 0
+    assert started == [] and document_in(folder)["datasets"] == before["datasets"]
+    told = before["datasets"]["tiny"]["entries"]["ours, small"]
+    assert told["against_reference"] and told["popularity"]
+
     assert main(["compare", path]) == 0
     assert started == ["ours-small-2", "gru-2"]
     document = document_in(folder)
     assert [run for run in document["runs"] if run["seed"] == 1] == before["runs"]
     ours = document["datasets"]["tiny"]["entries"]["ours, small"]
     assert ours["seeds"] == [1, 2] and ours["metrics"]["test"]["ndcg@10"]["std"] is not None
-    assert ours["against_reference"]["ndcg@10"]["users"] == len(SEQUENCES)  # of the second seed
+    assert ours["against_reference"] is ours["popularity"] is None
+    assert ours["not_compared"] == "rows of some seeds only"
 
     (folder / "runs/compare/exp/comparison.json").write_text('{"runs": [{}]}')
     assert main(["compare", path]) == 2
@@ -275,6 +282,7 @@ def test_seeds_without_rows_are_not_told_by_those_of_others(folder, started):
     assert main(["compare", path]) == 0
     for gone in ("ours-small-1", "gru-2"):
         (folder / f"runs/compare/exp/runs/tiny/{gone}.ranks.npz").unlink()
+        (folder / "runs/compare/exp/comparison.json").unlink()  # it tells of these very runs
         assert main(["compare", path, "--table"]) == 0
         found = document_in(folder)["datasets"]["tiny"]["entries"]["ours, small"]
         assert found["metrics"]["test"]["ndcg@10"]["n"] == 2
