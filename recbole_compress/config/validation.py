@@ -42,7 +42,7 @@ _LIMITS = {
     "initializer_range": Limit(0),
     "calibration_sequences": Limit(1),
     "stopping_step": Limit(0),
-    "eval_score_bytes": Limit(1),
+    "eval_score_bytes": Limit(0),
     "metric_decimal_place": Limit(0),
 }
 # What RecBole knows, but for sparse_adam, whose gradients no model here makes; of all else it
