@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -87,7 +89,6 @@ class Pointer(nn.Module):
         gate = (vectors @ self.weight + self.bias).masked_fill(~newest.any(2), _NEVER)
         # Below the smallest share there is, that of the newest place alone: exact for an item that
         # stands there once, and with a gradient for any.
-        log_shares = torch.where(
-            shares > _SMALLEST, shares.clamp(min=_SMALLEST).log(), logits.log_softmax(2)
-        )
+        alone = logits.log_softmax(2).masked_fill(~seen, math.log(_SMALLEST))
+        log_shares = torch.where(shares > _SMALLEST, shares.clamp(min=_SMALLEST).log(), alone)
         return pack_pointers(vectors, gate, log_shares, item_seq.unsqueeze(1) * newest)

@@ -89,7 +89,7 @@ class TransformerLayer(nn.Module):
         seen = None
         if len(x) != 1 or int(last) < x.shape[1] - 1:
             column = torch.arange(x.shape[1], device=x.device)
-            seen = (column <= last.unsqueeze(1)).view(len(x), 1, 1, -1)
+            seen = (column <= last.unsqueeze(1)).view(len(x), 1, 1, x.shape[1])
         context = F.scaled_dot_product_attention(
             query,
             key,

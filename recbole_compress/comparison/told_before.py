@@ -41,12 +41,15 @@ def keep_what_was_told(document: dict[str, Any], before: Mapping[str, Any]) -> N
             if entry in then.get("entries", {})
             and _runs(document, name, entry) == _runs(before, name, entry)
         }
+        reference = now["reference"] if now["reference"] == then.get("reference") else None
+        without_rows = {entry for entry in same if now["entries"][entry]["popularity"] is None}
         for entry in same:
-            _fill(now["entries"][entry], then["entries"][entry], _OF_ITSELF)
-            if now["reference"] == then.get("reference") and now["reference"] in same:
-                _fill(now["entries"][entry], then["entries"][entry], ("against_reference",))
-                if now["entries"][entry]["against_reference"]:
-                    now["entries"][entry].pop("not_compared", None)
+            here, there = now["entries"][entry], then["entries"][entry]
+            _fill(here, there, _OF_ITSELF)
+            if reference in same and {entry, reference} & without_rows:
+                _fill(here, there, ("against_reference",))
+                if here["against_reference"]:
+                    here.pop("not_compared", None)
         if same:
             _fill(now, then, _OF_THE_ROWS)
 
