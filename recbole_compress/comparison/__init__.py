@@ -9,6 +9,7 @@
 - ``statistics``: mean and deviation, paired tests and bootstrap intervals.
 - ``row_groups``: items by train frequency, in thirds of the train interactions.
 - ``latency``: requests timed with the models taking turns.
+- ``restore``, ``told_before``: going on from a results file alone, and what it tells already.
 - ``document``: all of it in ``comparison.json``.
 - ``tables``: Markdown and CSV; ``pareto``, ``plot``: who is not beaten, and the picture of it.
 """

@@ -4,6 +4,7 @@
 - ``given``, ``values``: reading command line and config files; texts are parsed, never evaluated.
 - ``written``: settings as a config file can hold them.
 - ``schema``, ``keys_read``, ``validation``: which keys there are, and refusing all others.
+- ``data_settings``: how data are read, and refusing what would be read as something else.
 - ``internal_defaults``, ``split_files``, ``properties_folder``: our yaml files among RecBole's.
 - ``model_names``, ``registry``: making our models known to RecBole, and finding models.
 """
