@@ -14,16 +14,15 @@ __all__ = ["PICKLES", "check_data_settings"]
 PICKLES = ("save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path")
 _COUNTS = ("user_inter_num_interval", "item_inter_num_interval")
 _INTERVAL = re.compile(r"\s*[\[(][^,\[\]()]+,[^,\[\]()]+[\])]\s*")
-# What RecBole makes of the fields that it reads; another field of this name would be lost.
-_MADE = ("ITEM_LIST_LENGTH_FIELD",)
+# Read from files; what RecBole makes of them, under another name.
 _READ = ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "RATING_FIELD")
 
 
 def check_data_settings(settings: Mapping[str, Any]) -> None:
     """Refuse what would be read as something else than it says.
 
-    RecBole takes an interval that it cannot read for one that holds everything, and then drops
-    a row at random.
+    RecBole takes an interval of values that it cannot read for one that holds everything, and
+    then drops the last row but one.
 
     Raises:
         ConfigError: One of these; names it.
@@ -51,10 +50,11 @@ def check_data_settings(settings: Mapping[str, Any]) -> None:
     if settings.get("LIST_SUFFIX") == "":
         raise ConfigError("LIST_SUFFIX='': sequences need a name of their own, such as _list")
     read = {settings[key]: key for key in _READ if settings.get(key)}
-    for key in _MADE:
-        if settings.get(key) in read:
-            other = read[settings[key]]
-            raise ConfigError(f"{key}={settings[key]!r}: is {other} already; choose another name")
+    length = settings.get("ITEM_LIST_LENGTH_FIELD")
+    if length in read:
+        raise ConfigError(
+            f"ITEM_LIST_LENGTH_FIELD={length!r}: is {read[length]} already; choose another name"
+        )
 
 
 def _check_interval(name: str, text: Any) -> None:
