@@ -177,6 +177,13 @@ def check_numbers(settings: Mapping[str, Any]) -> None:
     limits = {**_LIMITS, **dropouts}
     there = [key for key in limits if isinstance(settings.get(key), numbers.Real)]
     check_limits(settings, {key: limits[key] for key in there})
+    if how := settings.get("clip_grad_norm"):
+        longest = how.get("max_norm")
+        if not _is_a(longest, "float") or not ABOVE_ZERO.holds(longest):
+            raise ConfigError(
+                f"clip_grad_norm: max_norm={longest!r}: expected {ABOVE_ZERO}, "
+                "such as {max_norm: 5}"
+            )
 
 
 def check_heeded(settings: Mapping[str, Any]) -> None:

@@ -129,6 +129,7 @@ class ItemBlocks(nn.Module):
                 error_messages.append(
                     f"{key}: item blocks of {counts}, not {list(self.sizes)} items"
                 )
+                state_dict[key] = self.rank_of_id
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._derive()
 

@@ -68,3 +68,4 @@ def test_blocks_of_other_sizes_are_refused() -> None:
     blocks = ItemBlocks((1, 2), torch.tensor([-1, 0, 1, 2]).int())
     with pytest.raises(RuntimeError, match=r"rank_of_id: item blocks of \[2, 1\], not \[1, 2\]"):
         blocks.load_state_dict({"rank_of_id": torch.tensor([0, 0, 0, 1], dtype=torch.uint8)})
+    assert blocks.rank_of_id.tolist() == [-1, 0, 1, 2]

@@ -188,6 +188,8 @@ def test_the_script_runs_from_another_folder(arguments):
         ("--load_col={inter: null}", "RecBole refuses to read it"),
         ("--benchmark_filename=[train,test]", "benchmark_filename=.*: expected three names"),
         ("--clip_grad_norm={max: 5}", "clip_grad_norm: unknown key 'max'"),
+        ("--clip_grad_norm={max_norm: five}", "max_norm='five': expected a number above 0"),
+        ("--clip_grad_norm={norm_type: 2}", "max_norm=None: expected"),
         ("epochs=5", "epochs=5"),
     ],
 )
