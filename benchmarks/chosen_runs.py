@@ -238,7 +238,7 @@ VARIANTS = {
     "GRU4Rec": "GRU4Rec: two dense tables",
     "Bio-GRU4Rec": "Bio on GRU4Rec",
     "RecBole GRU4Rec": "RecBole's GRU4Rec",
-    "RecBole Caser": "RecBole's Caser",
+    "RecBole Caser": "RecBole's Caser: one table, the newest 5 items",
     "NextItNet, 268 kB": "NextItNet in an eighth of the bytes, without data",
     "GRU4Rec, 268 kB": "GRU4Rec in as many",
     "popularity": "popularity",
