@@ -42,9 +42,28 @@ __all__ = [
     "weights_fingerprint",
 ]
 
+
+class _SavedConfig(RecBoleConfig):
+    """RecBole's config as a file may hold it: what was saved, and never made by a call.
+
+    A weights-only load calls any class it may name, with what the file says, and RecBole's own
+    evaluates the texts that it is called with.
+    """
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        raise pickle.UnpicklingError("Unsupported call of a config")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__class__ = RecBoleConfig
+
+
 # All that a checkpoint may name besides tensors and plain Python values: none of them runs code
-# when it is made. ``allow_in_recbole`` lets RecBole's own ``torch.load`` accept the same list.
-ALLOWED_CLASSES = [RecBoleConfig, ModelType, InputType, EvaluatorType, yaml.FullLoader]
+# when it is made or called. ``allow_in_recbole`` lets RecBole's own ``torch.load`` accept the same.
+ALLOWED_CLASSES = [
+    (_SavedConfig, f"{RecBoleConfig.__module__}.{RecBoleConfig.__qualname__}"),
+    *(ModelType, InputType, EvaluatorType, yaml.FullLoader),
+]
 
 _CONFIG_PARTS = (
     "model",

@@ -53,7 +53,8 @@ def test_round_trip_keeps_a_working_config(state, tmp_path):
 def test_plain_torch_load_reads_it_too(state, tmp_path):
     path = str(tmp_path / "a.pth")
     save_checkpoint(state, path)
-    assert torch.load(path)["epoch"] == 3  # what RecBole's loaders call
+    loaded = torch.load(path)  # what RecBole's loaders call
+    assert loaded["epoch"] == 3 and type(loaded["config"]) is RecBoleConfig
 
 
 class Evil:
@@ -141,6 +142,21 @@ def test_other_items_are_seen_by_token_and_by_number(unknown):
     assert knows_other_items(noted, None, unknown=unknown) is unknown
     assert knows_other_items(None, here, unknown=unknown, n_items=3) is unknown
     assert knows_other_items(None, here, unknown=unknown, n_items=4)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_config_is_read_and_never_called(state, in_tmp, protocol):
+    # RecBole's own evaluates the texts that it is called with.
+    run = {"note": "open('pwned', 'w')"}
+    call = Names(RecBoleConfig, "SASRec", "ml-100k", None, run)
+    torch.save({**state, "config": call}, "evil.pth", pickle_protocol=protocol)
+    with pytest.raises(CheckpointError, match="evil.pth: (refused|damaged)"):
+        load_checkpoint("evil.pth")
+    for read in (torch.load, lambda path: torch.load(path, weights_only=True)):
+        with pytest.raises(pickle.UnpicklingError):
+            read("evil.pth")
+    assert not os.path.exists("pwned")
 
 
 class Names:
