@@ -35,12 +35,12 @@ def keep_input(path: str, out: str) -> None:
         raise ConfigError(f"{out}: is the file that is read, and would be lost; choose another -o")
 
 
-def check_writable(path: str, key: str) -> None:
+def check_writable(path: str, key: str | None = None) -> None:
     """Refuse a place for a file where none can be, before the work that would be lost there.
 
     Args:
         path: The file, there already or not.
-        key: What the user calls it.
+        key: What the user calls it; None for ``-o``.
 
     Raises:
         ConfigError: It is a folder, or the folders on its way cannot be made or written to.
@@ -52,14 +52,15 @@ def check_writable(path: str, key: str) -> None:
             ...
         recbole_compress.errors.ConfigError: card_path=.: is a folder; name a file
     """
+    said = path if key is None else f"{key}={path}"
     if os.path.isdir(path):
-        raise ConfigError(f"{key}={path}: is a folder; name a file")
+        raise ConfigError(f"{said}: is a folder; name a file")
     folder = os.path.dirname(os.path.abspath(path))
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
         raise ConfigError(
-            f"{key}={path}: cannot be written, {folder} is no folder that one can write to; choose "
+            f"{said}: cannot be written, {folder} is no folder that one can write to; choose "
             "another place"
         )
 

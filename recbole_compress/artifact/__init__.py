@@ -1,7 +1,7 @@
 """Recommendations from an exported file; numpy and onnxruntime are all it needs.
 
 - ``recommender``: :class:`Recommender`, from item tokens to item tokens.
-- ``session``: the file as a function on arrays.
+- ``session``: the file as a function on arrays; ``request_arrays``: which of those it takes.
 - ``metadata``: what a file says of itself; ``checksum``: whether it is as it was written.
 """
 

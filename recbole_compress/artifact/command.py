@@ -23,6 +23,10 @@ def _switch(text: str) -> bool:
     return {"true": True, "false": False}[text.lower()]
 
 
+_NUMBER = "expected a whole number"
+_TOKENS = 'a quote is open; write a token with spaces or quotes as "a b"'
+_WANTED = {"items": _TOKENS, "candidates": _TOKENS, "k": _NUMBER, "threads": _NUMBER}
+
 OPTIONS: dict[str, Callable[[str], Any]] = {
     "items": shlex.split,  # quotes around a token with spaces
     "candidates": shlex.split,
@@ -59,5 +63,6 @@ def _read(arguments: list[str]) -> tuple[str, dict[str, Any]]:
         try:
             options[key] = OPTIONS[key](text)
         except (ValueError, KeyError):
-            raise ArtifactError(f"--{key}={text}: the value cannot be read") from None
+            wanted = _WANTED.get(key, "choose True or False")
+            raise ArtifactError(f"--{key}={text}: {wanted}") from None
     return path, options

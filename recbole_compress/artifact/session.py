@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from recbole_compress.artifact import checksum, metadata
+from recbole_compress.artifact.request_arrays import item_ids, lengths, whole_numbers
 from recbole_compress.errors import ArtifactError
 from recbole_compress.steady_memory import hand_back
 
@@ -144,19 +144,29 @@ class Session:
             user: User ids ``(B,)``, for models that ask for them.
 
         Raises:
-            ArtifactError: An id that no item has.
+            ArtifactError: An id that no item has, arrays of other shapes, no candidate, a ``k``
+                that is no number of items.
         """
         feed = self._feed(item_seq, length, user)
+        rows = len(feed["item_seq"])
         if k is not None:
+            if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+                raise ArtifactError(f"k={k!r}: choose a whole number from 1 on")
             feed["k"] = np.array([k], np.int64)
         if exclude_history is not None:
             feed["exclude_history"] = np.array([exclude_history], bool)
         if candidates is not None:
-            feed["candidates"] = self._checked(np.asarray(candidates, np.int64))
-        if not len(item_seq):  # some operators want a row
+            chosen = item_ids(candidates, "candidates", self.n_items)
+            if len(chosen) not in (1, rows) or not chosen.shape[1]:
+                raise ArtifactError(
+                    f"candidates: have the shape {chosen.shape}, expected at least one item, in "
+                    f"one row for all or in {rows}"
+                )
+            feed["candidates"] = chosen
+        if not rows:  # some operators want a row
             width = self.said("k") if k is None else k
             return np.zeros((0, width), np.int64), np.zeros((0, width), np.float32)
-        ids, scores = self._session.run(["items", "scores"], feed)
+        ids, scores = self._run(["items", "scores"], feed)
         return ids, scores
 
     def all_scores(
@@ -172,27 +182,25 @@ class Session:
                 f"{self.path}: has no scores of all items; export with --all-scores"
             )
         feed = self._feed(item_seq, length, user)
-        if not len(item_seq):
+        if not len(feed["item_seq"]):
             return np.zeros((0, self.n_items), np.float32)
-        (scores,) = self._session.run(["all_scores"], feed)
+        (scores,) = self._run(["all_scores"], feed)
         return scores
 
-    def _checked(self, ids: np.ndarray) -> np.ndarray:
-        """Operators take what is outside for an id from the end, or for another one."""
-        if ids.size and not (ids.min() >= 0 and ids.max() < self.n_items):
-            wrong = ids[(ids < 0) | (ids >= self.n_items)][0]
-            raise ArtifactError(
-                f"item id {wrong}: the file knows the ids 1 .. {self.n_items - 1} (0 is padding)"
-            )
-        return ids
+    def _run(self, outputs: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        try:
+            return self._session.run(outputs, feed)
+        except Exception as error:  # onnxruntime's own, of no common class
+            reason = " ".join(str(error).split())[:240]
+            raise ArtifactError(f"{self.path}: cannot answer this request ({reason})") from error
 
-    def _feed(
-        self, item_seq: np.ndarray, length: np.ndarray, user: np.ndarray | None
-    ) -> dict[str, np.ndarray]:
-        item_seq = self._checked(np.asarray(item_seq, np.int64))
-        if item_seq.shape[1] == 0:  # some operators want a column
-            item_seq = np.zeros((len(item_seq), 1), np.int64)
-        feed: Mapping[str, Any] = {"item_seq": item_seq, "length": length}
+    def _feed(self, item_seq: Any, length: Any, user: Any) -> dict[str, np.ndarray]:
+        given = item_ids(item_seq, "item_seq", self.n_items)
+        feed = {"item_seq": given, "length": lengths(length, given)}
+        if given.shape[1] == 0:  # some operators want a column
+            feed["item_seq"] = np.zeros((len(given), 1), np.int64)
         if user is not None and "user" in self._known:
-            feed = {**feed, "user": user}
-        return {name: np.ascontiguousarray(value, np.int64) for name, value in feed.items()}
+            feed["user"] = users = whole_numbers(user, "user", len(given))
+            if users.size and users.min() < 0:  # an operator would count from the end
+                raise ArtifactError(f"user={users.min()}: ids of users are 0 or more")
+        return feed

@@ -7,7 +7,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = [
     "STAND_INS",
     "class_name",
     "find_model",
+    "importing_nothing",
     "inherited_from",
     "is_stock",
     "know_classes",
@@ -168,6 +169,21 @@ def class_name(name: str) -> str:
         ('MyModel', 'SASRec')
     """
     return name.rpartition(":")[2]
+
+
+def importing_nothing(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings out of a file, classes by their names only: their modules are said anew.
+
+    Example:
+        >>> importing_nothing({"model": "mine:A", "teacher": {"model": "mine:B"}, "epochs": 3})
+        {'model': 'A', 'teacher': {'model': 'B'}, 'epochs': 3}
+    """
+    kept = {key: value for key, value in settings.items() if key != "model_classes"}
+    if isinstance(kept.get("model"), str):
+        kept["model"] = class_name(kept["model"])
+    if isinstance(kept.get("teacher"), dict):
+        kept["teacher"] = importing_nothing(kept["teacher"])
+    return kept
 
 
 def _imported(name: str) -> type:

@@ -113,16 +113,21 @@ def zero_point_of(zero_points: Tensor | None, bits: int) -> Tensor | float:
     return 0.5 if bits == 1 else 2.0 ** (bits - 1)
 
 
-def check_numbers(x: Tensor) -> None:
+def check_numbers(x: Tensor, name: str | None = None) -> None:
     """Refuse what has no place on any grid.
+
+    Args:
+        x: Any.
+        name: For the message.
 
     Raises:
         QuantizationError: NaN or infinite numbers.
     """
     if not torch.isfinite(x).all():
         wrong = int((~torch.isfinite(x)).sum())
+        of_it = "" if name is None else f"{name}: "
         raise QuantizationError(
-            f"{wrong} of {x.numel()} numbers are NaN or infinite; a model that training "
+            f"{of_it}{wrong} of {x.numel()} numbers are NaN or infinite; a model that training "
             "broke cannot be quantized, take an earlier checkpoint"
         )
 

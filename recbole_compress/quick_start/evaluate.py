@@ -13,7 +13,7 @@ from recbole_compress.config import Config
 from recbole_compress.data.loaders import split_of
 from recbole_compress.data.split_rows import rows_fingerprint
 from recbole_compress.errors import CheckpointError, ConfigError, needs_extra
-from recbole_compress.files import keep_input
+from recbole_compress.files import check_writable, keep_input
 from recbole_compress.near_names import did_you_mean
 from recbole_compress.quick_start.final_results import final_results
 from recbole_compress.quick_start.from_checkpoint import model_of, rebuilt_config, writing_beside
@@ -94,6 +94,7 @@ def _artifact(path: str, settings: dict[str, Any]) -> Subject:
         | {"activation_bits": 32},
         {"checkpoint": None, "artifact": path},
         session.said("model"),
+        session.described.get("train_rows_sha256"),
         amend=lambda card, requests: artifact_card(card, path, requests),
     )
 
@@ -172,6 +173,7 @@ def evaluate_file(
         raise ConfigError(f"{path}: cannot be evaluated, {did_you_mean(ending, READERS)}")
     if card_path:
         keep_input(path, card_path)
+        check_writable(card_path)
     subject = READERS[ending](path, writing_beside(path, settings))
     if subject.config["ranks_path"]:
         refuse_ranks(subject.config)

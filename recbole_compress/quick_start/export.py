@@ -24,7 +24,7 @@ from recbole_compress.errors import (
     RecBoleCompressError,
     needs_extra,
 )
-from recbole_compress.files import keep_input
+from recbole_compress.files import check_writable, keep_input
 from recbole_compress.near_names import did_you_mean
 from recbole_compress.quantization import QuantizationSpec
 from recbole_compress.quantization.specs import SCALE_DTYPES
@@ -118,6 +118,7 @@ def export_checkpoint(
         from recbole_compress.export.writing import export_model
     path, out = os.fspath(path), os.fspath(out)
     keep_input(path, out)
+    check_writable(out)
     for key in settings:
         if key not in (*SETTINGS, *dataset_arguments):
             raise ConfigError(
@@ -140,6 +141,8 @@ def export_checkpoint(
     settings = {**settings, "use_gpu": False}
     restored = model_alone(path, **settings)
     described = _described(restored, path, tokens, settings)
+    if limit or min(table_bits, weight_bits) < FULL:
+        described["metrics"] = None  # they are of the numbers before
     in_common = {
         "k": min(10, restored.model.n_items - 1) if k is None else k,
         "all_scores": all_scores,
@@ -231,13 +234,15 @@ def _described(
 ) -> dict[str, Any]:
     config = restored.config
     configuration = portable(settings_of_model(restored.state))
-    configuration["exclude_history"] = bool(config["exclude_history"])
+    exclude_history = bool(config["exclude_history"])
+    as_measured = exclude_history == bool(restored.state["config"]["exclude_history"])
+    configuration["exclude_history"] = exclude_history
     described: dict[str, Any] = {
         "model": config["model"],
         "dataset": config["dataset"],
         "configuration": json.loads(json.dumps(configuration, default=str)),
-        "metrics": _metrics_beside(path),
-        "item_map_sha256": restored.state.get("item_map_sha256"),
+        "metrics": _metrics_beside(path) if as_measured else None,
+        **{key: restored.state.get(key) for key in ("item_map_sha256", "train_rows_sha256")},
         "written_by": f"recbole_compress {__version__}",
     }
     if tokens:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from recbole_compress.config.model_names import importing_nothing
 from recbole_compress.distributed.settings import KEYS_OF_A_LAUNCH
 from recbole_compress.quick_start.from_checkpoint import OF_ITS_RUN
 
@@ -21,10 +22,11 @@ _LEFT_OUT = frozenset((*_PLACES, *OF_ITS_RUN, *KEYS_OF_A_LAUNCH))
 
 
 def portable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without those that name a place or belong to one run.
+    """Settings without those that name a place or a module, or belong to one run.
 
     Example:
         >>> portable({"embedding_size": 64, "data_path": "/mine", "ranks_path": "ranks.npz"})
         {'embedding_size': 64}
     """
-    return {key: value for key, value in settings.items() if key not in _LEFT_OUT}
+    kept = {key: value for key, value in settings.items() if key not in _LEFT_OUT}
+    return importing_nothing(kept)

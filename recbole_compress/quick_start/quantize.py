@@ -20,7 +20,8 @@ from recbole_compress.config.schema import declared_in
 from recbole_compress.data.loaders import split_of
 from recbole_compress.datafree import NextItemModel
 from recbole_compress.errors import CheckpointError
-from recbole_compress.files import keep_input
+from recbole_compress.files import check_writable, keep_input
+from recbole_compress.functional.integer_grid import check_numbers
 from recbole_compress.models.item_order import sort_item_blocks_
 from recbole_compress.quantization import (
     QuantizationReport,
@@ -104,16 +105,16 @@ def quantize_checkpoint(path: str, out: str | None = None, /, **settings: Any) -
 
     Raises:
         CheckpointError: The checkpoint cannot be used: missing, damaged, holding more than data,
-            without an item table, quantized already; or ``out`` cannot be written.
-        ConfigError: An unknown model, setting or recipe; an ``out`` that is ``path``.
+            without an item table, quantized already; or ``out`` could not be written.
+        ConfigError: An unknown model, setting or recipe; an ``out`` that is ``path``, or where
+            nothing can be written.
         QuantizationError: Bits or groups that cannot be; numbers that are not finite; a
             ``quantization_max_bytes`` below the smallest file there can be.
             In all of these nothing is written.
     """
     out = out or quantized_path(path)
     keep_input(path, out)
-    if os.path.isdir(out):
-        raise CheckpointError(f"{out}: is a folder; name a file, such as -o {out}/NAME.pth")
+    check_writable(out)
     settings = writing_beside(out, settings)
     restored = model_alone(path, **settings)
     if "quantization" in restored.state:
@@ -121,6 +122,10 @@ def quantize_checkpoint(path: str, out: str | None = None, /, **settings: Any) -
             f"{path}: is quantized already; give the full-precision checkpoint it was made from"
         )
     config, model = restored.config, restored.model
+    if config["df_resume"]:
+        keep_input(config["df_resume"], out)
+    for name, parameter in model.named_parameters():  # those that stay as they are as well
+        check_numbers(parameter, name)
     spec, recipe = spec_of(config), recipe_named(config["quantization_recipe"])
     if not any(target.is_table for target in targets(model, spec)):
         raise CheckpointError(f"{path}: {config['model']} has no item table to quantize")

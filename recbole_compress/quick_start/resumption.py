@@ -9,7 +9,7 @@ from typing import Any
 from recbole_compress.arguments import read_command_line
 from recbole_compress.config.data_settings import PICKLES
 from recbole_compress.config.given import all_config_files, with_config_files
-from recbole_compress.config.model_names import class_name
+from recbole_compress.config.model_names import class_name, importing_nothing
 from recbole_compress.distributed.place import started_by_torchrun
 from recbole_compress.distributed.settings import KEYS_OF_A_LAUNCH
 from recbole_compress.trainers.checkpoint import load_checkpoint
@@ -58,16 +58,11 @@ def given_to(config: Any) -> dict[str, Any]:
 
 
 def _relaunched(settings: dict[str, Any]) -> dict[str, Any]:
-    given = dict(settings)
+    given = importing_nothing(settings)
     given.pop("config_files", None)  # what the files said is in there already
     # As many processes as before, but not where they were; torchrun says both itself.
     if started_by_torchrun() or "world_size" in given:
         given.pop("nproc", None)
     for key in (*KEYS_OF_A_LAUNCH, *PICKLES):  # older runs took the latter and did nothing
         given.pop(key, None)
-    # Which module of the user's a class is in is said anew: no file has anything imported.
-    given.pop("model_classes", None)
-    teacher = given.get("teacher")
-    if isinstance(teacher, dict) and isinstance(teacher.get("model"), str):
-        given["teacher"] = {**teacher, "model": class_name(teacher["model"])}
     return given

@@ -139,4 +139,6 @@ def _choices_of(
 
 def _with_bits(spec: QuantizationSpec, bits: dict[str, int]) -> QuantizationSpec:
     chosen = {name: {"bits": number} for name, number in bits.items()}
-    return dataclasses.replace(spec, overrides={**chosen, **spec.overrides})
+    # What is said of a tensor by its own name stays, at its place, with the bits beside it.
+    said = {name: {**given, **chosen.get(name, {})} for name, given in spec.overrides.items()}
+    return dataclasses.replace(spec, overrides={**chosen, **said})

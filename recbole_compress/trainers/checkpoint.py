@@ -240,6 +240,11 @@ def load_checkpoint(path: str, device: torch.device | str = "cpu") -> dict[str, 
         raise CheckpointError(f"{path}: damaged or no checkpoint at all ({reason})") from error
     if not isinstance(state, dict) or "state_dict" not in state or "config" not in state:
         raise CheckpointError(f"{path}: not a RecBole checkpoint (no 'config' and 'state_dict')")
+    config, catalogue = state["config"], state.get("catalogue") or {}
+    if not isinstance(config, RecBoleConfig) or not set(_CONFIG_PARTS) <= set(vars(config)):
+        raise CheckpointError(f"{path}: not a RecBole checkpoint ('config' is none of RecBole's)")
+    if not isinstance(catalogue, dict) or not all(type(n) is int for n in catalogue.values()):
+        raise CheckpointError(f"{path}: damaged ('catalogue' does not say how many items it has)")
     _say_what_was_meant(state["config"])
     return state
 

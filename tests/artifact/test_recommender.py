@@ -226,3 +226,29 @@ def test_a_session_answers_for_its_items_only(tmp_path, name) -> None:
     assert session.topk(*none)[0].shape == (0, 5)
     assert session.all_scores(*none).shape == (0, N_ITEMS)
     assert session.topk(np.zeros((1, 0)), np.zeros(1))[0].shape == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"item_seq": [1, 2, 3]}, r"item_seq: has the shape \(3,\), expected \(any, any\)"),
+        ({"item_seq": [[1, 2], [3]]}, "item_seq: expected whole numbers"),
+        ({"item_seq": [[1.5, 2, 3]]}, "item_seq: expected whole numbers"),
+        ({"item_seq": [[float("nan"), 2, 3]]}, "item_seq: expected whole numbers"),
+        ({"item_seq": [[0, 1, 2]]}, "item_seq: 0 among the items of a row; pad on the right"),
+        ({"length": [3, 3]}, r"length: has the shape \(2,\), expected \(1\)"),
+        ({"length": [4]}, "length=4: choose 0 .. 3"),
+        ({"length": [-2]}, "length=-2: choose 0 .. 3"),
+        ({"k": 0}, "k=0: choose a whole number from 1 on"),
+        ({"k": 2.7}, "k=2.7: choose a whole number"),
+        ({"candidates": [[]]}, r"candidates: have the shape \(1, 0\), expected at least one item"),
+        ({"candidates": [5, 6]}, "candidates: has the shape"),
+        ({"candidates": [[5], [6]]}, "candidates: have the shape"),
+    ],
+)
+def test_a_session_refuses_what_it_would_take_for_something_else(
+    exported, request_, message
+) -> None:
+    asked = {"item_seq": [[1, 2, 3]], "length": [3], **request_}
+    with pytest.raises(ArtifactError, match=message):
+        Session(exported).topk(**asked)

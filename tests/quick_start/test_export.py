@@ -58,6 +58,7 @@ def test_metrics_of_the_file_are_those_of_the_model(checkpoint, capsys) -> None:
     assert card["latency_ms"]["runtime"] == "onnxruntime"
     recommender = Recommender("m.onnx")
     assert recommender.info["metrics"]["test"] == pytest.approx(dict(trained["test_result"]))
+    assert recommender.info["train_rows_sha256"]
     assert str(Path.cwd()) not in json.dumps(recommender.info)  # what is where is nobody's business
     capsys.readouterr()
     assert main(["recommend", "m.onnx", f"--items={recommender.items[0]}"]) == 0
@@ -230,6 +231,13 @@ def test_no_command_writes_over_what_it_reads(checkpoint, capsys) -> None:
         line = refusal(capsys, [command, file, "-o", out, f"--data_path={Path.cwd()}"])
         assert line.startswith(f"error: {out}: is the file that is read")
         assert Path(file).read_bytes() == before
+
+
+@pytest.mark.parametrize("changed", [{"table_bits": 16}, {"exclude_history": True}])
+def test_metrics_of_another_model_do_not_travel(checkpoint, changed) -> None:
+    path, _ = checkpoint
+    export_checkpoint(path, "m.onnx", tokens=False, **changed)
+    assert Recommender("m.onnx").info["metrics"] is None
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from recbole.model.sequential_recommender import GRU4Rec, SASRec
@@ -12,6 +13,7 @@ from recbole_compress.config import model_names
 from recbole_compress.config.model_names import find_model
 from recbole_compress.errors import ConfigError
 from recbole_compress.models import CpRecNextItNet
+from recbole_compress.quick_start.artifact_subject import config_of
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.evaluate import evaluate_file
 from recbole_compress.quick_start.export import export_checkpoint
@@ -169,6 +171,11 @@ def test_no_file_has_a_module_imported(in_tmp, module):
         evaluate_file("forged.pth")
     with pytest.raises(ConfigError, match="add --model_classes=MODULE:Plain"):
         run_recbole_compress(config_dict={"resume": "forged.pth"})
+    for forged in ({"model": "of_evil:Plain"}, {"model_classes": ["of_evil:Plain"]}):
+        said = {"model": "Plain", "dataset": "tiny", **forged}
+        file = SimpleNamespace(path="m.onnx", has_all_scores=True, said={"configuration": said}.get)
+        with pytest.raises(ConfigError, match="add --model_classes=MODULE:Plain"):
+            config_of(file, {})
 
 
 @pytest.mark.parametrize(

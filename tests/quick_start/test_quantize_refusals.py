@@ -128,6 +128,29 @@ def test_foreign_objects(alone, capsys):
     refused(capsys, ["quantize", "full.pth"], "full.pth", "holds more than data")
 
 
+@pytest.mark.parametrize("more", [["--recipe=ptq"], ["--recipe=ptq", "--max-bytes=20kB"], []])
+def test_numbers_that_are_none_where_no_integers_stand(alone, capsys, more):
+    def broken(state):
+        state["state_dict"]["LayerNorm.weight"][0] = torch.nan
+
+    path = changed(alone(), broken)
+    refused(capsys, ["quantize", path, *more, "-o", "q.pth"], "numbers are NaN or infinite")
+    assert not os.path.exists("q.pth")
+
+
+def test_a_place_where_nothing_can_be_written(alone, capsys):
+    (path := alone(), open("file", "w").close())
+    for command in (["quantize", path], ["evaluate", path], ["export", path]):
+        refused(capsys, [*command, "-o", "file/out"], "file/out: cannot be written, ")
+
+
+def test_the_result_does_not_take_the_place_of_what_is_resumed(alone, capsys):
+    shutil.copy(alone(), "begun.pth")
+    command = ["quantize", "full.pth", "--df_resume=begun.pth", "-o", "begun.pth"]
+    refused(capsys, command, "begun.pth: is the file that is read")
+    assert os.path.exists("begun.pth")
+
+
 def test_an_unknown_model(alone, capsys):
     def rename(state):
         state["config"].final_config_dict["model"] = "SASRek"

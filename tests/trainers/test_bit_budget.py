@@ -91,6 +91,20 @@ def test_bits_that_were_given_are_kept(case):
     assert planned.format_of("item_embedding.weight", is_table=True).bits == 5
 
 
+def test_what_else_is_said_of_a_tensor_by_its_name_leaves_its_bits_open(case):
+    size, spec = file_size(case.teacher), QuantizationSpec(8, 8)
+    limit = size(QuantizationSpec(3, 3)) + 256
+    by_bits = spec_within(case.teacher, spec, case.config, limit, size)
+    group = {"granularity": "tensor"}
+    for name in ("item_embedding.weight", "item_embedding.weigh[t]"):
+        said = QuantizationSpec(8, 8, overrides={name: group})
+        planned = spec_within(case.teacher, said, case.config, limit, size)
+        format = planned.format_of("item_embedding.weight", is_table=True)
+        assert format.granularity == "tensor" and format.bits < 8
+        assert size(planned) <= limit - 256
+    assert by_bits.format_of("item_embedding.weight", is_table=True).granularity == "row"
+
+
 def test_a_model_of_two_catalogues_is_refused(case):
     case.teacher.one_catalogue = False
     with pytest.raises(ConfigError, match="reads other items than it recommends"):

@@ -99,6 +99,17 @@ def test_missing_and_foreign_files_get_one_line(tmp_path):
     with pytest.raises(CheckpointError, match="not a RecBole checkpoint") as caught:
         load_checkpoint(str(tmp_path / "other.pth"))
     assert "\n" not in str(caught.value)
+    torch.save({"config": {"model": "SASRec"}, "state_dict": {}}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="'config' is none of RecBole's"):
+        load_checkpoint(str(tmp_path / "other.pth"))
+
+
+def test_a_catalogue_of_no_number_of_items(state, tmp_path):
+    path = str(tmp_path / "a.pth")
+    for wrong in ({"n_items": "x"}, [3]):
+        save_checkpoint({**state, "catalogue": wrong}, path)
+        with pytest.raises(CheckpointError, match="damaged .'catalogue' does not say"):
+            load_checkpoint(path)
 
 
 def test_a_full_disk_leaves_the_file_of_before(state, tmp_path):
