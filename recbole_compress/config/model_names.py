@@ -181,8 +181,9 @@ def importing_nothing(settings: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in settings.items() if key != "model_classes"}
     if isinstance(kept.get("model"), str):
         kept["model"] = class_name(kept["model"])
-    if isinstance(kept.get("teacher"), dict):
-        kept["teacher"] = importing_nothing(kept["teacher"])
+    for first_phase in ("teacher", "pretraining"):
+        if isinstance(kept.get(first_phase), dict):
+            kept[first_phase] = importing_nothing(kept[first_phase])
     return kept
 
 
