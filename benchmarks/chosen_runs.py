@@ -303,6 +303,8 @@ POINTED_FEW_ITEMS = {
     "untied, pointer, 4 bits": "the same in 4 bits",
     "untied, pointer, 268 kB": "in an eighth of the bytes, without data",
     "untied, for longer, pointer": "two dense tables, trained for longer",
+    "untied, width 32, pointer": "two tables of width 32, trained for longer",
+    "untied, width 32, pointer, 8 bits": "the same in 8 bits",
     "cprec, wider tails, pointer": "CpRec, tails narrowed by half",
     "cprec, wider tails, pointer, 8 bits": "the same in 8 bits",
     "cprec, wider tails, distilled, pointer": "taught by the two dense tables",
