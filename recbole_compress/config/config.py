@@ -203,6 +203,11 @@ class Config(RecBoleConfig):
             super()._set_default_parameters()
         ranking = settings["eval_type"] == EvaluatorType.RANKING
         check_metrics(settings["metrics"], settings["topk"], settings["valid_metric"], ranking)
+        if ranking and "labeled" in settings["eval_args"]["mode"].values():
+            raise ConfigError(
+                f"eval_args: mode='labeled': metrics={settings['metrics']} are of ranks, which "
+                "rows with labels do not have; choose metrics=[AUC] or the like, or mode full"
+            )
 
     def _order_in_time(self):
         """``eval_args`` without an order: RecBole fills in a random one, then refuses it."""

@@ -20,6 +20,8 @@ from recbole_compress.distributed.launcher import launch
 from recbole_compress.distributed.place import here
 from recbole_compress.distributed.quiet import quiet_logger
 from recbole_compress.distributed.settings import starts_processes, threads_per_process
+from recbole_compress.errors import in_one_line
+from recbole_compress.models import CompressedRecommender
 from recbole_compress.quantization import check_quantizable
 from recbole_compress.quick_start.checks import check_run
 from recbole_compress.quick_start.data_free import quantized_and_evaluated
@@ -213,9 +215,16 @@ def _use_threads(config: Config) -> None:
         torch.set_num_threads(config["threads"] or threads_per_process(place.local_world_size))
 
 
+# What a constructor of RecBole's complains with.
+_OF_SETTINGS = (ValueError, TypeError, LookupError, AssertionError, RuntimeError)
+
+
 def _network(make_trainer: Any, config: Config, train_split: Any) -> Any:
     """The model before its training, on its device."""
-    with state_will_be_loaded() if config["resume"] else contextlib.nullcontext():
+    loaded = state_will_be_loaded() if config["resume"] else contextlib.nullcontext()
+    refused = f"model={config['model']}: cannot be made with these settings"
+    ours = issubclass(config.model_class, CompressedRecommender)  # which says itself what is wrong
+    with loaded, in_one_line(refused, () if ours else _OF_SETTINGS):
         network = make_trainer.build_model(config, train_split).to(config["device"])
     if config["data_free_quantization"]:  # now that the catalogue is known
         check_quantizable(network, spec_of(config))

@@ -63,14 +63,18 @@ def card_of_run(
 
 def _training(trainer: Any) -> dict[str, Any]:
     """Time and memory, over all processes."""
-    peak_bytes = sum(gathered(peak_rss_bytes()))
-    gpu_bytes = [peak for peak in gathered(peak_gpu_bytes()) if peak is not None]
+    peaks = {
+        name: [peak for peak in gathered(of_one) if peak is not None]
+        for name, of_one in (
+            ("peak_rss_bytes", peak_rss_bytes()),
+            ("peak_gpu_bytes", peak_gpu_bytes()),
+        )
+    }
     return {
         "seconds": trainer.seconds,
         "epochs": trainer.epochs_done,
         "seconds_per_epoch": trainer.seconds / max(1, trainer.epochs_done),
-        "peak_rss_bytes": peak_bytes,
-        "peak_gpu_bytes": sum(gpu_bytes) if gpu_bytes else None,
+        **{name: sum(found) if found else None for name, found in peaks.items()},
         "processes": here().world_size,
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -47,8 +46,12 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def peak_rss_bytes() -> int:
-    """The most memory this process has held at once, since it began."""
+def peak_rss_bytes() -> int | None:
+    """The most memory this process has held at once, since it began; None where no one counts."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from recbole.trainer import Trainer
+
 from recbole_compress.errors import ConfigError
 from recbole_compress.models import CompressedRecommender
 from recbole_compress.near_names import did_you_mean
@@ -31,9 +33,11 @@ def trainer_for(config: Any, usual: type) -> type:
     recipe = config["recipe"] or CompressTrainer.recipe
     if recipe not in RECIPES:
         raise ConfigError(f"recipe={recipe!r}: {did_you_mean(str(recipe), RECIPES)}")
+    ours = issubclass(config.model_class, CompressedRecommender)
     if recipe == CompressTrainer.recipe:
-        return usual
-    if not issubclass(config.model_class, CompressedRecommender):
+        # RecBole finds a trainer by a model's name, which a class of the user's has its own of.
+        return CompressTrainer if ours and usual is Trainer else usual
+    if not ours:
         raise ConfigError(
             f"recipe={recipe}: is for the models of this package, not for {config['model']}"
             + RECIPES[recipe].for_others(config.external_config_dict.get("model", config["model"]))

@@ -103,6 +103,7 @@ class ResumableTraining:
             "train_rows_sha256": self.train_rows,
             "catalogue": self.catalogue,
             "seconds": self.seconds,
+            "last_epoch_seconds": self._last_epoch_seconds,
             **self._more_state(),
         }
 
@@ -154,11 +155,13 @@ class ResumableTraining:
         """Go on from ``X.resume.pth``, left by the last epoch, or without it from ``X.pth``.
 
         Raises:
-            CheckpointError: Damaged, of another data set or of other rows of it, or of a model of
-                another shape.
+            CheckpointError: Damaged, of another data set or of other rows of it, of a model of
+                another shape or of another optimizer; or ``X.resume.pth`` without its ``X.pth``.
         """
         best = str(resume_from).replace(".resume.pth", ".pth")
         latest = resume_file(best)
+        if from_first(lambda: os.path.exists(latest) and not os.path.exists(best)):
+            raise CheckpointError(f"{latest}: {best}, its best epoch, has to lie beside it")
         state = self._checked(from_first(lambda: latest if os.path.exists(latest) else best))
         rows = state.get("train_rows_sha256")
         if self.train_rows and rows not in (None, self.train_rows):
@@ -169,15 +172,13 @@ class ResumableTraining:
         self.saved_model_file = best
         self._load_weights(state, best)
         self._load_more_state(state, best)
-        try:
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (KeyError, ValueError) as error:
-            raise CheckpointError(f"{best}: optimizer state does not fit: {error}") from error
+        self._load_optimizer(state, best)
         self.start_epoch = self.epochs_done = state["epoch"] + 1
         self.cur_step = state["cur_step"]
         self.best_valid_score = state["best_valid_score"]
         self.best_valid_result = state.get("best_valid_result")
         self.seconds = self.seconds_before = state.get("seconds", 0.0)
+        self._last_epoch_seconds = state.get("last_epoch_seconds", 0.0)
         if state.get("random_state"):
             self._loaded_random_states = [
                 state["random_state"],
@@ -186,6 +187,25 @@ class ResumableTraining:
         self.finished = self._is_over(self.start_epoch, self.cur_step)
         self._heed_end(state.get("end"))
         self.logger.info(f"Resuming {best} at epoch {self.start_epoch}")
+
+    def _load_optimizer(self, state, path):
+        """What it has gathered; how it steps is what the settings of now say."""
+        before, now = state["config"]["learner"], self.config["learner"]
+        if before != now:
+            raise CheckpointError(
+                f"{path}: trained with learner={before!r}, and what that gathered is of no use to "
+                f"{now!r}; leave learner as it was"
+            )
+        steps = [
+            {key: value for key, value in group.items() if key != "params"}
+            for group in self.optimizer.param_groups
+        ]
+        try:
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(f"{path}: optimizer state does not fit: {error}") from error
+        for group, of_now in zip(self.optimizer.param_groups, steps, strict=True):
+            group.update(of_now)
 
     def _is_over(self, epochs, cur_step):
         return epochs >= self.epochs or cur_step > self.stopping_step

@@ -176,6 +176,7 @@ def test_the_command_line_of_the_process_is_left_alone(monkeypatch):
         ("--item_inter_num_interval=[5,inf", "item_inter_num_interval='[5,inf'"),
         ("--topk=-1", "topk must be"),
         ("--eval_args={'mode': 'best'}", "mode='best': choose full, labeled"),
+        ("--eval_args={'mode': 'labeled'}", "are of ranks, which rows with labels"),
         ("--eval_args={'mode': {'valid': 'full', 'test': 'uni'}}", "mode='uni': choose full"),
         ("--repeatable=False", "repeatable"),
         ("--metrics=['NDCG','AUC']", "same time"),

@@ -203,6 +203,12 @@ def test_bad_input_gets_one_line_and_a_non_zero_exit(arguments, wrong, message, 
     assert glob.glob("saved/*.pth") == []
 
 
+def test_what_a_model_of_recboles_refuses_is_one_line(arguments, capsys):
+    assert main(["--model=SASRec", *arguments, "--n_heads=3"]) == 2
+    error = capsys.readouterr().err
+    assert "error: model=SASRec: cannot be made with these settings: The hidden size" in error
+
+
 def test_unknown_model_and_data_set(arguments, capsys):
     assert main(["--model=CpRecNextNet", *arguments]) == 2
     assert "CpRecNextItNet" in capsys.readouterr().err

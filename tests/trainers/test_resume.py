@@ -157,6 +157,25 @@ def test_a_training_that_stopped_early_goes_on_from_its_best_epoch_if_told_to(
     assert begun_at == (best + 1 if "stopping_step" in more else None)
 
 
+def test_the_latest_epoch_alone_is_no_training_to_go_on_with(in_tmp):
+    settings = settings_for("CpRecNextItNet", in_tmp, epochs=1)
+    path = run_recbole_compress("CpRecNextItNet", "tiny", config_dict=settings)["checkpoint"]
+    alone = Path(path.replace(".pth", ".resume.pth"))
+    Path(path).rename(alone)
+    with pytest.raises(CheckpointError, match="its best epoch, has to lie beside it"):
+        run_recbole_compress(config_dict={"resume": str(alone), "epochs": 2})
+    assert alone.exists()
+
+
+def test_what_is_resumed_steps_as_it_is_told_now(in_tmp, trainers):
+    settings = settings_for("CpRecNextItNet", in_tmp, epochs=1)
+    path = run_recbole_compress("CpRecNextItNet", "tiny", config_dict=settings)["checkpoint"]
+    with pytest.raises(CheckpointError, match="trained with learner='adam'"):
+        run_recbole_compress(config_dict={"resume": path, "epochs": 2, "learner": "sgd"})
+    run_recbole_compress(config_dict={"resume": path, "epochs": 2, "learning_rate": 0.5})
+    assert {group["lr"] for group in trainers[-1].optimizer.param_groups} == {0.5}
+
+
 def test_checkpoint_of_another_data_set_or_shape_is_refused(in_tmp):
     settings = settings_for("CpRecNextItNet", in_tmp, epochs=1)
     first = run_recbole_compress("CpRecNextItNet", "tiny", config_dict=dict(settings))
