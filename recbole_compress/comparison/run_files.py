@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -135,11 +136,21 @@ class RunFiles:
         """
         return _yaml_in(self.taken) or {}
 
-    def discard(self) -> None:
-        """Remove all of it, so that the run begins anew."""
-        for path in (self.card, self.ranks, self.log, self.taken, self.settings):
-            path.unlink(missing_ok=True)
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+    def make_way(self) -> RunFiles | None:
+        """Let the run begin anew. A finished one is kept under another name, which is returned."""
+        kept = None if self.read_card() is None else self._free_name()
+        for path in (self.card, self.ranks, self.log, self.taken, self.settings, self.checkpoints):
+            if kept is not None and path.exists():
+                path.rename(path.with_name(kept.stem.name + path.name.removeprefix(self.stem.name)))
+            elif path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        return kept
+
+    def _free_name(self) -> RunFiles:
+        names = (RunFiles(self._with(f".before-{number}")) for number in itertools.count(1))
+        return next(files for files in names if not files.card.exists())
 
 
 def _yaml_in(path: Path) -> Any:

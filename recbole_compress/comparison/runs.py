@@ -56,7 +56,8 @@ def run_missing(
                 futures[needed].result()
         # It may be there after all, once a run is finished again that it took a checkpoint of.
         there = finished.card(run) is not None
-        line = None if there else _run(run, RunFiles.of(folder, run.planned), finished, children)
+        files = RunFiles.of(folder, run.planned)
+        line = None if there else _run(run, files, finished, children, report)
         state = line or _summary(run, finished)
         if line:
             failures[number] = line
@@ -75,7 +76,13 @@ def run_missing(
     return {missing[number].planned.key: line for number, line in sorted(failures.items())}
 
 
-def _run(run: CheckedRun, files: RunFiles, finished: Finished, children: _Children) -> str | None:
+def _run(
+    run: CheckedRun,
+    files: RunFiles,
+    finished: Finished,
+    children: _Children,
+    report: Callable[[str], None],
+) -> str | None:
     """Run one to its end; None, or why it failed."""
     taken: dict[str, Path] = {}
     for key, other in run.planned.checkpoints.items():
@@ -85,7 +92,8 @@ def _run(run: CheckedRun, files: RunFiles, finished: Finished, children: _Childr
             why = finished.why_no_checkpoint(needed)
             return f"not run: {key} needs the checkpoint of {other!r}, {why}"
         taken[key] = path
-    _discard_unless_of(files, run, {key: path.name for key, path in taken.items()})
+    if kept := _make_way_unless_of(files, run, {key: path.name for key, path in taken.items()}):
+        report(f"{run.planned}: the run of before, told otherwise, is kept as {kept.stem}")
     checkpoint, quantizing = files.resumable(), files.quantizing()
     arguments = {
         "config_files": [str(files.settings)],
@@ -108,21 +116,24 @@ def _run(run: CheckedRun, files: RunFiles, finished: Finished, children: _Childr
     return f"failed with exit status {status}{again}: {_last_words(files.log)}; log: {files.log}"
 
 
-def _discard_unless_of(files: RunFiles, run: CheckedRun, taken: dict[str, str]) -> None:
-    """Keep what a run of these settings, from these checkpoints, left when it was cut off."""
+def _make_way_unless_of(files: RunFiles, run: CheckedRun, taken: dict[str, str]) -> RunFiles | None:
+    """Leave where it is what a run of these settings, from these checkpoints, left when it was cut
+    off; otherwise make way, and return where a finished one is now."""
+    kept = None
     # A run that is to be made although it has a card took what has been made again.
     if (
         not has_settings_of(run, files)
         or files.read_card() is not None
         or files.read_taken() not in ({}, taken)
     ):
-        files.discard()
+        kept = files.make_way()
     files.card.unlink(missing_ok=True)  # unreadable
     if taken:
         with replacing(str(files.taken)) as file:
             yaml.safe_dump(taken, file, allow_unicode=True)
     with replacing(str(files.settings)) as file:
         yaml.safe_dump(run.settings, file, allow_unicode=True)
+    return kept
 
 
 def _last_words(log: Path) -> str:

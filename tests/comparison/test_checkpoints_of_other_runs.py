@@ -152,7 +152,7 @@ def test_a_results_file_says_what_was_taken(compared, gone):
     assert compared(epochs=2) == ["teacher", "student", "quantized"]
 
 
-def test_a_run_that_was_cut_off_goes_on_with_its_teacher_only(compared):
+def test_a_run_that_was_cut_off_goes_on_with_its_teacher_only(compared, capsys):
     compared("--only=student")
     card, log = (Path(f"out/runs/tiny/student-1.{ending}") for ending in ("card.json", "log"))
     (before,) = Path("out/runs/tiny/student-1").glob("*.pth")
@@ -160,7 +160,13 @@ def test_a_run_that_was_cut_off_goes_on_with_its_teacher_only(compared):
     assert compared("--only=student") == ["student"]
     assert before.exists()
     card.unlink()
-    assert compared("--only=teacher", epochs=2) == ["teacher"]
+    capsys.readouterr()
+    for number, epochs in enumerate((3, 2), 1):  # what was finished is kept, every time
+        (of_before,) = Path("out/runs/tiny/teacher-1").glob("*.pth")
+        assert compared("--only=teacher", epochs=epochs) == ["teacher"]
+        kept = Path(f"out/runs/tiny/teacher-1.before-{number}")
+        assert f"told otherwise, is kept as {kept}" in capsys.readouterr().out
+        assert (kept / of_before.name).exists() and Path(f"{kept}.card.json").exists()
     assert compared("--only=student", epochs=2) == ["student"]
     assert not before.exists() and log.exists()
 

@@ -166,8 +166,16 @@ def test_failing_trials_are_reported_and_skipped(hyperopt, job, write_space, cap
 @pytest.mark.parametrize(
     "model, line, error",
     [
-        ("SASRec", "hidden_act choice [nothing]", "KeyError: 'nothing'"),
-        ("NARM", "dropout_probs choice [[0.1]]", "IndexError: "),
+        (
+            "SASRec",
+            "hidden_act choice [nothing]",
+            "ConfigError: model=SASRec: cannot be made with these settings: there is no",
+        ),
+        (
+            "NARM",
+            "dropout_probs choice [[0.1]]",
+            "ConfigError: model=NARM: cannot be made with these settings: ",
+        ),
         ("NextItNet", "dilations choice [[a]]", "TypeError: "),
     ],
 )
