@@ -59,7 +59,8 @@ def build_document(
         ``experiment``; ``datasets``, each with its ``entries`` (means over seeds, differences
         from the reference, or why it is ``not_compared`` with it, accuracy by popularity, cost;
         where the rows of the same runs are gone, as the results file there tells);
-        ``runs``, the cards; ``missing``, why a run is not among them; ``provenance``.
+        ``runs``, the cards; ``missing``, why a run is not among them; ``set_aside``, what the
+        results file there tells of runs that are not asked for; ``provenance``.
     """
     finished = Finished(runs, folder)
     found: list[tuple[CheckedRun, RunFiles, dict[str, Any]]] = []

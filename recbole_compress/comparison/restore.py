@@ -37,12 +37,14 @@ def restore_runs(folder: Path) -> int:
     if not path.exists():
         return 0
     try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        aside = document.get("set_aside", {}).get("runs", [])
         runs = [
             (Planned(run["dataset"], run["entry"], run["seed"], {}, {}, {}), run)
-            for run in json.loads(path.read_text(encoding="utf-8"))["runs"]
+            for run in [*document["runs"], *aside]
         ]
         found = [(planned, run["settings"], run["card"]) for planned, run in runs]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: damaged or no comparison ({error}); delete it, or choose another --output"
         ) from error

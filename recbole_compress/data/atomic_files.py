@@ -214,8 +214,13 @@ class AtomicFiles:
             yield values[-newest:][:limit]  # -0: all of them
 
     def _is_history(self, field):
-        """Whether a field holds ready-made item histories, as split files do."""
-        return field == f"{self.config['ITEM_ID_FIELD']}{self.config['LIST_SUFFIX']}"
+        """Whether a field of split files holds ready-made histories, of items or what they have."""
+        return (
+            self.benchmark_filename_list is not None
+            and self.field2source.get(field) == FeatureSource.INTERACTION
+            and field.endswith(self.config["LIST_SUFFIX"])
+            and self.field2type[field].value.endswith("seq")
+        )
 
     def _filter_nan_user_or_item(self):
         """Take out rows without a user or an item.
@@ -240,6 +245,18 @@ class AtomicFiles:
     def _change_feat_format(self):
         self._warn_of_merged_times()
         super()._change_feat_format()
+        self._pad_histories()
+
+    def _pad_histories(self):
+        """To the length that models are made for: RecBole stops at the longest of the files."""
+        length = self.config["MAX_ITEM_LIST_LENGTH"]
+        for field in filter(self._is_history, self.inter_feat.columns):
+            there = self.inter_feat[field]
+            missing = length - there.shape[1]
+            if missing > 0:
+                nothing = there.new_zeros(len(there), missing, *there.shape[2:])
+                self.inter_feat[field] = torch.cat([there, nothing], 1)
+            self.field2seqlen[field] = length
 
     def _warn_of_merged_times(self):
         """Say whose order in time RecBole does not know; it stays, as published results have it."""

@@ -110,6 +110,25 @@ def test_goes_on_from_the_results_file_alone(folder, started, capsys):
     assert "damaged or no comparison" in capsys.readouterr().err
 
 
+def test_a_choice_of_runs_loses_nothing_of_the_others(folder, started):
+    write_interactions(folder / "data", "other", SEQUENCES)
+    path = write_experiment(folder, datasets=["tiny", "other"])
+    assert main(["compare", path]) == 0
+    before = document_in(folder)
+    assert before["set_aside"] == {"runs": [], "told": []}
+    told = ("datasets", "runs", "missing")
+    for choice in ("--only=Pop", "--seeds=2", "--datasets=other", "--reference=Pop"):
+        shutil.rmtree(folder / "runs/compare/exp/runs", ignore_errors=True)  # the results alone
+        assert main(["compare", path, "--table", choice]) == 0
+        chosen = document_in(folder)
+        assert any(chosen[key] != before[key] for key in told) and chosen["set_aside"]["told"]
+    shutil.rmtree(folder / "runs/compare/exp/runs")
+    assert main(["compare", path, "--table"]) == 0
+    after = document_in(folder)
+    assert {key: after[key] for key in told} == {key: before[key] for key in told}
+    assert after["set_aside"]["runs"] == []
+
+
 def test_a_failing_run_does_not_stop_the_others(folder, capfd):
     """Real processes, two at a time, from names of models."""
     data = f"--data_path={folder / 'data'}"

@@ -139,6 +139,18 @@ def test_split_files_keep_the_newest_items_and_each_target_once(tmp_path):
     assert (counts["a"], counts["b"], counts["x"], counts["h"]) == (1, 2, 1, 1)
 
 
+def test_recboles_models_get_histories_as_long_as_they_are_made_for(tmp_path):
+    config = make_config(write_split(tmp_path), "split", **{**SPLIT, "MAX_ITEM_LIST_LENGTH": 9})
+    for kind in (SequentialDataset, _with(AtomicFiles, SequentialDataset)):
+        splits = kind(config).build()
+        width = 9 if issubclass(kind, AtomicFiles) else 7  # the longest of the files
+        assert [split.inter_feat["item_id_list"].shape[1] for split in splits] == [width] * 3
+        rows = [row_set(split, 9) for split in splits]
+        if kind is SequentialDataset:
+            of_recboles = rows
+    assert rows == of_recboles
+
+
 @pytest.mark.parametrize("more", [{}, {"seq_len": {"item_id_list": 2}}])
 def test_split_files_with_untidy_cells_are_read_as_recbole_reads_them(tmp_path, more):
     path = write_split(tmp_path)
