@@ -8,11 +8,13 @@ from typing import Any
 
 from recbole_compress.errors import ConfigError
 
-__all__ = ["PICKLES", "check_data_settings"]
+__all__ = ["FILTERS", "PICKLES", "check_data_settings"]
 
 # RecBole would unpickle what lies there; this package reads the data set anew in every run.
 PICKLES = ("save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path")
 _COUNTS = ("user_inter_num_interval", "item_inter_num_interval")
+# What takes rows out of one file of interactions.
+FILTERS = ("rm_dup_inter", "val_interval", *_COUNTS)
 _INTERVAL = re.compile(r"\s*[\[(][^,\[\]()]+,[^,\[\]()]+[\])]\s*")
 # Read from files; what RecBole makes of them, under another name.
 _READ = ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "RATING_FIELD")

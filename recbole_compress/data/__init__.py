@@ -7,6 +7,7 @@
 - ``loaders``: batches of similar length, and the split behind any batches.
 - ``transfer_dataset``: targets of one data set after the sequences of another; ``histories`` says
   how much of a sequence was known, ``candidates`` which items a target is ranked against.
+- ``evaluation``: what evaluation asks of the rows, and how large its batches may be.
 - ``domains``: making such a pair of data sets from any interactions.
 - ``item_counts``: item frequencies of the train split.
 """

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_compress.data.evaluation import check_evaluation, eval_batch_size
 from recbole_compress.data.merged_times import users_in_file_order
 from recbole_compress.distributed.group import any_of_all
 from recbole_compress.distributed.place import here
@@ -41,8 +42,6 @@ _NO_NUMBER = [
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
     *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
 ]
-# Of an evaluation batch on a CPU.
-_SCORE_BYTES = 2**24
 
 
 class AtomicFiles:
@@ -275,39 +274,10 @@ class AtomicFiles:
 
     def build(self):
         splits = super().build()
-        for phase, split in zip(("valid", "test"), splits[1:], strict=True):
-            self._need_labels(phase, split)
-        self._bound_evaluation()
+        evaluated = dict(zip(("valid", "test"), splits[1:], strict=True))
+        check_evaluation(self.config, evaluated, self.logger)
+        self.config["eval_batch_size"] = eval_batch_size(self.config, self.item_num)
         return splits
-
-    def _need_labels(self, phase, split):
-        mode = self.config["eval_args"]["mode"][phase]
-        if mode == "labeled" and self.label_field not in split.inter_feat:
-            raise ConfigError(
-                f"eval_args mode={mode!r}: the {phase} split has no column {self.label_field!r} "
-                "(LABEL_FIELD); add it to load_col, make one with threshold={column: least value "
-                "of a 1} of a loaded column, or choose mode full"
-            )
-
-    def _bound_evaluation(self):
-        """Shrink ``eval_batch_size`` so that one batch's scores fit ``eval_score_bytes``."""
-        budget = self.config["eval_score_bytes"]
-        if budget is None:  # on a CPU what is near its cache, on a GPU what keeps it busy
-            budget = _SCORE_BYTES if self.config["device"].type == "cpu" else 16 * _SCORE_BYTES
-        if budget and self.config["eval_batch_size"]:
-            rows = max(1, int(budget) // (4 * self.item_num)) * self._examples_per_row()
-            if rows < self.config["eval_batch_size"]:
-                self.config["eval_batch_size"] = rows
-
-    def _examples_per_row(self):
-        """How many of ``eval_batch_size`` a row of scores takes: the target and its samples.
-
-        One size serves both phases, so it is what the phase with fewer takes.
-        """
-        drawn = [
-            self.config[f"{phase}_neg_sample_args"]["sample_num"] for phase in ("valid", "test")
-        ]
-        return 1 + min(0 if samples == "none" else samples for samples in drawn)
 
 
 def _refuse_swallowed(filepath, encoding, n_rows):

@@ -12,6 +12,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_compress.data.candidates import draw_candidates
+from recbole_compress.data.evaluation import eval_batch_size
 from recbole_compress.data.histories import known_before
 from recbole_compress.data.sequence_dataset import END_FIELD, SequenceDataset
 from recbole_compress.data.windows import Windows, cut_windows, window_stride
@@ -222,7 +223,7 @@ class TransferDataset(SequenceDataset):
                     rows,
                 )
             split._shortest_first()
-        self._bound_evaluation()
+        self.config["eval_batch_size"] = eval_batch_size(self.config, self.item_num)
         return splits
 
     def _split_by_users(self) -> list[Any]:

@@ -282,6 +282,21 @@ def test_users_with_one_item_only_leave_nothing_to_predict(tmp_path):
         SequenceDataset(make_config(path, "ones")).build()
 
 
+@pytest.mark.parametrize("kind", [SequenceDataset, _with(AtomicFiles, SequentialDataset)])
+def test_sampled_items_are_ranked_by_user_of_which_rows_are_warned(tmp_path, caplog, kind):
+    path = write_interactions(tmp_path, "tiny", SEQUENCES)
+
+    def said(split, mode):
+        eval_args = {"split": split, "order": "TO", "mode": mode}
+        caplog.clear()
+        kind(make_config(path, eval_args=eval_args, state="WARNING")).build()
+        return [line for line in caplog.messages if "in one list" in line]
+
+    (line,) = said({"RS": [5, 1, 4]}, {"valid": "full", "test": "uni2"})
+    assert line.startswith("eval_args mode='uni2': the test split has 8 rows of 4 users, and RecB")
+    assert said({"LS": "valid_and_test"}, "uni2") == said({"RS": [5, 1, 4]}, "full") == []
+
+
 def test_evaluation_batch_is_bounded_by_its_score_matrix(tmp_path):
     path = write_interactions(tmp_path, "tiny", SEQUENCES)
     config = make_config(path, eval_score_bytes=4 * 9 * 3)  # three rows of nine ids

@@ -79,6 +79,14 @@ def test_a_setting_of_a_choice_that_was_not_taken(arguments, capsys):
     assert "n_item_blocks=2 is not read" in capsys.readouterr().err
 
 
+def test_settings_that_only_recboles_models_or_metrics_heed(arguments, capsys):
+    unread = ["--transform=inverse_itemseq", "--valid_metric_bigger=False"]
+    assert main(["--model=CpRecNextItNet", *arguments, *unread]) == 0
+    said = capsys.readouterr().err
+    assert "transform=inverse_itemseq is not read: only models of RecBole do" in said
+    assert "valid_metric_bigger=False is not read: MRR@10 is better the larger it is" in said
+
+
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_an_interrupted_run_says_how_to_go_on(arguments, capsys, monkeypatch, epoch):
     train_epoch = SafeTrainer._train_epoch

@@ -52,3 +52,13 @@ def test_recboles_models_teach_as_they_were_trained(settings, model):
     }
     taught = run_recbole_compress("CpRecGRU4Rec", "split", config_dict={**settings, **student})
     assert taught["test_result"]["hit@10"] >= 0
+
+
+def test_what_split_files_are_not_filtered_or_divided_by(settings, capsys):
+    del settings["load_col"], settings["alias_of_item_id"], settings["benchmark_filename"]
+    unread = {"user_inter_num_interval": "[5,inf)", "eval_args": {"split": {"RS": [8, 1, 1]}}}
+    run_recbole_compress("CpRecGRU4Rec", "split", config_dict={**settings, **unread})
+    said = capsys.readouterr().err
+    assert "user_inter_num_interval=[5,inf) is not read: dataset=split comes in split" in said
+    assert "eval_args split={'RS': [8, 1, 1]} is not read" in said
+    assert "eval_args mode" not in said and "eval_args order" not in said
