@@ -15,7 +15,7 @@ from recbole_compress.data.evaluation import check_evaluation, eval_batch_size
 from recbole_compress.data.merged_times import users_in_file_order
 from recbole_compress.distributed.group import any_of_all
 from recbole_compress.distributed.place import here
-from recbole_compress.errors import ConfigError, DataError
+from recbole_compress.errors import DataError
 
 __all__ = ["AtomicFiles", "existing_file", "open_text"]
 

@@ -168,8 +168,9 @@ def _loaded(config: Config) -> Any:
         path = str(config["pretrained"])
         state = from_first(lambda: load_checkpoint(path))
         settings = settings_of_checkpoint(state, config)
-        given = config.external_config_dict
-        settings |= {key: given[key] for key in ("data_path",) if key in given}
+        folder = config.external_config_dict.get("data_path")
+        if folder is not None and os.path.isdir(os.path.join(folder, settings["dataset"])):
+            settings["data_path"] = folder  # moved with the target; else where it was
         source_config = Config(config_dict=settings)
     source = dataset_class(source_config)(source_config)
     return TransferDataset(config, source.build()[0])

@@ -75,7 +75,12 @@ def _of_other_choices(config: Any, network: Any) -> Iterator[str]:
     read = getattr(network, "keys_of_choices", None)
     if read is None:
         return
-    given = config.external_config_dict
+    # A form that was taken over from a checkpoint is given, too, in every key that it has.
+    given = {
+        key: value
+        for key, value in config.external_config_dict.items()
+        if value != config.internal_config_dict.get(key)
+    }
     if given.get("transform"):
         yield f"transform={given['transform']} is not read: only models of RecBole do"
     for key in sorted((keys_of_some_choice() & set(given)) - read):

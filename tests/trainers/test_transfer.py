@@ -221,6 +221,18 @@ def test_a_checkpoint_decides_the_form_and_knows_its_source(settings, trainers):
         run(settings, pretrained=scratch["checkpoint"])
 
 
+def test_a_source_that_lies_in_another_folder_than_the_target(settings, domains, in_tmp, capsys):
+    for part in ("source", "target"):
+        (in_tmp / part).mkdir()
+        (in_tmp / part / f"ml-100k-{part}").symlink_to(domains / f"ml-100k-{part}")
+    more = {"epochs": 1, "state": "INFO"}
+    first = run(settings, data_path="target", pretraining={"data_path": "source"}, **more)
+    assert "is not read by these choices" not in capsys.readouterr().err
+    path = first["card"]["files"]["pretrained"]
+    again = run(settings, data_path="target", pretrained=path, **more)
+    assert again["test_result"] == first["test_result"]
+
+
 def test_without_pre_training_nothing_is_trained_first(settings, trainers):
     result = run(settings, pretrain=False, epochs=1)
     (tuned,) = trainers
