@@ -15,7 +15,13 @@ from recbole.utils import EvaluatorType, ModelType
 from recbole_compress.arguments import read_command_line
 from recbole_compress.config.data_settings import check_data_settings
 from recbole_compress.config.given import all_config_files, read_config_file
-from recbole_compress.config.model_names import find_model, know_classes, name_of, quantized_of
+from recbole_compress.config.model_names import (
+    find_model,
+    inherited_from,
+    know_classes,
+    name_of,
+    quantized_of,
+)
 from recbole_compress.config.parsed_files import parsed
 from recbole_compress.config.schema import load_schema
 from recbole_compress.config.validation import (
@@ -167,8 +173,10 @@ class Config(RecBoleConfig):
         self.external_config_dict = check_keys(
             self.external_config_dict, schema, self._source_of_key, self._texts, model
         )
-        # RecBole's method, which the registry has wrapped to end with our internal_defaults.
-        super()._load_internal_config_dict(model, model_class, dataset)
+        # RecBole's method, which the registry has wrapped to end with our internal_defaults. It
+        # goes by names, which a class derived from a model of RecBole's does not have.
+        known_as = next(reversed(inherited_from(model_class)), model)
+        super()._load_internal_config_dict(known_as, model_class, dataset)
         self._without_negatives_for_cross_entropy()
 
     def _update_internal_config_dict(self, file):

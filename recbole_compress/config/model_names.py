@@ -83,7 +83,7 @@ def inherited_from(model_class: type) -> list[str]:
         >>> inherited_from(Mine), inherited_from(SASRec)
         (['SASRec'], [])
     """
-    if is_stock(model_class):
+    if is_stock(model_class) or REGISTERED.get(model_class.__name__) is model_class:
         return []
     return [
         base.__name__

@@ -26,8 +26,12 @@ def dataset_class(config) -> type:
     """
     _check_sequential(config)
     usual = SequenceDataset if _is_ours(config.model_class) else SequentialDataset
-    chosen = getattr(recbole.data.dataset, f"{config['model']}Dataset", usual)
-    return _with(AtomicFiles, chosen)
+    # RecBole goes by the name of the model, which a class derived from it does not have.
+    names = [f"{parent.__name__}Dataset" for parent in config.model_class.__mro__]
+    own = (
+        vars(recbole.data.dataset)[name] for name in names if hasattr(recbole.data.dataset, name)
+    )
+    return _with(AtomicFiles, next(own, usual))
 
 
 def _is_ours(model_class: type) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from recbole.model.sequential_recommender import GRU4Rec, SASRec
+from recbole.model.sequential_recommender import DIEN, GRU4Rec, SASRec
 
 from recbole_compress.artifact import Recommender
 from recbole_compress.config import model_names
@@ -61,7 +61,11 @@ class Renamed(SASRec):
     """As above, of a model of RecBole's."""
 
 
-@pytest.mark.parametrize("model_class", [Wider, Renamed])
+class Interested(DIEN):
+    """Of one that has a data set of its own."""
+
+
+@pytest.mark.parametrize("model_class", [Wider, Renamed, Interested])
 def test_a_class_derived_from_a_known_model_has_its_settings(in_tmp, model_class):
     settings = {
         "data_path": write_interactions(in_tmp, "tiny", SEQUENCES),
