@@ -97,9 +97,9 @@ def build_document(
                 "entry": run.planned.entry,
                 "seed": run.planned.seed,
                 "settings": run.settings,
-                "card": _portable(card, folder),
+                "card": _portable(card, folder, files),
             }
-            for run, _, card in found
+            for run, files, card in found
         ],
         "provenance": {
             **environment(),
@@ -325,10 +325,12 @@ def _rows(ranks: Mapping[str, Sequence[RankRecords]]) -> dict[str, Any]:
     }
 
 
-def _portable(card: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A card whose paths hold wherever the folder is taken."""
+def _portable(card: Mapping[str, Any], folder: Path, files: RunFiles) -> dict[str, Any]:
+    """A card whose paths hold wherever the folder is taken, and was taken before."""
     taken: dict[str, Any] = copy.deepcopy(dict(card))
-    for name, path in (taken.get("files") or {}).items():
-        if path:
-            taken["files"][name] = os.path.relpath(path, folder)
+    paths = {name: path for name, path in (taken.get("files") or {}).items() if path}
+    own = os.sep + str(files.stem.relative_to(folder)) + os.sep
+    made_in = next((path.partition(own)[0] for path in paths.values() if own in path), folder)
+    for name, path in paths.items():
+        taken["files"][name] = os.path.relpath(path, made_in)
     return taken

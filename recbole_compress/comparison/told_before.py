@@ -110,9 +110,12 @@ def _fill(now: dict[str, Any], then: Mapping[str, Any], keys: tuple[str, ...]) -
 
 
 def _fingerprint(document: Mapping[str, Any], dataset: str, entry: str | None) -> str | None:
-    """Of the runs that an entry's numbers come from; None where there are none."""
+    """Of the runs that an entry's numbers come from; None where there are none.
+
+    Where their files lie does not matter.
+    """
     runs = [
-        run
+        {**run, "card": {**run["card"], "files": None}}
         for run in document.get("runs") or []
         if (run["dataset"], run["entry"]) == (dataset, entry)
     ]

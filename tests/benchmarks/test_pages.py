@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 import pytest
 
+from benchmarks.comparisons import RESULTS
 from benchmarks.pages import TABLES, filled, pages
 
 
@@ -24,6 +28,13 @@ def measured(name):
         return bool(TABLES[name]())
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/comparison.json")), ids=str)
+def test_results_tell_no_paths_of_the_machine_that_made_them(path):
+    for run in json.loads(path.read_text())["runs"]:
+        for file in filter(None, run["card"]["files"].values()):
+            assert not os.path.isabs(file) and not file.startswith(os.pardir), run["entry"]
 
 
 def test_a_table_that_has_not_been_measured_stays_as_it_is(tmp_path, monkeypatch):

@@ -129,6 +129,27 @@ def test_a_choice_of_runs_loses_nothing_of_the_others(folder, started):
     assert after["set_aside"]["runs"] == []
 
 
+def test_a_copied_folder_tells_of_its_own_files(folder, started):
+    entries = {
+        "full": {"model": "GRU4Rec", "embedding_size": 8, "hidden_size": 8},
+        "small": {
+            **{"model": "DFQGRU4Rec", "quantization_recipe": "ptq"},
+            **{"embedding_size": 8, "hidden_size": 8},
+            "checkpoints": {"full_precision_path": "full"},
+        },
+    }
+    path = write_experiment(folder, runs=entries, seeds=[1], reference="full")
+    assert main(["compare", path]) == 0
+    made = folder / "runs/compare/exp"
+    (folder / "far/away").mkdir(parents=True)
+    shutil.copytree(made, folder / "far/away/copied")
+    assert main(["compare", path, "--table", "--output=far/away/copied"]) == 0
+    told = json.loads((folder / "far/away/copied/comparison.json").read_text())
+    assert told["runs"] == document_in(folder)["runs"]
+    paths = [path for run in told["runs"] for path in run["card"]["files"].values() if path]
+    assert len(paths) > 2 and all((made / path).is_file() for path in paths)
+
+
 def test_a_failing_run_does_not_stop_the_others(folder, capfd):
     """Real processes, two at a time, from names of models."""
     data = f"--data_path={folder / 'data'}"
