@@ -286,6 +286,12 @@ POINTED_SESSIONS = {
     "cprec, tied tables, even widths, pointer, 4 bits": "the same in 4 bits",
     RECENCY: RECENCY_NAME,
 }
+POINTED_SMALLER_STILL = {
+    "tied, width 8, pointer": "one table of width 8",
+    "tied, width 8, pointer, 4 bits": "the same in 4 bits",
+    "cprec, tied tables, narrower, pointer": "CpRec, tied tables of 16, 8 and 4",
+    "cprec, tied tables, narrower, pointer, 4 bits": "the same in 4 bits",
+}
 POINTED_TRAINS = {
     "dense, pointer": "a dense table",
     "dense, pointer, 4 bits": "the same in 4 bits",
@@ -365,7 +371,10 @@ CHOSEN: dict[str, ChosenRuns] = {
         "odrec", "tmall", OF_README, README_REPEATS, "tmall (40,727 items), SASRec of width 128"
     ),
     "repeats_retailrocket": ChosenRuns(
-        "repeats-retailrocket", "retailrocket", (*OF_REPEATS, "seeds"), POINTED_SESSIONS
+        "repeats-retailrocket",
+        "retailrocket",
+        (*OF_REPEATS, "seeds"),
+        {**POINTED_SESSIONS, **POINTED_SMALLER_STILL},
     ),
     "repeats_tmall": ChosenRuns("repeats-odrec", "tmall", OF_REPEATS, POINTED_TRAINS),
     "repeats_ml_1m": ChosenRuns("repeats-ml-1m", "ml-1m", (*OF_CPREC, "seeds"), POINTED_FEW_ITEMS),
