@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from recbole_compress.comparison import document as document_module
+from recbole_compress.quick_start import compare as compare_module
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.trainers.checkpoint import load_checkpoint, save_checkpoint
 from tests.comparison.experiments import RUNS, document_in, write_experiment
@@ -110,7 +111,8 @@ def test_goes_on_from_the_results_file_alone(folder, started, capsys):
     assert "damaged or no comparison" in capsys.readouterr().err
 
 
-def test_a_choice_of_runs_loses_nothing_of_the_others(folder, started):
+def test_a_choice_of_runs_loses_nothing_of_the_others(folder, started, monkeypatch):
+    monkeypatch.setattr(compare_module, "_plot", lambda document, stem: None)  # it takes seconds
     write_interactions(folder / "data", "other", SEQUENCES)
     path = write_experiment(folder, datasets=["tiny", "other"])
     assert main(["compare", path]) == 0

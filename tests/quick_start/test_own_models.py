@@ -71,6 +71,7 @@ def test_a_class_derived_from_a_known_model_has_its_settings(in_tmp, model_class
         "data_path": write_interactions(in_tmp, "tiny", SEQUENCES),
         "epochs": 1,
         "train_batch_size": 16,  # targets, or rows, as the parent counts them
+        "MAX_ITEM_LIST_LENGTH": 5,
         "use_gpu": False,
         "show_progress": False,
     }
