@@ -34,6 +34,7 @@ def test_the_tail_of_a_large_catalogue_is_not_lost():
     assert (drawn > n // 2).sum() > 40  # a quarter
 
 
+@pytest.mark.slow
 def test_items_that_are_rarer_than_float32_can_tell_are_drawn_too():
     n, draws = 100_000, 400
     scores = torch.full((1, n), 1e-8).log()  # a thousandth of all together
