@@ -35,7 +35,7 @@ def keep_what_was_told(document: dict[str, Any], before: Mapping[str, Any]) -> N
         document: Of :func:`~recbole_compress.comparison.document.build_document`; changed.
         before: Of :func:`results_before`.
     """
-    aside = before.get("set_aside") or {"runs": [], "told": []}
+    aside = {"runs": [], "told": [], **(before.get("set_aside") or {})}
     told = [*_told(before), *aside["told"]]  # the latest first
     for name, dataset in document["datasets"].items():
         entries, reference = dataset["entries"], dataset["reference"]

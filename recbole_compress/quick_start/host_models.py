@@ -28,9 +28,7 @@ def dataset_class(config) -> type:
     usual = SequenceDataset if _is_ours(config.model_class) else SequentialDataset
     # RecBole goes by the name of the model, which a class derived from it does not have.
     names = [f"{parent.__name__}Dataset" for parent in config.model_class.__mro__]
-    own = (
-        vars(recbole.data.dataset)[name] for name in names if hasattr(recbole.data.dataset, name)
-    )
+    own = filter(None, (getattr(recbole.data.dataset, name, None) for name in names))
     return _with(AtomicFiles, next(own, usual))
 
 
