@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing import connection
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import torch.distributed as dist
@@ -56,10 +57,12 @@ def launch(
         What the job returned in this machine's first process, as far as JSON can say it.
 
     Raises:
+        ConfigError: An argument that cannot be pickled; an address that cannot be met at.
         RecBoleCompressError: What a process raised, the first one in time; or that one ended
             without a word.
         RuntimeError: Any other error of a process, with its traceback.
     """
+    _check_arguments(arguments)
     store, plan = _meeting_point(settings)
     quieter = {} if "TORCH_CPP_LOG_LEVEL" in os.environ else {"TORCH_CPP_LOG_LEVEL": "ERROR"}
     os.environ.update(quieter)  # torch's own chatter when a peer is gone; ours is one line
@@ -78,6 +81,19 @@ def launch(
     result = json.loads(store.get(f"result/{plan.offset}"))
     _take_leave(store, plan)
     return result
+
+
+def _check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse what another process cannot be told, such as a lambda in ``config_dict``."""
+    for name, value in arguments.items():
+        for key, each in value.items() if isinstance(value, Mapping) else [(name, value)]:
+            try:
+                ForkingPickler.dumps(each)
+            except Exception as error:  # of any kind: what is pickled says itself why it is not
+                raise ConfigError(
+                    f"{key}={each!r}: cannot be sent to other processes ({error}); name something "
+                    "that they can import, or leave nproc out"
+                ) from error
 
 
 def _take_leave(store: Any, plan: _Plan) -> None:

@@ -110,6 +110,13 @@ def test_a_taken_port_is_refused_in_one_line(in_tmp):
     assert "\n" not in str(caught.value)
 
 
+def test_what_cannot_be_sent_is_refused_by_its_name(in_tmp):
+    told = "^topk=<function .*cannot be sent to other processes"
+    with pytest.raises(ConfigError, match=told) as caught:
+        launch(jobs.ranks, {"config_dict": {"topk": lambda: None}}, TWO)
+    assert "\n" not in str(caught.value)
+
+
 def free_port() -> int:
     store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     return store.port
