@@ -16,6 +16,7 @@ slices.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,7 +29,7 @@ from benchmarks.results_file import common_parser, measure_all
 from benchmarks.synthetic import ZipfCatalogue
 from recbole_compress.embeddings import DenseEmbedding, ItemEmbedding, TensorTrainEmbedding
 from recbole_compress.functional.tensor_train import merge_cores, tensor_train_scores
-from recbole_compress.functional.tensor_train_costs import groupings, scoring_macs
+from recbole_compress.functional.tensor_train_costs import scoring_macs
 from recbole_compress.functional.tensor_train_shapes import choose_shape
 from recbole_compress.reports.environment import peak_rss_bytes
 
@@ -135,7 +136,7 @@ def scoring(
         for batch in batches:
             hidden = torch.randn(batch, train.embedding_dim)
             slices = hidden.split(max(1, SCORES_AT_ONCE // n_items))
-            plans = sorted(groupings(rows.n_cores), key=len, reverse=True)
+            plans = sorted(_groupings(rows.n_cores), key=len, reverse=True)
             ways: dict[str, Callable[[], Any]] = {
                 "dense": lambda slices=slices: [h @ dense.weight.T for h in slices],
                 "table kept": lambda slices=slices: [
@@ -160,6 +161,12 @@ def scoring(
                 ),
             }
     return {"batches": results}
+
+
+def _groupings(n_cores: int) -> Iterator[tuple[int, ...]]:
+    for cuts in itertools.product((False, True), repeat=n_cores - 1):
+        edges = [0, *(k + 1 for k, cut in enumerate(cuts) if cut), n_cores]
+        yield tuple(end - start for start, end in itertools.pairwise(edges))
 
 
 def _named(plan: tuple[int, ...]) -> str:

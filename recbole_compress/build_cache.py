@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["BuildCache", "KeepsBuilt"]
+__all__ = ["BuildCache", "KeepsBuilt", "evaluation_mode"]
 
 Built = TypeVar("Built")
 
@@ -21,8 +22,9 @@ class BuildCache(Generic[Built]):
 
     It is no part of a model's state: never saved, copied, pickled or moved with it. A change in
     place (loading, most optimizers' steps) and a replaced parameter or storage are seen. Torch does
-    not tell of two changes: writing through ``parameter.data``, and the step of a fused optimizer,
-    for which there is :class:`KeepsBuilt`.
+    not tell of two changes: writing through ``parameter.data`` (or into the vector that
+    ``vector_to_parameters`` made parameters of), and the step of a fused optimizer, for which there
+    is :class:`KeepsBuilt`.
 
     Example:
         >>> import torch
@@ -33,8 +35,9 @@ class BuildCache(Generic[Built]):
     """
 
     def __init__(self) -> None:
-        # The tensors themselves: held on to, their place in memory cannot become another's.
+        # Tensors and their memory: held on to, neither's place can become another's.
         self._sources: list[Tensor] = []
+        self._memory: list[torch.UntypedStorage] = []
         self._states: list[tuple[int, int]] = []
         self._built: Built | None = None
 
@@ -47,18 +50,23 @@ class BuildCache(Generic[Built]):
         return self._built if same and _states(now) == self._states else None
 
     def get_or_build(self, sources: Iterable[Tensor], build: Callable[[], Built]) -> Built:
+        """What is kept, or else built now: without gradients, in full precision, for any mode."""
         sources = list(sources)
         built = self.get(sources)
-        if built is None:
-            # What is kept must not depend on who asked first.
-            with torch.autocast(sources[0].device.type, enabled=False):
+        if built is not None:
+            return built
+        with torch.autocast(sources[0].device.type, enabled=False):
+            if any(tensor.is_inference() for tensor in sources):  # no record of changes
+                return build()
+            # In this order: leaving inference mode switches gradients on.
+            with torch.inference_mode(False), torch.no_grad():
                 built = build()
-            if not any(tensor.is_inference() for tensor in sources):  # no record of changes
-                self._sources, self._states, self._built = sources, _states(sources), built
+        self._sources, self._states, self._built = sources, _states(sources), built
+        self._memory = [tensor.untyped_storage() for tensor in sources]
         return built
 
     def clear(self) -> None:
-        self._sources, self._states, self._built = [], [], None
+        self._sources, self._memory, self._states, self._built = [], [], [], None
 
     def __reduce__(self) -> tuple[Any, tuple]:
         return type(self), ()
@@ -77,6 +85,29 @@ class KeepsBuilt(nn.Module):
         if mode:
             self._cache.clear()
         return super().train(mode)
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """``model.eval()``; afterwards every module is in the mode that it was in before.
+
+    Example:
+        >>> block = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
+        >>> with evaluation_mode(block):
+        ...     [part.training for part in block]
+        [False, False]
+        >>> [part.training for part in block]
+        [True, False]
+    """
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True  # not by train(), which reaches what is inside as well
+            if isinstance(module, KeepsBuilt):
+                module._cache.clear()
 
 
 def _states(tensors: Iterable[Tensor]) -> list[tuple[int, int]]:

@@ -6,6 +6,7 @@ import abc
 from collections.abc import Callable
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
 from recbole_compress.functional.topk import row_topk
@@ -56,7 +57,18 @@ class ItemEmbedding(nn.Module, abc.ABC):
 
         Args:
             table: ``(num_embeddings, embedding_dim)``; row 0 does not count.
+
+        Raises:
+            ValueError: A table of another shape, or no numbers of its own to write into, as where
+                they were quantized.
         """
+
+    def _check_table(self, table: Tensor) -> None:
+        wanted = (self.num_embeddings, self.embedding_dim)
+        if tuple(table.shape) != wanted:
+            raise ValueError(f"a table of shape {tuple(table.shape)}: expected {wanted}")
+        if any(parametrize.is_parametrized(module) for module in self.modules()):
+            raise ValueError("quantized already: take over a table first, then quantize")
 
     def scores(self, hidden: Tensor) -> Tensor:
         """Products with the vectors of all items: ``(B, embedding_dim) -> (B, num_embeddings)``.

@@ -127,6 +127,7 @@ class BlockwiseEmbedding(ItemEmbedding):
 
     @torch.no_grad()
     def approximate_(self, table: Tensor) -> None:
+        self._check_table(table)
         by_rank = torch.empty_like(table[1:])
         by_rank[self.item_blocks.rank_of_id[1:].long()] = table[1:]
         for k, block in enumerate(by_rank.split(self.item_blocks.sizes)):

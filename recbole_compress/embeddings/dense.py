@@ -42,5 +42,6 @@ class DenseEmbedding(ItemEmbedding):
 
     @torch.no_grad()
     def approximate_(self, table: Tensor) -> None:
+        self._check_table(table)
         self.weight.copy_(table)
         self.weight[0].zero_()

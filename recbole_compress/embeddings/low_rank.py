@@ -59,6 +59,7 @@ class LowRankEmbedding(ItemEmbedding):
 
     @torch.no_grad()
     def approximate_(self, table: Tensor) -> None:
+        self._check_table(table)
         rows, projection = low_rank_factors(table[1:], self.rank)
         self.table.copy_(rows)
         self.projection.copy_(projection)

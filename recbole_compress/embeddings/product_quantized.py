@@ -7,7 +7,11 @@ from torch import Tensor, nn
 
 from recbole_compress.embeddings.base import ItemEmbedding
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
-from recbole_compress.functional.product_codes import quantized_rows, quantized_scores
+from recbole_compress.functional.product_codes import (
+    mean_centroids,
+    quantized_rows,
+    quantized_scores,
+)
 
 __all__ = ["ProductQuantizedEmbedding", "new_centroids"]
 
@@ -69,12 +73,8 @@ class ProductQuantizedEmbedding(ItemEmbedding):
     @torch.no_grad()
     def approximate_(self, table: Tensor) -> None:
         """Every centroid becomes the mean of its items' sub-vectors; the codes stay."""
-        m, n_codes, width = self.centroids.shape
-        parts = table[1:].view(-1, m, width).transpose(0, 1)
-        for centroids, codes, rows in zip(self.centroids, self.codes.long(), parts, strict=True):
-            sums = torch.zeros_like(centroids).index_add_(0, codes, rows)
-            counts = codes.bincount(minlength=n_codes).unsqueeze(1)
-            centroids.copy_(torch.where(counts > 0, sums / counts.clamp(min=1), centroids))
+        self._check_table(table)
+        self.centroids.copy_(mean_centroids(self.codes, table[1:], self.centroids))
 
     def scores(self, hidden: Tensor) -> Tensor:
         return nn.functional.pad(quantized_scores(self.codes, self.centroids, hidden), (1, 0))

@@ -99,7 +99,9 @@ class TensorTrainEmbedding(KeepsBuilt, ItemEmbedding):
     def from_dense(
         cls, table: Tensor, shape: TensorTrainShape, factor: int = 1
     ) -> TensorTrainEmbedding:
-        """The tensor train of this shape closest to a dense table, by TT-SVD.
+        """A tensor train of this shape close to a dense table, by TT-SVD.
+
+        With two cores and no spare rows it is the closest; more cores are cut off one by one.
 
         Args:
             table: ``(num_embeddings, dim)``; row 0 is padding and does not count.
@@ -124,6 +126,7 @@ class TensorTrainEmbedding(KeepsBuilt, ItemEmbedding):
 
     def forward(self, ids: Tensor) -> Tensor:
         distinct, place = torch.unique(ids, return_inverse=True)
+        self._check_ids(distinct)
         gradients, kept = torch.is_grad_enabled(), self._may_keep()
         # Not by what is there: what one request costs must not depend on what was evaluated before.
         if not reads_whole_table(self.shape, len(distinct), gradients=gradients, kept=kept):
@@ -141,6 +144,7 @@ class TensorTrainEmbedding(KeepsBuilt, ItemEmbedding):
 
     @torch.no_grad()
     def approximate_(self, table: Tensor) -> None:
+        self._check_table(table)
         n_items = self.num_embeddings - 1
         back = pow(self.factor, -1, n_items)
         items = torch.arange(n_items, device=table.device) * back % n_items
@@ -151,7 +155,7 @@ class TensorTrainEmbedding(KeepsBuilt, ItemEmbedding):
 
     def scores(self, hidden: Tensor) -> Tensor:
         by_row = self._scores_by_row(hidden)
-        logits = hidden @ self._items().T if by_row is None else self._of_items(by_row, dim=1)
+        logits = hidden @ self._items().T if by_row is None else self._of_items(by_row)
         return F.pad(logits, (1, 0))
 
     def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -192,15 +196,12 @@ class TensorTrainEmbedding(KeepsBuilt, ItemEmbedding):
         excluded: Tensor | None = None,
     ) -> Tensor:
         # Not the items' rows alone: a slice would copy the gradient of the whole table.
-        n_items = self.num_embeddings - 1
-        if excluded is not None:
-            excluded = self._rows_of(excluded).masked_fill(excluded == 0, -1)
         return linear_cross_entropy(
             hidden,
             self._build(),
-            self._rows_of(targets),
-            n_classes=n_items,
-            excluded=excluded,
+            self._classes_of(targets),
+            n_classes=self.num_embeddings - 1,
+            excluded=None if excluded is None else self._classes_of(excluded),
             chunk_size=chunk_size,
         )
 
@@ -210,17 +211,37 @@ class TensorTrainEmbedding(KeepsBuilt, ItemEmbedding):
             return (ids - 1).clamp(min=0)
         return (ids.long() - 1) * self.factor % (self.num_embeddings - 1)
 
-    def _of_items(self, by_row: Tensor, dim: int = 0) -> Tensor:
-        """What stands in the order of rows, in the order of ids, without rows that are no item."""
+    def _classes_of(self, ids: Tensor) -> Tensor:
+        """The rows of items; -1, which is no class, for what is none."""
+        no_item = (ids < 1) | (ids >= self.num_embeddings)
+        return self._rows_of(ids).masked_fill(no_item, -1)
+
+    def _check_ids(self, distinct: Tensor) -> None:
+        """Any number has a row, so what is no id must be noticed. ``distinct`` is sorted."""
+        if len(distinct) and not 0 <= int(distinct[0]) <= int(distinct[-1]) < self.num_embeddings:
+            raise IndexError(
+                f"ids from {int(distinct[0])} to {int(distinct[-1])}: expected item ids 1 .. "
+                f"{self.num_embeddings - 1}, or 0 for padding"
+            )
+
+    def _of_items(self, by_row: Tensor) -> Tensor:
+        """Columns in the order of rows, in the order of ids, without rows that are no item."""
         if self.factor == 1:
-            return by_row.narrow(dim, 0, self.num_embeddings - 1)
-        return by_row.index_select(dim, self.row_of_item)
+            return by_row.narrow(1, 0, self.num_embeddings - 1)
+        return by_row.index_select(1, self.row_of_item)
 
     def _items(self) -> Tensor:
         """The items' vectors in the order of ids, ``(num_embeddings - 1, dim)``."""
         if self._may_keep():
-            return self._cache.get_or_build(self.cores, lambda: self._of_items(self._build()))
-        return self._of_items(self._build())
+            return self._cache.get_or_build(self.cores, self._items_to_keep)
+        return self._of_items(self._build().T).T  # by columns, as the table lies
+
+    def _items_to_keep(self) -> Tensor:
+        """Row by row, as later lookups want them."""
+        table = self._build()
+        if self.factor == 1:
+            return table[: self.num_embeddings - 1]
+        return table.contiguous().index_select(0, self.row_of_item)
 
     def _kept_items(self) -> Tensor | None:
         return self._cache.get(self.cores) if self._may_keep() else None

@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["MAX_CODES", "quantile_codes", "quantized_rows", "quantized_scores"]
+__all__ = [
+    "MAX_CODES",
+    "mean_centroids",
+    "quantile_codes",
+    "quantized_rows",
+    "quantized_scores",
+]
 
 MAX_CODES = 256  # what a byte can tell apart
 # Hidden states up to which adding up looked-up products beats the product with the built table.
@@ -67,6 +73,31 @@ def quantized_rows(codes: Tensor, centroids: Tensor) -> Tensor:
     first = torch.arange(0, m * n_codes, n_codes, device=codes.device)
     place = codes.T.long() + first
     return F.embedding(place, centroids.reshape(m * n_codes, width)).flatten(1)
+
+
+def mean_centroids(codes: Tensor, rows: Tensor, centroids: Tensor) -> Tensor:
+    """The centroids with which :func:`quantized_rows` comes closest to given rows.
+
+    Each is the mean of its items' sub-vectors; one that no item has stays as it is.
+
+    Args:
+        codes: ``(m, n)``, uint8.
+        rows: ``(n, dim)``.
+        centroids: ``(m, n_codes, dim / m)``.
+
+    Example:
+        >>> codes, rows = torch.tensor([[1, 1]], dtype=torch.uint8), torch.tensor([[1.0], [3.0]])
+        >>> mean_centroids(codes, rows, torch.zeros(1, 2, 1)).flatten()
+        tensor([0., 2.])
+    """
+    m, n_codes, width = centroids.shape
+    parts = rows.reshape(-1, m, width).transpose(0, 1)
+    found = []
+    for old, code, part in zip(centroids, codes.long(), parts, strict=True):
+        sums = torch.zeros_like(old).index_add_(0, code, part)
+        counts = code.bincount(minlength=n_codes).unsqueeze(1)
+        found.append(torch.where(counts > 0, sums / counts.clamp(min=1), old))
+    return torch.stack(found)
 
 
 def quantized_scores(codes: Tensor, centroids: Tensor, hidden: Tensor) -> Tensor:

@@ -23,13 +23,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from recbole_compress.functional.tensor_train_shapes import TensorTrainShape
 
 __all__ = [
-    "groupings",
     "lookup_cost",
     "reads_whole_table",
     "row_costs",
@@ -85,10 +85,13 @@ def scoring_plan(
         >>> scoring_plan(tmall, 1), scoring_plan(tmall, 1024)
         ((1, 1), (2,))
     """
-    plans = sorted(groupings(shape.n_cores), key=len, reverse=True)  # on a tie merge less
+    table, groups = (shape.n_cores,), _cheapest_groups(shape, batch)
     if batch <= 1:
-        plans = plans[:-1]
-    return min(plans, key=lambda plan: scoring_cost(shape, batch, plan, table_ready=table_ready))
+        return groups
+    # On a tie merge less.
+    return min(
+        (groups, table), key=lambda plan: scoring_cost(shape, batch, plan, table_ready=table_ready)
+    )
 
 
 def scoring_cost(
@@ -104,7 +107,7 @@ def scoring_cost(
     """
     macs = scoring_macs(shape, batch, plan, table_ready=table_ready)
     if len(plan) > 1:
-        return macs * _SMALL_PRODUCT + _merged_numbers(shape, plan) * _WRITE
+        return macs * _SMALL_PRODUCT + sum(g.written for g in _groups(shape, plan)) * _WRITE
     return macs + shape.n_rows * shape.dim * (_READ if table_ready else _READ + _WRITE)
 
 
@@ -118,15 +121,9 @@ def scoring_macs(
         >>> scoring_macs(tmall, 1, (1, 1)), scoring_macs(tmall, 1, (2,))
         (5536440, 161612672)
     """
-    merging, cores, start = 0, [], 0
-    for size in plan:
-        macs, merged = _merged(shape.core_shapes[start : start + size])
-        merging += macs
-        cores.append(merged)
-        start += size
-    if table_ready and len(plan) == 1:
-        merging = 0
-    return merging + batch * _contraction_macs(cores)
+    groups = _groups(shape, plan)
+    merging = 0 if table_ready and len(plan) == 1 else sum(group.merging for group in groups)
+    return merging + batch * sum(group.contracting for group in groups)
 
 
 def row_costs(shape: TensorTrainShape) -> tuple[int, int]:
@@ -220,10 +217,52 @@ def rows_together(n_prefixes: int, n_rows: int) -> int:
     return max(1, n_rows // max(1, 2 * n_prefixes))
 
 
-def groupings(n_cores: int) -> Iterator[tuple[int, ...]]:
-    for cuts in itertools.product((False, True), repeat=n_cores - 1):
-        edges = [0, *(k + 1 for k, cut in enumerate(cuts) if cut), n_cores]
-        yield tuple(end - start for start, end in itertools.pairwise(edges))
+class _Group(NamedTuple):
+    """What some neighbouring cores cost that are merged into one: it depends on them alone.
+
+    Attributes:
+        merging: Multiply-adds to merge them.
+        contracting: Multiply-adds to contract one row with the core they become.
+        written: Numbers of that core; 0 for one that is there as it is.
+    """
+
+    merging: int
+    contracting: int
+    written: int
+
+
+def _group(shape: TensorTrainShape, start: int, end: int) -> _Group:
+    merging, merged = _merged(shape.core_shapes[start:end])
+    r, _, i, r_next = merged
+    scored, to_come = math.prod(shape.rows[:start]), math.prod(shape.cols[start:])
+    written = math.prod(merged) if end - start > 1 else 0
+    return _Group(merging, scored * to_come * r * i * r_next, written)
+
+
+def _groups(shape: TensorTrainShape, plan: Sequence[int]) -> list[_Group]:
+    edges = itertools.pairwise(itertools.accumulate(plan, initial=0))
+    return [_group(shape, start, end) for start, end in edges]
+
+
+def _cheapest_groups(shape: TensorTrainShape, batch: int) -> tuple[int, ...]:
+    """The grouping of least cost into two groups or more.
+
+    Costs of groups add up, so the best way up to a core is one of the best ways up to an earlier
+    one and a group from there: no need to go through all of 2^(d-1) groupings.
+    """
+    # Cost, groups (fewer than zero: on a tie merge less) and their sizes, up to every core.
+    best: list[tuple[float, int, tuple[int, ...]]] = [(0.0, 0, ())]
+    for end in range(1, shape.n_cores + 1):
+        ways = []
+        # A single group of all cores is the table.
+        for start in range(1 if end == shape.n_cores else 0, end):
+            group = _group(shape, start, end)
+            macs = group.merging + batch * group.contracting
+            cost, n_groups, sizes = best[start]
+            cost += macs * _SMALL_PRODUCT + group.written * _WRITE
+            ways.append((cost, n_groups - 1, (*sizes, end - start)))
+        best.append(min(ways))
+    return best[-1][2]
 
 
 def _merged(cores: Sequence[Core]) -> tuple[int, Core]:
@@ -234,22 +273,3 @@ def _merged(cores: Sequence[Core]) -> tuple[int, Core]:
         macs += a * j1 * i1 * r * j2 * i2 * b
         merged = (a, j1 * j2, i1 * i2, b)
     return macs, merged
-
-
-def _merged_numbers(shape: TensorTrainShape, plan: Sequence[int]) -> int:
-    """Numbers of the cores that are made by merging others."""
-    numbers, start = 0, 0
-    for size in plan:
-        if size > 1:
-            numbers += math.prod(_merged(shape.core_shapes[start : start + size])[1])
-        start += size
-    return numbers
-
-
-def _contraction_macs(cores: Sequence[Core]) -> int:
-    macs, scored = 0, 1
-    to_come = math.prod(j for _, j, _, _ in cores)
-    for r, j, i, r_next in cores:
-        macs += scored * to_come * r * i * r_next
-        scored, to_come = scored * i, to_come // j
-    return macs

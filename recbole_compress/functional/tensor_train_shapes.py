@@ -19,6 +19,8 @@ __all__ = ["TensorTrainShape", "choose_shape"]
 _AROUND = 8  # how far from the ideal row mode to look for a better whole number
 _TRIES = 100_000
 
+# Rows there may be for every item: the loss builds all of them.
+_MOST_SPARE = 4
 # Cores that every catalogue may have, the smallest ones too.
 _ANY_CATALOGUE = 8
 
@@ -151,6 +153,11 @@ def choose_shape(
         raise ValueError(
             f"tt_row_shape={list(rows)}: {math.prod(rows)} rows for {n_rows} items; "
             f"choose modes whose product is at least {n_rows}, or leave it out"
+        )
+    if row_shape is not None and math.prod(rows) > _MOST_SPARE * n_rows:
+        raise ValueError(
+            f"tt_row_shape={list(rows)}: {math.prod(rows)} rows for {n_rows} items, which the loss "
+            "would build; choose modes whose product is not much more, or leave it out"
         )
     if max_numbers is not None:
         return _largest_within(max_numbers, rows, cols)

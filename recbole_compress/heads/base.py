@@ -19,8 +19,8 @@ __all__ = ["ItemHead"]
 class ItemHead(nn.Module, abc.ABC):
     """Hidden state -> scores of the catalogue. Id 0 is padding: no target and score ``-inf``.
 
-    A new method needs ``loss``, ``scores``, ``forward`` and ``macs``; the conformance suite in
-    ``tests/heads`` checks that they agree.
+    A new method needs ``loss``, ``scores``, ``forward``, ``macs`` and ``approximate_``; the
+    conformance suite in ``tests/heads`` checks that they agree.
 
     Args:
         num_embeddings: Catalogue size including the padding id 0.
@@ -58,7 +58,7 @@ class ItemHead(nn.Module, abc.ABC):
                 none.
 
         Returns:
-            Scalar; 0 for no targets. With ``excluded``, that of :meth:`log_prob_scorer`.
+            Scalar; 0 for no targets. With ``excluded``, that of :meth:`log_probs`.
 
         Raises:
             ValueError: A target that is padding or outside the catalogue.
@@ -71,6 +71,25 @@ class ItemHead(nn.Module, abc.ABC):
         A fresh contiguous tensor that the caller may write into. Its softmax is the model's
         distribution: logits, or log-probabilities where the head has them anyway.
         """
+
+    @abc.abstractmethod
+    def approximate_(self, table: Tensor, hidden: Tensor) -> None:
+        """Come as close as this form can to a softmax over the products with a dense table.
+
+        Rows that the input side owns are left to it.
+
+        Args:
+            table: ``(num_embeddings, embedding_dim)``; row 0 does not count.
+            hidden: States such as there will be, ``(N, embedding_dim)``, for what can be fitted on
+                the whole only.
+        """
+
+    def output_rows(self) -> Tensor | None:
+        """The table behind :meth:`scores`, ``(num_embeddings, embedding_dim)``, without a bias.
+
+        None for a head that chooses in several steps.
+        """
+        return None
 
     @property
     def of_vectors(self) -> ItemHead:
@@ -87,19 +106,26 @@ class ItemHead(nn.Module, abc.ABC):
         """
         return self.scores, tuple(self.parameters())
 
-    def log_prob_scorer(
-        self,
-    ) -> tuple[Callable[[Tensor, Tensor], Tensor], tuple[Tensor, ...]]:
-        """Log-probabilities among what is not excluded, for several calls in one training step.
+    def log_probs(self, hidden: Tensor, excluded: Tensor) -> Tensor:
+        """Log-probabilities among what is not excluded, ``(N, num_embeddings)``, a fresh tensor.
 
-        The function takes ``hidden`` ``(N, embedding_dim)`` and ``excluded`` ``(N, E)``, each id
-        once in a row, and gives ``(N, num_embeddings)``, a fresh tensor. Equals::
+        Equals::
 
             scores(hidden).scatter(1, excluded, -torch.inf).log_softmax(1)
 
         or what a head that chooses in several steps makes of it, leaving items out at each. What
         stands at excluded items and at padding is low and means nothing.
+
+        Args:
+            hidden: ``(N, embedding_dim)``.
+            excluded: Item ids, int64 ``(N, E)``, each once in a row; 0 for none.
         """
+        return left_out(self.scores(hidden), excluded).log_softmax(1)
+
+    def log_prob_scorer(
+        self,
+    ) -> tuple[Callable[[Tensor, Tensor], Tensor], tuple[Tensor, ...]]:
+        """:meth:`log_probs` for several calls in one training step, as :meth:`scorer` has it."""
         scores, tensors = self.scorer()
 
         def log_probs(hidden: Tensor, excluded: Tensor) -> Tensor:
@@ -108,7 +134,7 @@ class ItemHead(nn.Module, abc.ABC):
         return log_probs, tensors
 
     def log_prob_topk(self, hidden: Tensor, excluded: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The ``k`` best by :meth:`log_prob_scorer`, best first: values and ids, ``(B, k)``.
+        """The ``k`` best by :meth:`log_probs`, best first: values and ids, ``(B, k)``.
 
         Where little else is left, excluded items and padding may be among them, with any value.
         """

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
+from recbole_compress.functional.low_rank import low_rank_factors
 from recbole_compress.heads.base import ItemHead
 
 __all__ = ["LowRankHead"]
@@ -60,6 +61,15 @@ class LowRankHead(ItemHead):
 
     def _narrow(self, hidden: Tensor) -> Tensor:
         return nn.functional.linear(hidden, self.projection)
+
+    @torch.no_grad()
+    def approximate_(self, table: Tensor, hidden: Tensor) -> None:
+        rows, projection = low_rank_factors(table[1:], self.rank)
+        self.weight.copy_(rows)
+        self.projection.copy_(projection)
+
+    def output_rows(self) -> Tensor:
+        return nn.functional.pad(self.weight @ self.projection, (0, 0, 1, 0))
 
     def loss(self, hidden: Tensor, targets: Tensor, excluded: Tensor | None = None) -> Tensor:
         self._check_targets(targets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -64,6 +65,9 @@ class PointerHead(ItemHead):
     def of_vectors(self) -> ItemHead:
         return self.new_items
 
+    def approximate_(self, table: Tensor, hidden: Tensor) -> None:
+        self.new_items.approximate_(table, hidden)
+
     def _unpacked(self, hidden: Tensor) -> PointedStates:
         states = unpack_pointers(hidden, self.embedding_dim)
         # Where the sequence holds every item there is, the next one is among them.
@@ -114,16 +118,17 @@ class PointerHead(ItemHead):
         return told
 
     def scores(self, hidden: Tensor) -> Tensor:
-        return self.scorer()[0](hidden)
+        return self._with_pointed(self.new_items.log_probs, hidden)
 
     def scorer(self) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, ...]]:
         log_probs, tensors = self.new_items.log_prob_scorer()
+        return partial(self._with_pointed, log_probs), tensors
 
-        def scores(hidden: Tensor) -> Tensor:
-            states = self._unpacked(hidden)
-            return pointed_log_probs(log_probs(states.vectors, states.items), states)
-
-        return scores, tensors
+    def _with_pointed(
+        self, log_probs_of_new: Callable[[Tensor, Tensor], Tensor], hidden: Tensor
+    ) -> Tensor:
+        states = self._unpacked(hidden)
+        return pointed_log_probs(log_probs_of_new(states.vectors, states.items), states)
 
     def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
         self._check_k(k)

@@ -35,6 +35,12 @@ class TiedHead(ItemHead, SharesEmbedding[ItemEmbedding]):
         super().__init__(embedding.num_embeddings, embedding.embedding_dim, chunk_size)
         self._share(embedding)
 
+    def approximate_(self, table: Tensor, hidden: Tensor) -> None:
+        pass  # nothing is its own
+
+    def output_rows(self) -> Tensor:
+        return self.embedding.dense_weight()
+
     def loss(self, hidden: Tensor, targets: Tensor, excluded: Tensor | None = None) -> Tensor:
         self._check_targets(targets)
         return self.embedding.cross_entropy(hidden, targets, self.chunk_size, excluded)

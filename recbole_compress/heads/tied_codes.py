@@ -11,7 +11,11 @@ from recbole_compress.embeddings.product_quantized import (
     new_centroids,
 )
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
-from recbole_compress.functional.product_codes import quantized_rows, quantized_scores
+from recbole_compress.functional.product_codes import (
+    mean_centroids,
+    quantized_rows,
+    quantized_scores,
+)
 from recbole_compress.heads.base import ItemHead
 from recbole_compress.heads.shared_embedding import SharesEmbedding
 
@@ -56,6 +60,13 @@ class TiedCodesHead(ItemHead, SharesEmbedding[ProductQuantizedEmbedding]):
     @property
     def codes(self) -> Tensor:
         return self.embedding.codes
+
+    @torch.no_grad()
+    def approximate_(self, table: Tensor, hidden: Tensor) -> None:
+        self.centroids.copy_(mean_centroids(self.codes, table[1:], self.centroids))
+
+    def output_rows(self) -> Tensor:
+        return nn.functional.pad(quantized_rows(self.codes, self.centroids), (0, 0, 1, 0))
 
     def loss(self, hidden: Tensor, targets: Tensor, excluded: Tensor | None = None) -> Tensor:
         self._check_targets(targets)

@@ -64,6 +64,11 @@ class TiedTwoLevelHead(TwoLevelSoftmaxHead, SharesEmbedding[BlockwiseEmbedding])
             for k in range(len(self.tail_dims))
         )
 
+    def _take_over(self, popular: Tensor, tails: list[Tensor], tokens: list[Tensor]) -> None:
+        for k, token in enumerate(tokens):
+            self.tokens[k] = token
+            self.tail_projections[k].copy_(self.embedding.projection_of(k + 1))
+
     def scorer(self) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, ...]]:
         own, embedding = self.parameters(), self.embedding.parameters()
         return self.scores, tuple(dict.fromkeys([*own, *embedding]))
@@ -74,4 +79,6 @@ class TiedTwoLevelHead(TwoLevelSoftmaxHead, SharesEmbedding[BlockwiseEmbedding])
         return head_weight, list(tails)
 
     def _stored(self) -> list[Tensor]:
-        return [self.tokens, *self.tail_projections, *self.embedding.parameters()]
+        # By name: quantized tables are made of buffers, and no parameters.
+        tables, projections = self.embedding.tables, self.embedding.projections.values()
+        return [self.tokens, *self.tail_projections, *tables, *projections]

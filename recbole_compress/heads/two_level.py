@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_compress.embeddings.item_blocks import ItemBlocks
+from recbole_compress.functional.low_rank import low_rank_factors
 from recbole_compress.heads.two_level_softmax import TwoLevelSoftmaxHead
 
 __all__ = ["TwoLevelHead"]
@@ -65,6 +66,15 @@ class TwoLevelHead(TwoLevelSoftmaxHead):
     def factors(self) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         tails = zip(self.tail_projections, self.tail_weights, strict=True)
         return self.weight, list(tails)
+
+    def _take_over(self, popular: Tensor, tails: list[Tensor], tokens: list[Tensor]) -> None:
+        self.weight.copy_(torch.cat([popular, *(token.unsqueeze(0) for token in tokens)]))
+        for tail, weight, projection in zip(
+            tails, self.tail_weights, self.tail_projections, strict=True
+        ):
+            rows, map_of_rows = low_rank_factors(tail, weight.shape[1])
+            weight.copy_(rows)
+            projection.copy_(map_of_rows)
 
     @torch.no_grad()
     def reorder_rows_(self, orders: Sequence[Tensor]) -> None:

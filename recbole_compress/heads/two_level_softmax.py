@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recbole_compress.build_cache import BuildCache, KeepsBuilt
 from recbole_compress.embeddings.item_blocks import ItemBlocks
+from recbole_compress.functional.cluster_tokens import fitted_token
 from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.functional.soft_targets import weights_of_rows
 from recbole_compress.functional.two_level import (
@@ -85,6 +86,15 @@ class TwoLevelSoftmaxHead(KeepsBuilt, ItemHead):
     def _stored(self) -> list[Tensor]:
         """The parameters that :meth:`factors` is made of."""
 
+    @torch.no_grad()
+    def approximate_(self, table: Tensor, hidden: Tensor) -> None:
+        popular, *tails = table[self.item_blocks.id_of_rank].split(self.item_blocks.sizes)
+        self._take_over(popular, tails, [fitted_token(tail, hidden) for tail in tails])
+
+    @abc.abstractmethod
+    def _take_over(self, popular: Tensor, tails: list[Tensor], tokens: list[Tensor]) -> None:
+        """Rows of the popular items, of every tail's, and a token per tail."""
+
     def _columns(self) -> ColumnTables:
         if self.training or torch.is_grad_enabled():
             return column_tables(*self.factors())
@@ -147,14 +157,14 @@ class TwoLevelSoftmaxHead(KeepsBuilt, ItemHead):
     def scores(self, hidden: Tensor) -> Tensor:
         return self._by_id(two_level_log_softmax(hidden, *self.factors()))
 
+    def log_probs(self, hidden: Tensor, excluded: Tensor) -> Tensor:
+        ranks = self._ranks(excluded)
+        return self._by_id(two_level_log_softmax(hidden, *self.factors(), ranks))
+
     def log_prob_scorer(
         self,
     ) -> tuple[Callable[[Tensor, Tensor], Tensor], tuple[Tensor, ...]]:
-        def log_probs(hidden: Tensor, excluded: Tensor) -> Tensor:
-            ranks = self._ranks(excluded)
-            return self._by_id(two_level_log_softmax(hidden, *self.factors(), ranks))
-
-        return log_probs, self.scorer()[1]
+        return self.log_probs, self.scorer()[1]
 
     def log_prob_topk(self, hidden: Tensor, excluded: Tensor, k: int) -> tuple[Tensor, Tensor]:
         values, ranks, _ = two_level_topk(hidden, self._columns(), k, self._ranks(excluded))

@@ -46,6 +46,13 @@ class UntiedHead(ItemHead):
             self.weight[self.padding_idx].zero_()
         self.bias = nn.Parameter(torch.zeros(num_embeddings)) if bias else None
 
+    @torch.no_grad()
+    def approximate_(self, table: Tensor, hidden: Tensor) -> None:
+        self.weight[1:] = table[1:]
+
+    def output_rows(self) -> Tensor:
+        return self.weight
+
     def loss(self, hidden: Tensor, targets: Tensor, excluded: Tensor | None = None) -> Tensor:
         self._check_targets(targets)
         return linear_cross_entropy(

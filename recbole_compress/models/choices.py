@@ -97,8 +97,9 @@ class Assembly:
         ratio, size_bytes = self.config["tt_ratio"], self.config["tt_bytes"]
         if ratio is not None and size_bytes is not None:
             raise ConfigError(f"tt_ratio={ratio}, tt_bytes={size_bytes}: give one of them")
-        if ratio is not None and ratio <= 0:
-            raise ConfigError(f"tt_ratio={ratio}: choose a number above 0, such as 30")
+        for key, value, such_as in (("tt_ratio", ratio, 30), ("tt_bytes", size_bytes, 200_000)):
+            if value is not None and not value > 0:  # what is no number is not above 0 either
+                raise ConfigError(f"{key}={value}: choose a number above 0, such as {such_as}")
         max_numbers = None if size_bytes is None else size_bytes / torch.float32.itemsize
         if ratio is not None:
             max_numbers = self.n_items * self.dim / ratio

@@ -85,12 +85,7 @@ class FakeQuantizer(KeepsBuilt):
         """``x`` on the grid, in its own shape."""
         if torch.is_grad_enabled():
             return self._on_grid(x)
-        return self._cache.get_or_build([x, self.scales], lambda: self._kept(x))
-
-    @torch.no_grad()
-    def _kept(self, x: Tensor) -> Tensor:
-        with torch.inference_mode(False):  # what is kept may be used elsewhere
-            return self._on_grid(x)
+        return self._cache.get_or_build([x, self.scales], lambda: self._on_grid(x))
 
     def _on_grid(self, x: Tensor) -> Tensor:
         values = fake_quantize(

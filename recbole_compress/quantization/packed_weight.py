@@ -74,10 +74,9 @@ class PackedWeight(nn.Module):
         return self._cache.get_or_build([packed, self.scales], lambda: self._read(packed))
 
     def _read(self, packed: Tensor) -> Tensor:
-        with torch.inference_mode(False):  # what is kept may be used elsewhere
-            values = dequantize(*self.export(packed), self.format.bits, self.dtype)
-            values = values.reshape(self.shape)
-            return values if self.zero_row is None else without_row(values, self.zero_row)
+        values = dequantize(*self.export(packed), self.format.bits, self.dtype)
+        values = values.reshape(self.shape)
+        return values if self.zero_row is None else without_row(values, self.zero_row)
 
     def extra_repr(self) -> str:
         return f"{self.format}, shape={self.shape}"

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recbole_compress.build_cache import evaluation_mode
 from recbole_compress.heads.scored_state import ScoredState
 from recbole_compress.quantization.activations import ActivationQuantizer
 
@@ -30,12 +31,10 @@ def tables_in_products(model: nn.Module) -> set[int] | None:
     if any(isinstance(module, ScoredState) for module in model.modules()):
         return None
     quantizers = [m for m in model.modules() if isinstance(m, ActivationQuantizer)]
-    training = [module for module in model.modules() if module.training]
     for quantizer in quantizers:
         quantizer.seen = []
-    model.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with evaluation_mode(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
             scores_of: Any = model.full_sort_predict
             scores_of(_request(model))
     except Exception:  # whatever a model of someone else's misses in a request of ids alone
@@ -43,8 +42,6 @@ def tables_in_products(model: nn.Module) -> set[int] | None:
     else:
         reached = {id(quantizer) for quantizer in quantizers if quantizer.seen}
     finally:
-        for module in training:
-            module.training = True
         for quantizer in quantizers:
             quantizer.seen = None
     return {

@@ -28,6 +28,7 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
   recbole-compress tune --model=NAME --dataset=NAME [--params_file=FILE.hyper]
                         [--algo=bayes|random|exhaustive] [--max_evals=30] [--early_stop=10]
                         [--output_file=FILE.result] [--tool=Hyperopt|Ray] [--key=value ...]
+                        with Ray: [--scheduler=fifo|asha] [--cpus_per_trial=1] [--gpus_per_trial=0]
   recbole-compress quantize CHECKPOINT [--weight-bits=8] [--table-bits=8] [--activation-bits=32]
                             [--recipe=self_sample|ptq|adversarial|noise|qat] [-o OUT.pth]
                             [--max-bytes=800kB] [--granularity=row|tensor|group]

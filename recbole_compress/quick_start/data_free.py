@@ -8,8 +8,6 @@ from typing import Any
 import torch
 
 from recbole_compress.config import Config
-from recbole_compress.config.properties_folder import overall_yaml
-from recbole_compress.config.schema import declared_in
 from recbole_compress.data.catalogue import Catalogue
 from recbole_compress.data.item_vectors import state_will_be_loaded
 from recbole_compress.distributed.place import started_by_torchrun
@@ -24,24 +22,18 @@ from recbole_compress.quantization import check_quantizable
 from recbole_compress.quick_start.evaluate import evaluate_file
 from recbole_compress.quick_start.from_checkpoint import without_log
 from recbole_compress.quick_start.host_models import trainer_class
+from recbole_compress.quick_start.quantization_keys import KEYS_OF_QUANTIZATION
 from recbole_compress.quick_start.quantize import quantize_checkpoint, quantized_path
 from recbole_compress.reports.card import card_path_for
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.datafree_recipe import check_same_quantization
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
 from recbole_compress.trainers.quantization_recipes import recipe_named
-from recbole_compress.trainers.quantization_settings import SPEC_KEYS, file_limit, spec_of
+from recbole_compress.trainers.quantization_settings import file_limit, spec_of
 from recbole_compress.trainers.random_state import untouched
 
 __all__ = ["check_data_free", "quantized_and_evaluated"]
 
-# Keys that say something only of a model that is quantized.
-_OF_QUANTIZATION = {
-    *SPEC_KEYS,
-    *("quantization_recipe", "quantization_max_bytes"),
-    *("full_precision_path", "calibration_sequences"),
-    *(key for key in declared_in(overall_yaml()) if key.startswith("df_")),
-}
 # Keys of this run that the full-precision model's checkpoint answers itself.
 _OF_THE_MODEL = {"model", "dataset", "data_free_quantization", "full_precision_path", "resume"}
 # Numbers of items and users of two catalogues that nobody has.
@@ -67,7 +59,7 @@ def check_data_free(config: Config, trains_here: bool = True) -> None:
     name = config["model"]
     if not config["data_free_quantization"]:
         given = config.external_config_dict
-        for key in sorted(given.keys() & _OF_QUANTIZATION):
+        for key in sorted(given.keys() & KEYS_OF_QUANTIZATION):
             raise ConfigError(
                 f"{key}={given[key]}: {name} is not quantized in this run; take --model=DFQ{name}, "
                 "or recbole-compress quantize CHECKPOINT afterwards"
@@ -144,7 +136,7 @@ def quantized_and_evaluated(config: Config, full: dict[str, Any] | None) -> dict
         As :func:`~recbole_compress.quick_start.quick_start.run_recbole_compress`.
     """
     # All of this run's, not only what it was given: the checkpoint's run may have had others.
-    asked = {key: config[key] for key in _OF_QUANTIZATION}
+    asked = {key: config[key] for key in KEYS_OF_QUANTIZATION}
     asked |= config.external_config_dict
     settings = {k: v for k, v in asked.items() if k not in {*_OF_THE_MODEL, *_OF_ITS_TRAINING}}
     # What an interruption leaves is no checkpoint of the full-precision training.

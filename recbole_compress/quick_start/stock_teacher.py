@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import torch
+from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_compress.config import Config
 from recbole_compress.errors import DataError
@@ -12,7 +13,7 @@ from recbole_compress.models import CompressedRecommender
 from recbole_compress.models.compressed_recommender import TrainingRows
 from recbole_compress.quick_start.from_checkpoint import made_anew
 from recbole_compress.trainers.random_state import untouched
-from recbole_compress.trainers.teacher import as_teacher
+from recbole_compress.trainers.teacher import as_teacher, no_scores
 
 __all__ = ["check_stock_teacher"]
 
@@ -33,8 +34,12 @@ def check_stock_teacher(config: Config, recombines: bool) -> None:
     Raises:
         ConfigError: From the teacher itself.
     """
-    if issubclass(config.model_class, CompressedRecommender):
+    model_class = config.model_class
+    if issubclass(model_class, CompressedRecommender):
         return
+    # Before it is made, which some cannot be without their data set.
+    if model_class.full_sort_predict is AbstractRecommender.full_sort_predict:
+        raise no_scores(model_class.__name__)
     # Where it is cheap, and takes no memory of a GPU.
     with untouched():
         _ask(config.with_values(device=torch.device("cpu")), recombines)

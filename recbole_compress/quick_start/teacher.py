@@ -23,6 +23,7 @@ from recbole_compress.quick_start.first_phase import (
 )
 from recbole_compress.quick_start.from_checkpoint import model_of
 from recbole_compress.quick_start.host_models import trainer_class
+from recbole_compress.quick_start.quantization_keys import KEYS_OF_QUANTIZATION
 from recbole_compress.quick_start.stock_teacher import check_stock_teacher
 from recbole_compress.trainers.checkpoint import knows_other_items, load_checkpoint
 from recbole_compress.trainers.distillation_settings import DistillationSettings
@@ -33,7 +34,9 @@ __all__ = ["check_teacher", "load_teacher", "train_teacher"]
 
 # What a teacher is unless its settings say otherwise: the uncompressed counterpart.
 UNCOMPRESSED = {"item_embedding": "dense", "item_head": "tied", "layer_sharing": "none"}
-_NOT_SHARED = {*OF_THE_RUN, "teacher", "teacher_path"}
+# What is quantized afterwards is the student.
+_OF_THE_STUDENT = {*KEYS_OF_QUANTIZATION, "data_free_quantization"}
+_NOT_SHARED = {*OF_THE_RUN, *_OF_THE_STUDENT, "teacher", "teacher_path"}
 _LONGEST = "MAX_ITEM_LIST_LENGTH"
 
 

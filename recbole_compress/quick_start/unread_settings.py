@@ -8,6 +8,7 @@ from typing import Any
 from recbole_compress.config.data_settings import FILTERS
 from recbole_compress.config.keys_read import keys_read_everywhere, keys_read_in, source_of
 from recbole_compress.models import choices
+from recbole_compress.quick_start.host_models import trainer_class
 
 __all__ = ["keys_of_some_choice", "warn_of_unread_settings"]
 
@@ -37,6 +38,7 @@ def warn_of_unread_settings(config: Any, network: Any, logger: Any) -> None:
     for line in (
         *_of_the_data(config),
         *_of_the_metric(config),
+        *_of_the_recipe(config),
         *_of_other_choices(config, network),
     ):
         logger.warning(line)
@@ -70,17 +72,32 @@ def _way(bigger: bool) -> str:
     return "the larger it is" if bigger else "the smaller it is"
 
 
+def _of_the_recipe(config: Any) -> Iterator[str]:
+    if trainer_class(config).needs_teacher:
+        return
+    for key, value in sorted(_changed(config).items()):
+        if key.startswith("kd_"):
+            yield (
+                f"{key}={value} is not read: recipe={config['recipe']} has no teacher; "
+                "--recipe=distillation has one"
+            )
+
+
+def _changed(config: Any) -> dict[str, Any]:
+    """What was given and is not the default anyway.
+
+    A form that was taken over from a checkpoint is given, too, in every key that it has.
+    """
+    given, defaults = config.external_config_dict, config.internal_config_dict
+    return {key: value for key, value in given.items() if value != defaults.get(key)}
+
+
 def _of_other_choices(config: Any, network: Any) -> Iterator[str]:
     """Such as ``tt_ratio`` of a dense table; models of RecBole have no choices."""
     read = getattr(network, "keys_of_choices", None)
     if read is None:
         return
-    # A form that was taken over from a checkpoint is given, too, in every key that it has.
-    given = {
-        key: value
-        for key, value in config.external_config_dict.items()
-        if value != config.internal_config_dict.get(key)
-    }
+    given = _changed(config)
     if given.get("transform"):
         yield f"transform={given['transform']} is not read: only models of RecBole do"
     for key in sorted((keys_of_some_choice() & set(given)) - read):

@@ -13,6 +13,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
+from recbole_compress.build_cache import evaluation_mode
 from recbole_compress.models.compressed_recommender import n_readable_items
 
 __all__ = ["evaluating", "full_length_request", "measured", "request_interaction"]
@@ -48,16 +49,13 @@ def full_length_request(model: SequentialRecommender, length: int) -> tuple[Tens
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards every module is as it was."""
-    training = {module: module.training for module in model.modules()}
     # Frozen, because torch's operator counter trips over a parameter that is a module's input.
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.requires_grad_(False).eval()
+    model.requires_grad_(False)
     try:
-        with torch.inference_mode():
+        with evaluation_mode(model), torch.inference_mode():
             yield
     finally:
-        for module, was_training in training.items():
-            module.training = was_training
         for parameter in trainable:
             parameter.requires_grad_(True)
 

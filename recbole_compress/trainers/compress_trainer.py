@@ -7,6 +7,7 @@ from recbole.trainer import Trainer
 
 from recbole_compress.data.loaders import training_loader
 from recbole_compress.errors import ConfigError
+from recbole_compress.trainers.clipping import clip_before_steps
 from recbole_compress.trainers.collector import TopItems
 from recbole_compress.trainers.history import topk_without_history
 from recbole_compress.trainers.safe_trainer import SafeTrainer
@@ -40,6 +41,13 @@ class CompressTrainer(SafeTrainer, Trainer):
                 "only; use recbole-compress or run_recbole_compress"
             )
         super().__init__(config, model)
+        self._clip(self.model.parameters())
+
+    def _clip(self, stepped):
+        """All that the optimizer steps by one norm; RecBole's loop has nothing left to clip."""
+        self.clip_grad_norm = None
+        if how := self.config["clip_grad_norm"]:
+            clip_before_steps(self.optimizer, stepped, how)
 
     def fit(self, train_data, *args, **kwargs):
         generator = torch.Generator().manual_seed(self.config["seed"])

@@ -45,8 +45,8 @@ class DistillationSettings:
         """Read a config.
 
         Raises:
-            ConfigError: A weight, temperature or fraction outside its range, or sums asked for in
-                a run of several processes.
+            ConfigError: A weight, temperature or fraction outside its range, sums asked for in a
+                run of several processes, or a teacher that nothing is learned from.
         """
         check_limits(config, _LIMITS)
         settings = config.final_config_dict
@@ -60,7 +60,7 @@ class DistillationSettings:
                 f"kd_target_share={config['kd_target_share']}: sums are over all targets; take "
                 "kd_reduction=mean"
             )
-        return cls(
+        found = cls(
             soft_target=config["kd_soft_target_weight"],
             contrastive=config["kd_contrastive_weight"],
             predictive=config["kd_predictive_weight"],
@@ -70,8 +70,20 @@ class DistillationSettings:
             target_share=config["kd_target_share"],
             reduction=config["kd_reduction"],
         )
+        if not found.asks_the_teacher and config["kd_start"] != "teacher":
+            raise ConfigError(
+                "kd_soft_target_weight=0, kd_contrastive_weight=0, kd_predictive_weight=0: nothing "
+                "is learned from the teacher; give one of them a weight, take --kd_start=teacher, "
+                "or leave --recipe=distillation out"
+            )
+        return found
 
     @property
     def recombines(self) -> bool:
         """Whether any loss needs recombined sessions."""
         return self.contrastive > 0 or self.predictive > 0
+
+    @property
+    def asks_the_teacher(self) -> bool:
+        """Whether training needs its answers, and not its weights alone."""
+        return self.soft_target > 0 or self.recombines

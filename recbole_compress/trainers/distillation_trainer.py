@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 
 from recbole_compress.data.item_counts import train_item_counts
 from recbole_compress.distillation import (
@@ -45,7 +44,8 @@ class DistillationTrainer(CompressTrainer):
     @staticmethod
     def for_others(model):
         return (
-            f"; {model} can be its teacher: --model=TTSASRec --recipe=distillation "
+            f"; where it reads item ids only, {model} can teach one: --model=TTSASRec "
+            "--recipe=distillation "
             f"\"--teacher={{model: '{model}'}}\""
         )
 
@@ -81,19 +81,7 @@ class DistillationTrainer(CompressTrainer):
             ).to(self.device)
             trained = [*self.model.parameters(), *self.recombination.parameters()]
             self.optimizer = self._build_optimizer(params=trained)
-            self._clip_together(trained)
-
-    def _clip_together(self, trained: list[nn.Parameter]) -> None:
-        """One norm for all that the optimizer steps: RecBole's loop would clip the student's only,
-        and leave the weights beside it as they are."""
-        if not (how := self.config["clip_grad_norm"]):
-            return
-        self.clip_grad_norm = None
-
-        def clip(*_: Any) -> None:  # what it returned would be the step's new arguments
-            clip_grad_norm_(trained, **how)
-
-        self.optimizer.register_step_pre_hook(clip)
+            self._clip(trained)
 
     def _trained_modules(self):
         parts = [self.model] if self.recombination is None else [self.model, self.recombination]
@@ -112,6 +100,8 @@ class DistillationTrainer(CompressTrainer):
         model, settings = self.model, self.settings
         rows = model.training_rows(interaction)
         hidden = model.training_states(rows)
+        if not settings.asks_the_teacher:
+            return (model.item_head.loss(hidden, rows.targets),)
         teacher_scores, teacher_side = self.teacher.answer(rows, settings.recombines)
         chosen = self._chosen(hidden)
         weights = settings.soft_target, 1 - settings.soft_target

@@ -38,8 +38,10 @@ def trainer_for(config: Any, usual: type) -> type:
         # RecBole finds a trainer by a model's name, which a class of the user's has its own of.
         return CompressTrainer if ours and usual is Trainer else usual
     if not ours:
+        name = config.external_config_dict.get("model", config["model"])
+        learns = not getattr(config.model_class, "scores_only_order", False)
         raise ConfigError(
             f"recipe={recipe}: is for the models of this package, not for {config['model']}"
-            + RECIPES[recipe].for_others(config.external_config_dict.get("model", config["model"]))
+            + (RECIPES[recipe].for_others(name) if learns else "")
         )
     return RECIPES[recipe]

@@ -15,10 +15,11 @@ from recbole_compress.distillation import Side
 from recbole_compress.errors import ConfigError
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
 from recbole_compress.functional.full_precision import full_precision
+from recbole_compress.functional.left_out import NOT_AMONG
 from recbole_compress.models import CompressedRecommender
 from recbole_compress.models.compressed_recommender import TrainingRows
 
-__all__ = ["StockTeacher", "Teacher", "are_probabilities", "as_teacher"]
+__all__ = ["StockTeacher", "Teacher", "are_probabilities", "as_teacher", "no_scores"]
 
 Scores = Callable[[slice | Tensor], Tensor]
 
@@ -132,6 +133,8 @@ class StockTeacher(Teacher):
                 f"teacher {type(model).__name__}: asks for {error}; a teacher is one that reads "
                 "nothing but the sequence of items"
             ) from error
+        except NotImplementedError as error:
+            raise no_scores(type(model).__name__) from error
         if scores.shape[1] != model.n_items:
             raise ConfigError(
                 f"teacher {type(model).__name__}: scores {scores.shape[1]} items of "
@@ -140,7 +143,9 @@ class StockTeacher(Teacher):
         if self._gives_probabilities is None and len(scores):
             self._gives_probabilities = are_probabilities(scores)
         # As RepeatNet's: their logarithms are logits, while they themselves all look alike.
-        return _logits_of(scores) if self._gives_probabilities else scores
+        if self._gives_probabilities:
+            return _logits_of(scores)
+        return scores.clamp(min=NOT_AMONG)  # what is ruled out has the share 0, and no 0 * inf
 
     def _side(self, item_seq: Tensor, prefixes: Tensor, lengths: Tensor) -> Side:
         # Two tensors would do for the users and items of Caser's forward as well.
@@ -158,6 +163,14 @@ class StockTeacher(Teacher):
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         table = self.table.weight[: self.model.n_items]
         return linear_cross_entropy(hidden, table, targets, first_class=1)
+
+
+def no_scores(model: str) -> ConfigError:
+    """What to say of a model that ranks only what it is given."""
+    return ConfigError(
+        f"teacher {model}: gives no scores of all items; take one with full_sort_predict, such as "
+        "SASRec"
+    )
 
 
 def as_teacher(model: Any) -> Teacher:

@@ -8,10 +8,13 @@ import io
 import pytest
 import torch
 
+from recbole_compress.backbones import Pointer
+from recbole_compress.build_cache import evaluation_mode
 from recbole_compress.embeddings import TensorTrainEmbedding
 from recbole_compress.functional.scattered_rows import scattering_factor
 from recbole_compress.functional.tensor_train_shapes import TensorTrainShape, choose_shape
-from recbole_compress.heads import TiedHead
+from recbole_compress.heads import PointerHead, TiedHead
+from recbole_compress.quantization import QuantizationSpec, quantize_
 from tests.largest_allocation import largest_tensor
 
 # 1,199 items in 1,200 rows of 12. Batches of 200 rows and lookups of 600 ids pay for building the
@@ -49,6 +52,51 @@ def test_one_request_never_builds_the_table(table, training):
         ):
             assert largest_tensor(run) < TABLE / 2
         assert builds_the_table(table)  # it would show
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_nor_does_one_request_behind_a_pointer(table, training):
+    head = PointerHead(TiedHead(table.train(training)))
+    ends = torch.tensor([[4]])
+    state = Pointer(12, 4)(torch.randn(1, 1, 12), torch.randint(1, N, (1, 4)), ends)[0].detach()
+    with torch.set_grad_enabled(training):
+        for run in (
+            lambda: head.scores(state),
+            lambda: head.topk(state, 5),
+            lambda: head(state, torch.tensor([3])),
+        ):
+            assert largest_tensor(run) < TABLE / 2
+
+
+@pytest.mark.parametrize("wrong", [-1, N, 10 * N])
+def test_what_is_no_id_has_no_row(table, wrong):
+    with pytest.raises(IndexError, match=f"{wrong}: expected item ids 1 .. {N - 1}|from {wrong}"):
+        table(torch.tensor([3, wrong]))
+    for targets in ([3, wrong], [3, 0]):
+        with pytest.raises(ValueError, match="targets"):
+            table.cross_entropy(torch.randn(2, 12), torch.tensor(targets))
+
+
+def test_a_table_that_does_not_fit_is_not_taken_over(table):
+    before = [core.clone() for core in table.cores]
+    for rows in (N - 1, N + 1):
+        with pytest.raises(ValueError, match=rf"\({rows}, 12\): expected \({N}, 12\)"):
+            table.approximate_(torch.randn(rows, 12))
+    assert all(map(torch.equal, table.cores, before))
+    quantize_(table, QuantizationSpec(weight_bits=8, table_bits=8))
+    with pytest.raises(ValueError, match="quantized already"):
+        table.approximate_(torch.randn(N, 12))
+
+
+def test_a_table_kept_in_inference_mode_serves_a_backward_pass(table):
+    table.eval()
+    with torch.inference_mode():
+        table.scores(torch.randn(200, 12))
+    with torch.no_grad():
+        scores, _ = table.scorer()
+    hidden = torch.randn(2, 12, requires_grad=True)
+    scores(hidden)[:, 1:].sum().backward()
+    assert hidden.grad is not None
 
 
 @pytest.mark.parametrize("batch", [1, 200])  # from the cores, from the table
@@ -108,6 +156,19 @@ def test_evaluation_builds_the_table_once_until_the_cores_change(table):
             torch.testing.assert_close(table.scores(hidden)[:, 1:], truth(table, hidden))
     assert builds_the_table(table)  # with gradients nothing is kept
     assert table.scores(hidden).requires_grad
+
+
+def test_a_measurement_in_the_middle_of_training_leaves_no_table(table):
+    """A fused step leaves no trace on the cores."""
+    hidden, optimizer = torch.randn(200, 12), torch.optim.Adam(table.parameters(), fused=True)
+    table.train()
+    with evaluation_mode(table), torch.inference_mode():
+        table.scores(hidden)
+    table.cross_entropy(hidden, torch.randint(1, N, (200,))).backward()
+    optimizer.step()
+    table.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(table.scores(hidden)[:, 1:], truth(table, hidden))
 
 
 def test_a_kept_table_is_no_part_of_the_state(table):

@@ -105,6 +105,7 @@ def test_a_rank_beyond_what_its_neighbours_carry_is_refused():
         ({"ranks": None}, "tt_ranks=None: give a rank, tt_ratio or tt_bytes"),
         ({"ranks": ["a"]}, r"tt_ranks=\['a'\]: expected whole numbers"),
         ({"row_shape": [4, 4]}, r"tt_row_shape=\[4, 4\]: 16 rows for 20 items"),
+        ({"row_shape": [9, 9]}, r"tt_row_shape=\[9, 9\]: 81 rows for 20 items, .* not much more"),
         ({"row_shape": [-4, -5]}, r"tt_row_shape=\[-4, -5\]: expected whole numbers"),
         ({"col_shape": [4, 4]}, r"tt_col_shape=\[4, 4\]: the product is 16; .* size 8"),
         ({"col_shape": [4.0, 2]}, "tt_col_shape=.*expected whole numbers"),

@@ -219,6 +219,40 @@ class TestItemHeadContract:
         assert loss == 0
         assert all(not g.any() for g in torch.autograd.grad(loss, list(head.parameters())))
 
+    def test_output_rows_are_the_table_behind_the_scores(self, case):
+        head, _ = case
+        rows, bias = head.output_rows(), getattr(head, "bias", None)
+        if isinstance(head, TwoLevelSoftmaxHead):
+            assert rows is None
+            return
+        hidden = hidden_states(5)
+        told = hidden @ rows[1:].T + (0 if bias is None else bias[-len(rows) + 1 :])
+        assert_close(head.scores(hidden)[:, 1:], told, rtol=1e-10, atol=1e-10)
+        assert not rows[0].any()
+
+    def test_of_a_dense_table_it_comes_as_close_as_it_can(self, case):
+        head, _ = case
+        if getattr(head, "bias", None) is not None:
+            head.bias.data.zero_()
+        # States of few kinds, as those of a model are, and rows that narrow ones come close to.
+        hidden = (torch.randn(1, DIM) + 0.3 * torch.randn(200, DIM)).double()
+        table = torch.randn(head.num_embeddings, 1).double() @ torch.randn(1, DIM).double()
+        table += 0.1 * torch.randn_like(table)
+
+        def divergence():
+            wanted, found = (hidden @ table.T)[:, 1:].log_softmax(1), head.scores(hidden)[:, 1:]
+            told = F.kl_div(found.log_softmax(1), wanted, reduction="batchmean", log_target=True)
+            return float(told.detach())
+
+        before = divergence()
+        if hasattr(head, "embedding"):
+            head.embedding.approximate_(table)
+        head.approximate_(table, hidden)
+        exact = {UntiedHead: 1e-10, LowRankHead: 0.1, TwoLevelSoftmaxHead: 0.1}
+        most = [bound for kind, bound in exact.items() if isinstance(head, kind)]
+        after = divergence()
+        assert after <= min([0.5 * before + 1e-9, *most])
+
     @pytest.mark.parametrize("temperature", [1.0, 2.0])
     @pytest.mark.parametrize("reduction", ["mean", "sum"])
     @pytest.mark.parametrize("with_targets", [True, False])

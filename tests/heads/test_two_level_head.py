@@ -15,6 +15,7 @@ from recbole_compress.embeddings import BlockwiseEmbedding, ItemBlocks
 from recbole_compress.functional.two_level import two_level_log_softmax
 from recbole_compress.heads import TiedTwoLevelHead, TwoLevelHead
 from recbole_compress.heads.two_level_softmax import TwoLevelSoftmaxHead
+from recbole_compress.quantization import QuantizationSpec, freeze_, quantize_
 from tests.largest_allocation import largest_tensor
 
 
@@ -223,6 +224,20 @@ def test_what_requests_keep_is_never_older_than_the_weights(make):
         assert_close(values, expected.values)
         assert torch.equal(ids, expected.indices)
     assert n_changes > 6
+
+
+def test_what_requests_keep_is_never_older_than_integers():
+    torch.manual_seed(2)
+    head, hidden = tied_two_level().eval(), torch.randn(3, 8)
+    quantize_(head.embedding, QuantizationSpec(weight_bits=4, table_bits=4))
+    freeze_(head.embedding)  # codes and scales are no parameters
+    tables = head.embedding.state_dict().items()
+    other = {k: v if "rank" in k else v.flip(0) for k, v in tables}
+    with torch.no_grad():
+        head.topk(hidden, 5)
+        assert not copies_tables(head, hidden)
+        head.embedding.load_state_dict(other)
+        assert_close(head.topk(hidden, 5)[0], head.scores(hidden).topk(5).values)
 
 
 def test_what_a_request_under_autocast_keeps_is_exact():

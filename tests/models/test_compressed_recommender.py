@@ -233,6 +233,8 @@ def test_receptive_field_warning(tmp_path, caplog):
         ({"item_embedding": "tensor_train", "tt_ranks": 0}, r"tt_ranks=\[0\]"),
         ({"item_embedding": "tensor_train", "tt_bytes": 16}, "room for 4 numbers"),
         ({"item_embedding": "tensor_train", "tt_ratio": 0}, "tt_ratio=0: choose"),
+        ({"item_embedding": "tensor_train", "tt_ratio": float("nan")}, "tt_ratio=nan: choose"),
+        ({"item_embedding": "tensor_train", "tt_bytes": -5}, "tt_bytes=-5: choose"),
         (
             {"item_embedding": "tensor_train", "tt_ratio": 2.0, "tt_bytes": 99},
             "tt_ratio=2.0, tt_bytes=99: give one of them",

@@ -80,10 +80,11 @@ def test_a_setting_of_a_choice_that_was_not_taken(arguments, capsys):
 
 
 def test_settings_that_only_recboles_models_or_metrics_heed(arguments, capsys):
-    unread = ["--transform=inverse_itemseq", "--valid_metric_bigger=False"]
+    unread = ["--transform=inverse_itemseq", "--valid_metric_bigger=False", "--kd_temperature=2.0"]
     assert main(["--model=CpRecNextItNet", *arguments, *unread]) == 0
     said = capsys.readouterr().err
     assert "transform=inverse_itemseq is not read: only models of RecBole do" in said
+    assert "kd_temperature=2.0 is not read: recipe=cross_entropy has no teacher" in said
     assert "valid_metric_bigger=False is not read: MRR@10 is better the larger it is" in said
 
 

@@ -77,6 +77,26 @@ def test_a_student_that_begins_with_its_teachers_weights(settings, trainers, tab
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_shorter_student_begins_with_the_first_places(settings, trainers):
+    begins = {"kd_start": "teacher", "learning_rate": 1e-12, "epochs": 1, "item_embedding": "dense"}
+    longer = {"learning_rate": 0.01, "MAX_ITEM_LIST_LENGTH": 9}
+    run({**settings, **begins, "teacher": longer})
+    teacher, student = (trainer.model.backbone.position_embedding.weight for trainer in trainers)
+    assert len(teacher) == 9
+    torch.testing.assert_close(student, teacher[:6], rtol=1e-5, atol=1e-6)
+
+
+def test_half_a_head_is_not_taken_over(settings, trainers):
+    """Projections of other tables say nothing, and what a teacher of two levels scores with is
+    no single table that could be come close to."""
+    blocks = {"item_embedding": "blockwise", "item_head": "tied_two_level"}
+    begins = {"kd_start": "teacher", "learning_rate": 1e-12, "epochs": 1, **blocks}
+    teacher = {"item_embedding": "blockwise", "item_head": "two_level", "learning_rate": 0.01}
+    run({**settings, **begins, "teacher": teacher}, model="CpRecSASRec")
+    theirs, ours = (trainer.model.item_head.tail_projections[0] for trainer in trainers)
+    assert theirs.shape == ours.shape and not torch.allclose(theirs, ours, atol=1e-2)
+
+
 @pytest.mark.slow
 def test_a_tensor_train_that_begins_with_its_teachers_table_is_ahead_of_chance(settings, trainers):
     once = {"epochs": 1, "learning_rate": 1e-12, "teacher": {"learning_rate": 0.01, "epochs": 20}}

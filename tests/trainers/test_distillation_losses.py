@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from recbole_compress.config import Config
+from recbole_compress.heads import UntiedHead
 from recbole_compress.models.compressed_recommender import TrainingRows
 from recbole_compress.quick_start.from_checkpoint import made_anew
 from recbole_compress.trainers.distillation_trainer import DistillationTrainer
@@ -153,6 +155,27 @@ def test_gradients_are_clipped_to_one_norm_of_all_that_learns(settings, monkeypa
     assert norms and all(student > 0 and beside > 0 for student, beside in norms)
     for both in norms:
         torch.testing.assert_close(torch.stack(both).norm(), torch.tensor(1e-3), rtol=1e-2, atol=0)
+
+
+def test_what_a_teacher_rules_out_has_no_share_and_no_nan(monkeypatch):
+    settings = {"MAX_ITEM_LIST_LENGTH": 6, "use_gpu": False, "hidden_size": 8}
+    model = made_anew(Config("SASRec", "tiny", config_dict=settings), {"n_items": 11, "n_users": 5})
+    scores_of = model.full_sort_predict
+
+    def without_history(batch):
+        return scores_of(batch).scatter(1, batch["item_id_list"], -torch.inf)
+
+    monkeypatch.setattr(model, "full_sort_predict", without_history)
+    rows = TrainingRows(
+        torch.tensor([[1, 2, 3, 0, 0, 0]]), torch.tensor([3]), torch.tensor([5]), None
+    )
+    scores, _ = as_teacher(model).answer(rows, with_side=False)
+    head, hidden = UntiedHead(11, 8), torch.randn(1, 8)
+    wanted = scores(slice(None))[:, 1:].softmax(1)
+    assert not wanted[0, :3].any()
+    told = head.soft_target_loss(hidden, scores)
+    expected = F.kl_div(head.scores(hidden)[:, 1:].log_softmax(1), wanted, reduction="batchmean")
+    torch.testing.assert_close(told, expected)
 
 
 def test_a_teacher_that_gives_probabilities_is_asked_for_their_logarithms():

@@ -19,6 +19,8 @@ from recbole_compress.trainers.teacher import as_teacher
 from tests.conftest import write_interactions
 from tests.trainers.distillation_case import STOCK, run, settings_in
 
+SOFT = "kd_soft_target_weight"
+
 
 @pytest.fixture
 def settings(in_tmp):
@@ -30,6 +32,12 @@ def settings(in_tmp):
     [
         ({"recipe": "distilation"}, "did you mean 'distillation'"),
         ({"recipe": "cross_entropy", "teacher": STOCK}, "cross_entropy has no teacher"),
+        (
+            dict.fromkeys(("kd_contrastive_weight", "kd_predictive_weight", SOFT), 0.0),
+            "kd_soft_target_weight=0, .*: nothing is learned from the teacher",
+        ),
+        ({"teacher": {"model": "DIN"}}, "teacher DIN: gives no scores of all items"),
+        ({"teacher": {"weight_bits": 4}}, "teacher: weight_bits=4 belongs to the run"),
         ({"teacher": {"hiden_size": 3}}, "teacher: hiden_size.*unknown key"),
         ({"teacher": {"model": "SASrec"}}, "teacher: model='SASrec'"),
         ({"teacher": {"model": 5}}, "teacher: model=5: expected the name of a model"),
@@ -90,6 +98,11 @@ def test_a_finished_baseline_is_no_teacher_either(settings):
         run({**settings, "teacher_path": pop})
 
 
+def test_a_quantized_students_teacher_is_not_quantized(settings):
+    cores = {"quantization_overrides": {"item_embedding.cores*": {"bits": 4}}}
+    check_run(Config("DFQTTSASRec", "tiny", config_dict={**settings, **cores}))
+
+
 def test_a_teacher_is_asked_beforehand_without_a_trace(settings, trainers):
     def drawn():
         return random.random(), np.random.rand(), torch.rand(1).item()
@@ -132,8 +145,10 @@ def test_what_takes_other_tensors_has_no_session_vector(model):
 
 def test_recboles_own_models_and_functions_are_told_that_they_cannot(settings):
     stock = {key: settings[key] for key in ("recipe", "data_path", "load_col", "epochs")}
-    with pytest.raises(ConfigError, match="SASRec can be its teacher"):
+    with pytest.raises(ConfigError, match="SASRec can teach one: --model=TTSASRec"):
         run(stock, model="SASRec")
+    with pytest.raises(ConfigError, match="is for the models of this package, not for Pop$"):
+        run(stock, model="Pop")
     from recbole.quick_start import run_recbole
 
     with pytest.raises(ConfigError, match="RecBole's own functions train with cross_entropy only"):
