@@ -35,7 +35,8 @@ from recbole_compress.quick_start.teacher import load_teacher, train_teacher
 from recbole_compress.quick_start.unread_settings import warn_of_unread_settings
 from recbole_compress.quick_start.warnings_of_recbole import ignore_warnings_of_recbole
 from recbole_compress.reports.thop_counters import register as register_thop_counters
-from recbole_compress.trainers.quantization_settings import spec_of
+from recbole_compress.trainers.bit_budget import check_bound
+from recbole_compress.trainers.quantization_settings import file_limit, spec_of
 
 __all__ = ["run", "run_recbole_compress"]
 
@@ -227,7 +228,10 @@ def _network(make_trainer: Any, config: Config, train_split: Any) -> Any:
     with loaded, in_one_line(refused, () if ours else _OF_SETTINGS):
         network = make_trainer.build_model(config, train_split).to(config["device"])
     if config["data_free_quantization"]:  # now that the catalogue is known
-        check_quantizable(network, spec_of(config))
+        spec = spec_of(config)
+        check_quantizable(network, spec)
+        if limit := file_limit(config):
+            check_bound(network, spec, limit)
     return network
 
 

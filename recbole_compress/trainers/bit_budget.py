@@ -15,13 +15,13 @@ import torch
 
 from recbole_compress.datafree import item_divergence, sample_sequences
 from recbole_compress.errors import ConfigError, QuantizationError
-from recbole_compress.quantization import FakeQuantizer, QuantizationSpec
+from recbole_compress.quantization import FakeQuantizer, QuantizationSpec, quantize_
 from recbole_compress.quantization.bit_allocation import BitChoice, least_harm
 from recbole_compress.quantization.targets import Target, one_per_parameter, targets
 from recbole_compress.readers import as_reader, reader_like
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
 
-__all__ = ["bit_choices", "spec_within"]
+__all__ = ["bit_choices", "check_bound", "spec_within"]
 
 # Sequences that every choice is measured on.
 _SEQUENCES = 256
@@ -68,9 +68,33 @@ def spec_within(
         beside += too_many  # of what the bits of a tensor take beside its numbers
     if least <= max_bytes - _SPARE:
         return smallest
-    raise QuantizationError(
+    raise _no_file_so_small(key, max_bytes, f"takes {least + _SPARE} bytes")
+
+
+def check_bound(
+    model: Any, spec: QuantizationSpec, max_bytes: int, key: str = "quantization_max_bytes"
+) -> None:
+    """Refuse a bound that the numbers alone are beyond, whatever they will be: before training.
+
+    Raises:
+        QuantizationError: As :func:`spec_within` would, once the model is trained.
+    """
+    fewest = {
+        target.name: _fewest_bits(target)
+        for target in one_per_parameter(targets(model, spec))
+        if not any("bits" in given for given in spec.overrides_of(target.name))
+    }
+    # Where the range ends makes no file smaller, and this end is found at once.
+    quick = dataclasses.replace(_with_bits(spec, fewest), range_finder="absolute_maximum")
+    least = quantize_(copy.deepcopy(model), quick).size_bytes
+    if least > max_bytes - _SPARE:
+        raise _no_file_so_small(key, max_bytes, f"takes more than {least + _SPARE} bytes")
+
+
+def _no_file_so_small(key: str, max_bytes: int, takes: str) -> QuantizationError:
+    return QuantizationError(
         f"{key}={max_bytes}: the smallest file of this model, every tensor in as few bits as can "
-        f"be, takes {least + _SPARE} bytes; give at least as many, or quantize a smaller model"
+        f"be, {takes}; give at least as many, or quantize a smaller model"
     )
 
 
@@ -124,7 +148,7 @@ def _choices_of(
 ) -> list[BitChoice]:
     """Each number of bits tried; the parameter is afterwards as it was."""
     assert target.format is not None
-    most, fewest = target.format.bits, 1 if target.format.symmetric else 2
+    most, fewest = target.format.bits, _fewest_bits(target)
     parameter = target.parameter
     before = parameter.clone()
     found = []
@@ -135,6 +159,11 @@ def _choices_of(
         found.append(BitChoice(bits, format.stored_bytes(target.rows), harm()))
     parameter.copy_(before)
     return found
+
+
+def _fewest_bits(target: Target) -> int:
+    assert target.format is not None
+    return 1 if target.format.symmetric else 2
 
 
 def _with_bits(spec: QuantizationSpec, bits: dict[str, int]) -> QuantizationSpec:

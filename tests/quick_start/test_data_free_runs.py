@@ -61,6 +61,12 @@ def test_a_dfq_name_trains_quantizes_and_evaluates(trained, in_tmp):
     assert second["card"]["training"]["epochs"] is None  # not trained in this run
 
 
+def test_a_file_that_cannot_be_so_small_is_refused_before_training(data):
+    settings = {**QUICK, **SMALL["GRU4Rec"], "data_path": data, "quantization_max_bytes": 900}
+    with pytest.raises(QuantizationError, match="takes more than"):  # how much, nobody knows yet
+        run_recbole_compress("DFQGRU4Rec", "tiny", config_dict=settings)
+
+
 @pytest.mark.slow
 def test_a_run_whose_file_is_no_larger_than_asked(trained, settings):
     settings |= {"full_precision_path": trained("SASRec"), "quantization_max_bytes": "36kB"}

@@ -9,7 +9,7 @@ import torch
 
 from recbole_compress.errors import ConfigError, QuantizationError
 from recbole_compress.quantization import QuantizationSpec, quantize_
-from recbole_compress.trainers.bit_budget import bit_choices, spec_within
+from recbole_compress.trainers.bit_budget import bit_choices, check_bound, spec_within
 from tests.marks import slow
 from tests.trainers.data_free_case import Case
 
@@ -76,6 +76,15 @@ def test_the_bound_is_kept_and_more_bytes_make_a_better_model(case):
     assert harms == sorted(harms, reverse=True) and harms[0] > harms[-1]
     plenty = spec_within(case.teacher, spec, case.config, 10**9, size)
     assert plenty == spec
+
+
+def test_a_bound_below_the_numbers_alone_is_refused_beforehand(case):
+    spec = QuantizationSpec(8, 8, symmetric=False)
+    least = quantize_(copy.deepcopy(case.teacher), QuantizationSpec(2, 2, symmetric=False))
+    check_bound(case.teacher, spec, least.size_bytes + 256)
+    with pytest.raises(QuantizationError, match=r"the smallest file of this model.*takes more"):
+        check_bound(case.teacher, spec, least.size_bytes + 255)
+    assert all(isinstance(p, torch.nn.Parameter) for p in case.teacher.parameters())
 
 
 def test_bits_that_were_given_are_kept(case):
