@@ -122,6 +122,16 @@ SCATTERED = {
     "blockwise 30x": "rival: blocks by popularity, a 30th",
     RECENCY: RECENCY_NAME,
 }
+AT_ANOTHER_SEED = {
+    "teacher": "dense: the teacher",
+    "semi-tensor-train 4x": "a quarter of the numbers",
+    "semi-tensor-train 4x, 4 bits": "a quarter, in 4 bits",
+    "semi-tensor-train 4x, 2 bits": "a quarter, in 2 bits",
+    "semi-tensor-train 30x": "a 30th",
+    "semi-tensor-train 30x, 8 bits": "a 30th, in 8 bits",
+    "semi-tensor-train 30x, 4 bits": "a 30th, in 4 bits",
+    "semi-tensor-train 30x, from the teacher": "a 30th that began with the teacher's weights",
+}
 LONG_TAIL = {
     "teacher": "dense: the teacher, the best of six on validation",
     "semi-tensor-train 4x": "a quarter of the numbers",
@@ -340,6 +350,10 @@ CHOSEN: dict[str, ChosenRuns] = {
     ),
     "odrec_by_id_tmall": ChosenRuns("odrec-by-id", "tmall", OF_ODREC, BY_ID),
     "odrec_by_id_retailrocket": ChosenRuns("odrec-by-id", "retailrocket", OF_ODREC, BY_ID),
+    "odrec_other_seeds_tmall": ChosenRuns("odrec-other-seeds", "tmall", OF_ODREC, AT_ANOTHER_SEED),
+    "odrec_other_seeds_retailrocket": ChosenRuns(
+        "odrec-other-seeds", "retailrocket", OF_ODREC, AT_ANOTHER_SEED
+    ),
     "cprec_retailrocket": ChosenRuns(
         "retailrocket", "retailrocket", (*OF_CPREC, "again", "new"), SESSIONS
     ),
