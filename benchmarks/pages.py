@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chosen_runs import CHOSEN
 from benchmarks.fresh_process import ROOT
 from benchmarks.quantization_tables import (
     generated_items,
@@ -24,6 +23,7 @@ from benchmarks.quantization_tables import (
     quantization_summary,
 )
 from benchmarks.results_file import runs_in, source_line
+from benchmarks.rows_of_pages import CHOSEN
 from benchmarks.shipping_tables import artifact_latency, artifact_sizes, shipping, shipping_stack
 from benchmarks.transfer_table import GAMES, transfer
 from recbole_compress.files import replacing

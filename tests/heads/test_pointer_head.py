@@ -12,7 +12,7 @@ from recbole_compress.backbones import Pointer
 from recbole_compress.functional.pointed_states import pack_pointers, unpack_pointers
 from recbole_compress.heads import ItemHead, PointerHead, TwoLevelHead, UntiedHead
 from recbole_compress.heads.two_level_softmax import TwoLevelSoftmaxHead
-from tests.heads.test_head_conformance import CASES, DIM, shuffled_blocks
+from tests.heads.head_cases import CASES, DIM, shuffled_blocks
 
 LENGTH = 4
 N = 40
