@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from recbole_compress.datafree.sequences import Places, Reading, Sequences
 from recbole_compress.errors import ConfigError
+from recbole_compress.functional.probabilities import logits_of
 from recbole_compress.readers.read_vectors import ReadVectors
 from recbole_compress.readers.replaced_methods import Found, Unlike, replaced
 from recbole_compress.readers.trained_tensors import caches, trained_tensors
@@ -26,13 +27,15 @@ class SequenceReader:
         model: Ours or a sequential one of RecBole that reads nothing but items (and users, which
             are made up: one per first item).
         trims: Whether the model gives the same answer without the padding up to its longest.
+        gives_probabilities: Whether its scores are probabilities; then their logarithms are said.
     """
 
     offset = 0
 
-    def __init__(self, model: Any, trims: bool = True) -> None:
+    def __init__(self, model: Any, trims: bool = True, gives_probabilities: bool = False) -> None:
         self.model = model
         self.trims = trims
+        self.gives_probabilities = gives_probabilities
         self._scored_by: dict[bool, list[str]] = {}  # by whether torch caches parametrizations
 
     @property
@@ -153,7 +156,7 @@ class SequenceReader:
             nothing = torch.ones(n * k, 1, dtype=torch.long, device=states.device)
             batch = self._interaction(nothing, nothing[:, 0])
             batch.update(Interaction({self.model.ITEM_ID: ids.reshape(-1)}))
-            return self.model.predict(batch).view(n, k)
+            return self._logits(self.model.predict(batch)).view(n, k)
 
     def _instead_of_reading(self, states: Tensor) -> contextlib.AbstractContextManager[None]:
         return replaced(
@@ -194,7 +197,7 @@ class SequenceReader:
         return Interaction(fields)
 
     def ask(self, item_seq: Tensor, lengths: Tensor) -> Tensor:
-        """``full_sort_predict`` of these sequences, ``(B, n_items)``."""
+        """``full_sort_predict`` of these sequences, ``(B, n_items)``, as logits."""
         try:
             scores = self.model.full_sort_predict(self._interaction(item_seq, lengths))
         except KeyError as error:
@@ -202,4 +205,8 @@ class SequenceReader:
                 f"{type(self.model).__name__}: asks for {error}; without data only a model that "
                 "reads nothing but the sequence of items can be taught"
             ) from error
-        return scores.reshape(len(item_seq), -1) if scores.dim() != 2 else scores
+        scores = scores.reshape(len(item_seq), -1) if scores.dim() != 2 else scores
+        return self._logits(scores)
+
+    def _logits(self, scores: Tensor) -> Tensor:
+        return logits_of(scores) if self.gives_probabilities else scores

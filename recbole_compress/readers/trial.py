@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recbole_compress.datafree.sequences import Reading, Sequences
 from recbole_compress.errors import ConfigError
+from recbole_compress.functional.probabilities import are_probabilities
 from recbole_compress.readers.sequence_reader import SequenceReader
 
 __all__ = ["Trial"]
@@ -28,6 +29,7 @@ class Trial:
         sequences: Short and long ones.
         expected: What ``full_sort_predict`` says of them, ``(B, n_items - 1)``, padding left out.
         trims: Whether it says the same without the padding up to the model's longest.
+        gives_probabilities: Whether what it says are probabilities.
     """
 
     def __init__(self, model: Any) -> None:
@@ -57,9 +59,16 @@ class Trial:
     def trims(self) -> bool:
         return self.agrees(lambda: self._asked(trims=True), self.expected)
 
+    @cached_property
+    def gives_probabilities(self) -> bool:
+        return are_probabilities(self._all_scores(trims=False))
+
     def _asked(self, trims: bool) -> Tensor:
+        return self._all_scores(trims)[:, 1:].clone()
+
+    def _all_scores(self, trims: bool) -> Tensor:
         reader = SequenceReader(self.model, trims)
-        return reader.ask(*reader.padded(*self.sequences))[:, 1:].clone()
+        return reader.ask(*reader.padded(*self.sequences))
 
     def at_ends(self, reader: SequenceReader) -> Tensor:
         """What a way of asking says after each whole sequence."""

@@ -50,11 +50,14 @@ def as_reader(model: Any) -> SequenceReader:
     trial = Trial(model)
     try:
         with torch.no_grad():
-            return next(reader for way in WAYS if (reader := way.tried(model, trial)) is not None)
+            reader = next(found for way in WAYS if (found := way.tried(model, trial)) is not None)
+            # From here on; what was tried was compared as the model says it.
+            reader.gives_probabilities = trial.gives_probabilities
+            return reader
     finally:
         model.train(training)
 
 
 def reader_like(reader: SequenceReader, model: Any) -> SequenceReader:
     """A reader of the same kind for a model of the same class, without trying again."""
-    return type(reader)(model, reader.trims)
+    return type(reader)(model, reader.trims, reader.gives_probabilities)

@@ -16,17 +16,16 @@ from recbole_compress.errors import ConfigError
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
 from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.functional.left_out import NOT_AMONG
+from recbole_compress.functional.probabilities import are_probabilities, logits_of
 from recbole_compress.models import CompressedRecommender
 from recbole_compress.models.compressed_recommender import TrainingRows
 
-__all__ = ["StockTeacher", "Teacher", "are_probabilities", "as_teacher", "no_scores"]
+__all__ = ["StockTeacher", "Teacher", "as_teacher", "no_scores"]
 
 Scores = Callable[[slice | Tensor], Tensor]
 
 # Prefixes that a model of RecBole reads at a time.
 _ROWS = 256
-# How far from 1 probabilities of a whole catalogue may add up.
-_ROUNDING = 1e-3
 # What RecBole's models call the arguments from which they make a session's vector.
 _OF_FORWARD = ("item_seq", "item_seq_len")
 
@@ -142,9 +141,8 @@ class StockTeacher(Teacher):
             )
         if self._gives_probabilities is None and len(scores):
             self._gives_probabilities = are_probabilities(scores)
-        # As RepeatNet's: their logarithms are logits, while they themselves all look alike.
-        if self._gives_probabilities:
-            return _logits_of(scores)
+        if self._gives_probabilities:  # as RepeatNet
+            return logits_of(scores)
         return scores.clamp(min=NOT_AMONG)  # what is ruled out has the share 0, and no 0 * inf
 
     def _side(self, item_seq: Tensor, prefixes: Tensor, lengths: Tensor) -> Side:
@@ -178,28 +176,6 @@ def as_teacher(model: Any) -> Teacher:
     if isinstance(model, CompressedRecommender):
         return _CompressedTeacher(model)
     return StockTeacher(model)
-
-
-def are_probabilities(scores: Tensor) -> bool:
-    """Whether every row is a distribution over the items, with the padding in column 0 or without.
-
-    Args:
-        scores: ``(C, n_items)``.
-
-    Example:
-        >>> are_probabilities(torch.tensor([[0.0, 0.25, 0.75], [0.25, 0.25, 0.5]]))
-        True
-        >>> are_probabilities(torch.tensor([[0.0, 0.25, 0.75], [0.0, -0.5, 1.5]]))
-        False
-    """
-    items = scores[:, 1:].float()
-    total = items.sum(1)
-    is_one = [(each - 1).abs() < _ROUNDING for each in (total, total + scores[:, 0])]
-    return bool((items >= 0).all() and torch.logical_or(*is_one).all())
-
-
-def _logits_of(probabilities: Tensor) -> Tensor:
-    return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
 
 
 def _prefixes(rows: TrainingRows, width: int) -> tuple[Tensor, Tensor]:

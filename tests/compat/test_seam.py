@@ -74,6 +74,24 @@ def test_anomaly_mode_is_off_and_numpy_names_are_back():
     assert np.float_ is np.float64
 
 
+@pytest.mark.parametrize("model", ["GRU4RecCPR", "SASRecCPR"])
+@pytest.mark.parametrize("mode", ["full", "uni5"])
+def test_models_that_copy_or_not_are_run(settings, model, mode):
+    """With RecBole as it comes, counting their operations ends the run."""
+    from recbole_compress.quick_start.quick_start import run_recbole_compress
+
+    other = ["dilations", "embedding_size"]
+    given = {
+        **{key: value for key, value in settings.items() if key not in other},
+        "hidden_size": 8,
+        "reranker_CAN_NUM": 5,
+        "train_neg_sample_args": None,
+        "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": mode},
+    }
+    result = run_recbole_compress(model, "tiny", config_dict=given)
+    assert 0 < result["test_result"]["recall@10"] <= 1
+
+
 def test_run_recbole_by_name_and_by_class(settings):
     from recbole.quick_start import run_recbole
 

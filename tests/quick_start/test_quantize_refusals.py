@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -254,12 +255,6 @@ CLASSES = "selected_features=['class']"
         ("SASRecF", [CLASSES], ["without its data set", "take --model=SASRecF"]),
         ("DIN", [], ["without its data set", "take --model=DIN"]),
         ("KSR", [], ["without its data set", "entity_id"]),
-        ("GRU4RecCPR", [], ["GRU4RecCPR: asks for 'item_id'", "without data"]),
-        (
-            "GRU4RecCPR",
-            ["quantization_recipe=ptq", "activation_bits=8", "activation_range=static"],
-            ["GRU4RecCPR: asks for 'item_id'"],
-        ),
         ("FPMC", ["quantization_recipe=adversarial"], ["FPMC: has no item_embedding"]),
         ("FPMC", ["df_objective=discrepancy"], ["FPMC: has no item_embedding"]),
         ("CORE", ["quantization_recipe=adversarial"], ["CORE: does not read its sequences by one"]),
@@ -277,6 +272,27 @@ def test_a_dfq_name_refuses_a_model_before_any_data_is_looked_for(
 ):
     arguments = [f"--model=DFQ{model}", "--dataset=nowhere", *(f"--{key}" for key in settings)]
     refused(capsys, arguments, *parts)
+
+
+CURIOUS = """
+from recbole.model.sequential_recommender import GRU4Rec
+
+class Curious(GRU4Rec):
+    def full_sort_predict(self, interaction):
+        interaction[self.POS_ITEM_ID]
+        return super().full_sort_predict(interaction)
+"""
+STATIC = ["quantization_recipe=ptq", "activation_bits=8", "activation_range=static"]
+
+
+@pytest.mark.parametrize("settings", [[], STATIC])
+def test_a_model_that_reads_more_than_items_is_refused(in_tmp, capsys, monkeypatch, settings):
+    monkeypatch.syspath_prepend(str(in_tmp))
+    Path("curious.py").write_text(CURIOUS)
+    of_gru4rec = ["embedding_size=8", "hidden_size=8", "num_layers=1", "dropout_prob=0"]
+    settings = [f"--{key}" for key in ("loss_type=CE", *of_gru4rec, *settings)]
+    start = ["--model=DFQcurious:Curious", "--dataset=nowhere"]
+    refused(capsys, [*start, *settings], "Curious: asks for 'item_id'", "without data")
 
 
 @pytest.mark.parametrize("model", [*SMALL, "FPMC", "TransRec"])

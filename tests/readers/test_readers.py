@@ -27,12 +27,16 @@ WAYS = {
     "LightSANs": "Prefixes",
     "NextItNet": "Prefixes",
     "RepeatNet": "WholeSequences",
+    "SASRecCPR": "WholeSequences",
+    "GRU4RecCPR": "WholeSequences",
     "TransRec": "Prefixes",
     "CpRecNextItNet": "EveryPosition",
     "CpRecSASRec": "EveryPosition",
     "TTSASRec": "EveryPosition",
     "TTSASRec, pointer": "EveryPosition",
 }
+# They say probabilities; what is drawn and compared are logits.
+OF_PROBABILITIES = ("RepeatNet", "SASRecCPR", "GRU4RecCPR")
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +48,7 @@ def made(name, data_path, longest=8):
     name, _, repeats = name.partition(", ")
     settings = {
         **({"repeats": repeats} if repeats else {}),
+        **({"reranker_CAN_NUM": 5} if "CPR" in name else {}),
         "data_path": data_path,
         "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
         "MAX_ITEM_LIST_LENGTH": longest,
@@ -66,7 +71,8 @@ def some_sequences(n_items):
 def full_sort(model, item_seq, lengths):
     fields = {model.ITEM_SEQ: item_seq, model.ITEM_SEQ_LEN: lengths}
     fields[model.USER_ID] = 1 + item_seq[:, 0] * 7919 % 80
-    return model.full_sort_predict(Interaction(fields)).view(len(lengths), -1)[:, 1:]
+    scores = model.full_sort_predict(Interaction(fields)).view(len(lengths), -1)[:, 1:]
+    return scores.log() if type(model).__name__ in OF_PROBABILITIES else scores
 
 
 @pytest.mark.parametrize("name, way", WAYS.items())
