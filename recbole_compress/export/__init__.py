@@ -1,7 +1,7 @@
 """A trained model as one ONNX file.
 
 - ``graph``: putting an ONNX graph together; ``storage``: how matrices lie in it.
-- ``sources``: what of a model goes into a file, for our models and RecBole's.
+- ``source``: a model, taken apart; ``sources``: ours are, ``stock_sources``: RecBole's are.
 - ``encoder``, ``operators``: from sequence to hidden state, traced by torch's exporter.
 - ``lookup``, ``scoring``, ``columns``: item tables and heads, put together by hand.
 - ``recommender_graph``: all of it.

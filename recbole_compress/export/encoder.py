@@ -21,7 +21,7 @@ from onnx import GraphProto, NodeProto, helper, inliner
 from torch import Tensor, nn
 
 from recbole_compress.errors import ExportError
-from recbole_compress.export.graph import OPSET, Graph
+from recbole_compress.export.graph import FLOAT, OPSET, Graph
 from recbole_compress.export.operators import STAND_INS, StoredMatrix, replace_modules
 from recbole_compress.export.storage import Integers, unpacked
 
@@ -110,10 +110,14 @@ def traced(
         cause = error.__cause__ or error  # the outer one only says which step failed
         reason = next((line for line in str(cause).splitlines() if line.strip()), repr(cause))
         raise ExportError(
-            f"{type(encoder).__name__}: torch's exporter cannot trace this model ({reason[:200]})"
+            f"{_name(encoder)}: torch's exporter cannot trace this model ({reason[:200]})"
         ) from error
     assert program is not None
     return Encoder(inliner.inline_local_functions(program.model_proto).graph, weights)
+
+
+def _name(encoder: nn.Module) -> str:
+    return type(getattr(encoder, "model", encoder)).__name__
 
 
 @contextlib.contextmanager
@@ -172,7 +176,7 @@ def _without_subnormals(graph: Graph, softmax: NodeProto) -> str:
 
     Numbers so small that they are subnormal, which they would be, make it ten times slower.
     """
-    (values,) = softmax.input
+    values = graph.cast(softmax.input[0], FLOAT)  # from double, where a model went there
     axis = next((a.i for a in softmax.attribute if a.name == "axis"), -1)
     largest = graph.op("ReduceMax", values, graph.integers(axis), keepdims=1)
     smallest = graph.op("Sub", largest, graph.constant(80, np.float32))

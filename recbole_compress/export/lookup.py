@@ -134,9 +134,21 @@ def _or_zero(graph: Graph, there: str, rows: str) -> str:
 
 
 class DenseItems(StoredItems):
-    """One row per id. A table may have more rows than items, after them (a mask token's)."""
+    """One row per id. A table may have more rows than items, after them (a mask token's).
 
-    def __init__(self, store: Store, weight: Tensor, n_items: int, bias: Tensor | None = None):
+    Args:
+        bias: Added to the products, ``(n_items,)``.
+        scale: What the products are multiplied with, ``(n_items,)``; not where there is a bias.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        weight: Tensor,
+        n_items: int,
+        bias: Tensor | None = None,
+        scale: Tensor | None = None,
+    ) -> None:
         self.matrix = store.matrix(weight)
         self.columns = by_id(n_items)
         self.surplus = len(weight) - n_items
@@ -144,13 +156,15 @@ class DenseItems(StoredItems):
         if bias is not None:
             padded = nn.functional.pad(bias.detach(), (0, self.surplus))
             self.bias = store.graph.stored(as_array(padded), "bias")
+        self.scale = "" if scale is None else store.graph.stored(as_array(scale), "scale")
 
     def rows(self, graph: Graph, ids: str) -> str:
         return self.matrix.rows(graph, ids)
 
     def scores(self, graph: Graph, hidden: str) -> str:
         scores = self.matrix.product(graph, hidden, self.bias)
-        return graph.slice(scores, 0, self.columns.n_items, 1) if self.surplus else scores
+        scores = graph.slice(scores, 0, self.columns.n_items, 1) if self.surplus else scores
+        return graph.op("Mul", scores, self.scale) if self.scale else scores
 
 
 class LowRankItems(StoredItems):

@@ -14,7 +14,7 @@ from recbole_compress.export.encoder import Traces, splice_encoder
 from recbole_compress.export.graph import BOOL, FLOAT, INT64, Graph
 from recbole_compress.export.lookup import Store
 from recbole_compress.export.scoring import Scorer
-from recbole_compress.export.sources import Source
+from recbole_compress.export.source import Source
 from recbole_compress.export.storage import Integers
 
 __all__ = ["recommender_graph"]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from recbole_compress.artifact.session import open_session
-from recbole_compress.errors import ExportError
-from recbole_compress.export.sources import Source
+from recbole_compress.errors import ArtifactError, ExportError
+from recbole_compress.export.source import Source
 
 __all__ = ["Deviation", "require_numbers", "verified"]
 
@@ -49,7 +49,7 @@ def require_numbers(path: str, source: Source) -> None:
 
 
 @torch.no_grad()
-def verified(path: str, source: Source, k: int, integers: bool) -> Deviation:
+def verified(file: str, path: str, source: Source, k: int, integers: bool) -> Deviation:
     """Compare a file with its model on random and extreme sequences.
 
     Each sequence of length 1, in between, full, and longer than the model takes; one item
@@ -57,16 +57,23 @@ def verified(path: str, source: Source, k: int, integers: bool) -> Deviation:
     top-k, with history excluded, for candidates, and in batches of one and of several.
 
     Args:
-        path: The file.
+        file: Where it is.
+        path: Where it is to be, for messages.
         source: The model.
         k: How many items to compare; all there are if there are fewer.
         integers: The file multiplies integers, so that small differences are what is expected.
 
     Raises:
         ExportError: They differ by more than rounding explains; the model has no scores to compare
-            with.
+            with; onnxruntime does not take the file.
     """
-    session = open_session(path, 1, path)
+    try:
+        session = open_session(file, 1, path)
+    except ArtifactError as error:
+        raise ExportError(
+            f"{path}: not written: what torch's exporter makes of {type(source.model).__name__} is "
+            f"no graph for onnxruntime ({error})"
+        ) from error
     tolerance = _TOLERANCE_OF_INTEGERS if integers else _TOLERANCE
     k = min(k, source.n_items - 1)
     largest, same, places, sequences = 0.0, 0, 0, 0

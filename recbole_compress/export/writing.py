@@ -16,7 +16,8 @@ from recbole_compress.export.encoder import Traces
 from recbole_compress.export.graph import MICROSOFT
 from recbole_compress.export.integers import integers_of
 from recbole_compress.export.recommender_graph import recommender_graph
-from recbole_compress.export.sources import Source, source_of
+from recbole_compress.export.source import Source
+from recbole_compress.export.sources import source_of
 from recbole_compress.export.storage import Integers
 from recbole_compress.export.verification import Deviation, require_numbers, verified
 from recbole_compress.files import replacing
@@ -93,7 +94,7 @@ def export_model(
 
     def seal_and_verify(temporary: str) -> None:
         checksum.seal(temporary)
-        deviations.append(verified(temporary, source, k, bool(integers)))
+        deviations.append(verified(temporary, path, source, k, bool(integers)))
 
     try:
         with replacing(path, "wb", seal_and_verify) as file:

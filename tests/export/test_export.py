@@ -31,8 +31,10 @@ QUICK = {
     "tensor_train": ("TTSASRec", {}),
     "codes": ("CpRecSASRec", VARIANTS["codes"]),
     "pointer_tied": ("TTSASRec", VARIANTS["pointer"]),
+    "angles": ("CORE", {"embedding_size": 16, "inner_size": 32}),
 }
 SLOW = {
+    "FOSSIL": ("FOSSIL", {"embedding_size": 16}),
     "tensor_train_by_id": ("TTSASRec", {"tt_item_order": "by_id"}),
     "pointer_untied": ("CpRecSASRec", {**VARIANTS["dense_untied"], **VARIANTS["pointer"]}),
     **{name: (name, {}) for name in STOCK},
@@ -333,6 +335,33 @@ def test_what_no_onnx_file_can_hold_is_refused(tmp_path, monkeypatch) -> None:
     quantized = quantized_copy(model, QuantizationSpec(8, 4))
     read_numbers_of(quantized, model)
     export_model(model, str(tmp_path / "model.onnx"), quantized=quantized)
+
+
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        ("TransRec", {}),  # distances
+        ("NPE", {}),  # only what is positive of the table
+        ("HGN", {}),  # another table
+        ("RepeatNet", {"hidden_size": 16}),
+        ("GRU4RecCPR", {"hidden_size": 16, "reranker_CAN_NUM": 5}),
+    ],
+)
+def test_what_does_not_score_by_a_product_is_refused(tmp_path, name, settings) -> None:
+    _, model = made(name, embedding_size=16, **settings)
+    with pytest.raises(ExportError, match=f"^{name}: only sequential models that score items by a"):
+        export_model(model, str(tmp_path / "m.onnx"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_onnxruntime_does_not_take_is_told_by_the_models_name(
+    tmp_path, monkeypatch
+) -> None:
+    _, model = made("SASRec")
+    monkeypatch.setattr(writing.checksum, "seal", lambda file: open(file, "wb").close())
+    with pytest.raises(ExportError, match=r"m\.onnx: not written: .* of SASRec is no graph"):
+        export_model(model, str(tmp_path / "m.onnx"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_differs_is_not_left(tmp_path, monkeypatch) -> None:
