@@ -74,8 +74,7 @@ def test_anomaly_mode_is_off_and_numpy_names_are_back():
     assert np.float_ is np.float64
 
 
-@pytest.mark.parametrize("model", ["GRU4RecCPR", "SASRecCPR"])
-@pytest.mark.parametrize("mode", ["full", "uni5"])
+@pytest.mark.parametrize("model, mode", [("GRU4RecCPR", "full"), ("SASRecCPR", "uni5")])
 def test_models_that_copy_or_not_are_run(settings, model, mode):
     """With RecBole as it comes, counting their operations ends the run."""
     from recbole_compress.quick_start.quick_start import run_recbole_compress

@@ -27,7 +27,6 @@ WAYS = {
     "LightSANs": "Prefixes",
     "NextItNet": "Prefixes",
     "RepeatNet": "WholeSequences",
-    "SASRecCPR": "WholeSequences",
     "GRU4RecCPR": "WholeSequences",
     "TransRec": "Prefixes",
     "CpRecNextItNet": "EveryPosition",
@@ -36,7 +35,7 @@ WAYS = {
     "TTSASRec, pointer": "EveryPosition",
 }
 # They say probabilities; what is drawn and compared are logits.
-OF_PROBABILITIES = ("RepeatNet", "SASRecCPR", "GRU4RecCPR")
+OF_PROBABILITIES = ("RepeatNet", "GRU4RecCPR")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +47,7 @@ def made(name, data_path, longest=8):
     name, _, repeats = name.partition(", ")
     settings = {
         **({"repeats": repeats} if repeats else {}),
-        **({"reranker_CAN_NUM": 5} if "CPR" in name else {}),
+        **({"reranker_CAN_NUM": 5} if name == "GRU4RecCPR" else {}),
         "data_path": data_path,
         "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
         "MAX_ITEM_LIST_LENGTH": longest,
