@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from recbole_compress.embeddings.base import ItemEmbedding
 from recbole_compress.embeddings.item_blocks import ItemBlocks
 from recbole_compress.functional.blockwise import blockwise_lookup
-from recbole_compress.functional.cross_entropy import linear_cross_entropy
+from recbole_compress.functional.cross_entropy import blockwise_cross_entropy
 from recbole_compress.functional.low_rank import low_rank_factors
 
 __all__ = ["BlockwiseEmbedding"]
@@ -88,11 +88,13 @@ class BlockwiseEmbedding(ItemEmbedding):
     def forward(self, ids: Tensor) -> Tensor:
         return blockwise_lookup(self.item_blocks.rank_of_id[ids], *self._factors())
 
+    def _narrowed(self, hidden: Tensor) -> list[Tensor]:
+        """Of every item block, what its stored rows are multiplied with, ``(N, dims[k])``."""
+        return [hidden if map_ is None else hidden @ map_.T for map_ in self._factors()[1]]
+
     def scores(self, hidden: Tensor) -> Tensor:
-        by_block = []
-        for table, projection in zip(*self._factors(), strict=True):
-            narrow = hidden if projection is None else hidden @ projection.T
-            by_block.append(narrow @ table.T)
+        narrowed = zip(self._narrowed(hidden), self.tables, strict=True)
+        by_block = [narrow @ table.T for narrow, table in narrowed]
         # Padding (rank -1) borrows rank 0's column, which means nothing.
         return torch.cat(by_block, 1).index_select(1, self.item_blocks.rank_of_id.clamp(min=0))
 
@@ -109,19 +111,16 @@ class BlockwiseEmbedding(ItemEmbedding):
         excluded: Tensor | None = None,
     ) -> Tensor:
         rank_of_id = self.item_blocks.rank_of_id
-        return linear_cross_entropy(
-            hidden,
-            self._weight_by_rank(),
+        return blockwise_cross_entropy(
+            self._narrowed(hidden),
+            list(self.tables),
             rank_of_id[targets].long(),
             excluded=None if excluded is None else rank_of_id[excluded],
             chunk_size=chunk_size,
         )
 
-    def _weight_by_rank(self) -> Tensor:
-        return torch.cat([self.block_weight(k) for k in range(len(self.dims))])
-
     def dense_weight(self) -> Tensor:
-        by_rank = self._weight_by_rank()
+        by_rank = torch.cat([self.block_weight(k) for k in range(len(self.dims))])
         padding = by_rank.new_zeros(1, self.embedding_dim)
         return torch.cat([padding, by_rank[self.item_blocks.rank_of_id[1:].long()]])
 

@@ -7,6 +7,8 @@ through the targets in chunks keeps one small buffer in cache for all three matr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ from torch import Tensor
 from recbole_compress.functional.left_out import left_out
 from recbole_compress.functional.saved_gradients import scaled_gradients
 
-__all__ = ["default_chunk_size", "linear_cross_entropy"]
+__all__ = ["blockwise_cross_entropy", "default_chunk_size", "linear_cross_entropy"]
 
 # 6 MiB of float32. Measured on cores with 1 and 2 MiB of L2: flat within 10 % from half to twice
 # this size. Under 64 rows a chunk rereads the weight too often; with more than that, many classes
@@ -104,42 +106,112 @@ def linear_cross_entropy(
     """
     end = len(weight) if n_classes is None else first_class + n_classes
     _check(hidden, weight, targets, bias, first_class, end, excluded, reduction, chunk_size)
-    parameters = (hidden, weight, bias)
-    dtype = (
-        torch.float64
-        if any(p is not None and p.dtype == torch.float64 for p in parameters)
-        else torch.float32
-    )
-    hidden, weight = hidden.to(dtype), weight.to(dtype)
-    bias = None if bias is None else bias.to(dtype)
-    if chunk_size is None:
-        itemsize = _product_dtype(hidden).itemsize
-        chunk_size = default_chunk_size(end - first_class, hidden.device, itemsize)
-    classes = slice(first_class, end)
-    arguments = (hidden, weight, bias, targets.long(), classes, excluded, chunk_size)
-    if torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in parameters):
-        total = _LinearCrossEntropy.apply(*arguments)
-    else:
-        total, *_ = _loss_and_gradients(*arguments, needs_grad=(False, False, False))
+    targets = targets - first_class
+    excluded = None if excluded is None else excluded - first_class
+    classes = [slice(first_class, end)]
+    total = _total([hidden], [weight], classes, targets, excluded, chunk_size, bias)
     return total / max(len(targets), 1) if reduction == "mean" else total
 
 
-class _LinearCrossEntropy(torch.autograd.Function):
+def blockwise_cross_entropy(
+    hidden: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    targets: Tensor,
+    *,
+    excluded: Tensor | None = None,
+    chunk_size: int | None = None,
+) -> Tensor:
+    """Mean cross-entropy where blocks of classes are scored by states of their own widths.
+
+    Equals in value and in every gradient, without the matrices of all classes::
+
+        logits = torch.cat([h @ w.T for h, w in zip(hidden, weights)], 1)
+        logits[n, excluded[n]] = -torch.inf
+        F.cross_entropy(logits, targets)
+
+    A block that is narrow takes as much less time; else this is :func:`linear_cross_entropy`.
+
+    Args:
+        hidden: Of every block, ``(N, width)``, floating.
+        weights: Of every block, ``(classes, width)``; the classes of a block follow those of the
+            block before.
+        targets: ``(N,)``, integer, counted over all blocks.
+        excluded: Classes that a row cannot be, counted likewise, integer ``(N, E)``.
+        chunk_size: See :func:`linear_cross_entropy`.
+
+    Returns:
+        Scalar, float32 (float64 if an input is).
+
+    Raises:
+        ValueError, RuntimeError: As :func:`linear_cross_entropy`.
+
+    Example:
+        >>> hidden = [torch.zeros(2, 4), torch.zeros(2, 1)]
+        >>> weights = [torch.zeros(3, 4), torch.zeros(5, 1)]
+        >>> blockwise_cross_entropy(hidden, weights, torch.tensor([0, 7])).exp()
+        tensor(8.)
+    """
+    if len(hidden) != len(weights):
+        raise ValueError(f"{len(hidden)} hidden and {len(weights)} weights: expected as many")
+    for states, weight in zip(hidden, weights, strict=True):
+        _check_shapes(states, weight, targets)
+    _check_rest(len(targets), excluded, chunk_size)
+    _check_targets(targets, 0, sum(len(weight) for weight in weights))
+    classes = [slice(0, len(weight)) for weight in weights]
+    return _total(hidden, weights, classes, targets, excluded, chunk_size) / max(len(targets), 1)
+
+
+def _total(
+    hidden: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    classes: Sequence[slice],
+    targets: Tensor,
+    excluded: Tensor | None,
+    chunk_size: int | None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Sum of the losses.
+
+    Args:
+        hidden, weights: Of every block.
+        classes: Of every block the rows of its weight that are classes; targets and what is
+            excluded are counted over these.
+        bias: As long as the weight, if there is one block.
+    """
+    parameters = [p for p in (bias, *hidden, *weights) if p is not None]
+    doubled = any(p.dtype == torch.float64 for p in parameters)
+    dtype = torch.float64 if doubled else torch.float32
+    bias = None if bias is None else bias.to(dtype)
+    tensors = [p.to(dtype) for p in (*hidden, *weights)]
+    if chunk_size is None:
+        n_classes = sum(rows.stop - rows.start for rows in classes)
+        itemsize = _product_dtype(tensors[0]).itemsize
+        chunk_size = default_chunk_size(n_classes, targets.device, itemsize)
+    targets = targets.long()
+    if torch.is_grad_enabled() and any(p.requires_grad for p in parameters):
+        return _CrossEntropy.apply(classes, targets, excluded, chunk_size, bias, *tensors)
+    no_gradients = [False] * (1 + len(tensors))
+    return _loss_and_gradients(
+        classes, targets, excluded, chunk_size, bias, *tensors, needs_grad=no_gradients
+    )[0]
+
+
+class _CrossEntropy(torch.autograd.Function):
     """Sum of the losses; the forward pass already holds the gradients of that sum."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
+        classes: Sequence[slice],
         targets: Tensor,
-        classes: slice,
         excluded: Tensor | None,
         chunk_size: int,
+        bias: Tensor | None,
+        *tensors: Tensor,
     ) -> Tensor:
-        total, *gradients = _loss_and_gradients(
-            hidden, weight, bias, targets, classes, excluded, chunk_size, ctx.needs_input_grad[:3]
+        needed = ctx.needs_input_grad[4:]
+        total, gradients = _loss_and_gradients(
+            classes, targets, excluded, chunk_size, bias, *tensors, needs_grad=needed
         )
         ctx.save_for_backward(*gradients)
         return total
@@ -150,62 +222,111 @@ class _LinearCrossEntropy(torch.autograd.Function):
             "linear_cross_entropy has no second derivative: leave create_graph=True out, "
             "or use F.cross_entropy(hidden @ weight.T, targets)"
         )
-        return *scaled_gradients(ctx.saved_tensors, grad_output, refusal), None, None, None, None
+        gradients = scaled_gradients(ctx.saved_tensors, grad_output, refusal)
+        return None, None, None, None, *gradients
+
+
+class _Block:
+    """Classes that are scored by one product, and the gradients of its two sides.
+
+    Args:
+        hidden: ``(N, width)``.
+        weight: ``(len, width)``.
+        classes: Which of its rows.
+        columns: Where their logits stand among all.
+        needs_grad: Whether either side wants one.
+    """
+
+    def __init__(
+        self,
+        hidden: Tensor,
+        weight: Tensor,
+        classes: slice,
+        columns: slice,
+        needs_grad: tuple[bool, bool],
+    ) -> None:
+        dtype = _product_dtype(hidden)
+        self.states = hidden.contiguous().to(dtype)
+        self.rows = weight[classes].to(dtype)
+        self.columns = columns
+        self.grad_hidden = torch.zeros_like(hidden) if needs_grad[0] else None
+        # Laid out as the weight is: what a transposed table was built from takes its gradient so.
+        self.grad_weight = torch.zeros_like(weight) if needs_grad[1] else None
+        self._grad_rows = None if self.grad_weight is None else self.grad_weight[classes]
+
+    def write_logits(self, which: slice | Tensor, bias: Tensor | None, out: Tensor) -> None:
+        states, out = self.states[which], out[:, self.columns]
+        if bias is None:
+            torch.mm(states, self.rows.T, out=out)
+        else:
+            torch.addmm(bias[self.columns], states, self.rows.T, out=out)
+
+    def add_gradients(self, which: slice, of_logits: Tensor) -> None:
+        of_logits = of_logits[:, self.columns]
+        if self.grad_hidden is not None:
+            _add_product(self.grad_hidden[which], of_logits, self.rows)
+        if self._grad_rows is not None:
+            _add_product(self._grad_rows, of_logits.T, self.states[which])
+
+
+def _blocks(
+    classes: Sequence[slice], tensors: Sequence[Tensor], needs_grad: Sequence[bool]
+) -> list[_Block]:
+    n = len(classes)
+    ends = accumulate((rows.stop - rows.start for rows in classes), initial=0)
+    columns = [slice(*pair) for pair in pairwise(ends)]
+    needs = zip(needs_grad[:n], needs_grad[n:], strict=True)
+    parts = zip(tensors[:n], tensors[n:], classes, columns, needs, strict=True)
+    return [_Block(*part) for part in parts]
 
 
 def _loss_and_gradients(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
+    classes: Sequence[slice],
     targets: Tensor,
-    classes: slice,
     excluded: Tensor | None,
     chunk_size: int,
-    needs_grad: tuple[bool, ...],
-) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """Summed loss and its gradients with respect to hidden, weight and bias (None: not needed)."""
-    dtype = _product_dtype(hidden)
-    states = hidden.contiguous().to(dtype)
-    rows_of_class = weight[classes].to(dtype)
-    bias_of_class = None if bias is None else bias[classes].to(dtype)
-    targets = (targets - classes.start).unsqueeze(1)
-    excluded = None if excluded is None else excluded.long() - classes.start
+    bias: Tensor | None,
+    *tensors: Tensor,
+    needs_grad: Sequence[bool],
+) -> tuple[Tensor, list[Tensor | None]]:
+    """Summed loss; its gradients with respect to bias, hidden and weights (None: not needed)."""
+    blocks = _blocks(classes, tensors, needs_grad[1:])
+    dtype = blocks[0].states.dtype
+    excluded = None if excluded is None else excluded.long()
+    targets = targets.unsqueeze(1)
+    grad_bias = torch.zeros_like(bias) if needs_grad[0] and bias is not None else None
+    bias_of_class = None if bias is None else bias[classes[0]].to(dtype)
 
-    grad_hidden = torch.zeros_like(hidden) if needs_grad[0] else None
-    # Laid out as the weight is: what a transposed table was built from takes its gradient so.
-    grad_weight = torch.zeros_like(weight) if needs_grad[1] else None
-    grad_bias = bias.new_zeros(bias.shape) if needs_grad[2] and bias is not None else None
+    def logits(which: slice | Tensor, out: Tensor) -> Tensor:
+        for block in blocks:
+            block.write_logits(which, bias_of_class, out)
+        return out if excluded is None else left_out(out, excluded[which])
 
-    target_probability = hidden.new_empty(len(hidden), 1)
-    buffer = states.new_empty(min(chunk_size, len(hidden)), len(rows_of_class))
-    for start in range(0, len(hidden), chunk_size):
+    n = len(targets)
+    target_probability = tensors[0].new_empty(n, 1)
+    buffer = blocks[0].states.new_empty(min(chunk_size, n), blocks[-1].columns.stop)
+    for start in range(0, n, chunk_size):
         chunk = slice(start, start + chunk_size)
         # One buffer in turn for logits, probabilities and the gradient of the logits.
-        values = buffer[: len(states[chunk])]
-        _logits(states[chunk], rows_of_class, bias_of_class, out=values)
-        if excluded is not None:
-            left_out(values, excluded[chunk])
+        values = logits(chunk, buffer[: len(targets[chunk])])
         torch.softmax(values, dim=1, out=values)
         target_probability[chunk] = values.gather(1, targets[chunk])
         if not any(needs_grad):
             continue
         rows = torch.arange(len(values), device=values.device)
         values[rows, targets[chunk, 0]] = (target_probability[chunk, 0] - 1).to(dtype)
-        if grad_hidden is not None:
-            _add_product(grad_hidden[chunk], values, rows_of_class)
-        if grad_weight is not None:
-            _add_product(grad_weight[classes], values.T, states[chunk])
+        for block in blocks:
+            block.add_gradients(chunk, values)
         if grad_bias is not None:
-            grad_bias[classes] += values.sum(0, dtype=grad_bias.dtype)
+            grad_bias[classes[0]] += values.sum(0, dtype=grad_bias.dtype)
 
     losses = -target_probability.log()
     underflown = (target_probability[:, 0] < _SMALL_PROBABILITY).nonzero()[:, 0]
     for rows in underflown.split(chunk_size) if len(underflown) else ():
-        logits = _logits(states[rows], rows_of_class, bias_of_class, out=buffer[: len(rows)])
-        if excluded is not None:
-            left_out(logits, excluded[rows])
-        losses[rows] = -logits.log_softmax(1, dtype=losses.dtype).gather(1, targets[rows])
-    return losses.sum(), grad_hidden, grad_weight, grad_bias
+        values = logits(rows, buffer[: len(rows)])
+        losses[rows] = -values.log_softmax(1, dtype=losses.dtype).gather(1, targets[rows])
+    gradients = [block.grad_hidden for block in blocks] + [block.grad_weight for block in blocks]
+    return losses.sum(), [grad_bias, *gradients]
 
 
 def _product_dtype(hidden: Tensor) -> torch.dtype:
@@ -215,12 +336,6 @@ def _product_dtype(hidden: Tensor) -> torch.dtype:
     if autocast and torch.get_autocast_dtype(device) == torch.bfloat16:
         return torch.bfloat16
     return hidden.dtype
-
-
-def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
-    if bias is None:
-        return torch.mm(hidden, weight.T, out=out)
-    return torch.addmm(bias, hidden, weight.T, out=out)
 
 
 def _add_product(total: Tensor, first: Tensor, second: Tensor) -> None:
@@ -244,18 +359,8 @@ def _check(
 ) -> None:
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction={reduction!r}: choose 'mean' or 'sum'")
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size={chunk_size}: choose 1 or more, or None for the default")
-    fits = hidden.dim() == weight.dim() == 2 and hidden.shape[1] == weight.shape[1]
-    if not fits or targets.shape != hidden.shape[:1]:
-        raise ValueError(
-            f"hidden {tuple(hidden.shape)}, weight {tuple(weight.shape)}, targets "
-            f"{tuple(targets.shape)}: expected (N, dim), (len, dim) and (N,)"
-        )
-    if excluded is not None and (excluded.dim() != 2 or len(excluded) != len(hidden)):
-        raise ValueError(
-            f"excluded {tuple(excluded.shape)}: expected classes for every row, ({len(hidden)}, E)"
-        )
+    _check_shapes(hidden, weight, targets)
+    _check_rest(len(hidden), excluded, chunk_size)
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(
             f"bias {tuple(bias.shape)}: expected one number per weight row, ({len(weight)},)"
@@ -265,6 +370,28 @@ def _check(
             f"first_class={first_class}, n_classes={end - first_class}: the weight has "
             f"{len(weight)} rows"
         )
+    _check_targets(targets, first_class, end)
+
+
+def _check_shapes(hidden: Tensor, weight: Tensor, targets: Tensor) -> None:
+    fits = hidden.dim() == weight.dim() == 2 and hidden.shape[1] == weight.shape[1]
+    if not fits or targets.shape != hidden.shape[:1]:
+        raise ValueError(
+            f"hidden {tuple(hidden.shape)}, weight {tuple(weight.shape)}, targets "
+            f"{tuple(targets.shape)}: expected (N, dim), (len, dim) and (N,)"
+        )
+
+
+def _check_rest(n: int, excluded: Tensor | None, chunk_size: int | None) -> None:
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size={chunk_size}: choose 1 or more, or None for the default")
+    if excluded is not None and (excluded.dim() != 2 or len(excluded) != n):
+        raise ValueError(
+            f"excluded {tuple(excluded.shape)}: expected classes for every row, ({n}, E)"
+        )
+
+
+def _check_targets(targets: Tensor, first_class: int, end: int) -> None:
     if len(targets) == 0:
         return
     lowest, highest = (int(bound) for bound in targets.aminmax())

@@ -21,6 +21,7 @@ from recbole_compress.functional.scattered_rows import scattering_factor
 from recbole_compress.functional.tensor_train_shapes import TensorTrainShape, choose_shape
 from recbole_compress.models.item_order import sort_item_blocks_
 from recbole_compress.quantization import QuantizationSpec, freeze_, quantize_
+from tests.largest_allocation import largest_tensor
 
 N, DIM = 53, 8  # a prime number of ids, padding included
 
@@ -220,6 +221,18 @@ def test_a_quantized_table_costs_as_much_to_score():
     assert table.scores_macs() == promised
     freeze_(table)
     assert table.scores_macs() == promised
+
+
+@pytest.mark.parametrize("dims", [(32, 8, 4), (16, 8, 4)])
+def test_a_loss_over_all_items_is_made_of_narrow_rows(dims):
+    blocks = ItemBlocks((10, 90, 500), rank_by_frequency(torch.randint(0, 9, (601,))))
+    table, targets = BlockwiseEmbedding(blocks, 32, dims), torch.tensor([1, 600, 7])
+    hidden = torch.randn(3, 32, requires_grad=True)
+
+    def step():
+        table.cross_entropy(hidden, targets, chunk_size=2).backward()
+
+    assert largest_tensor(step) <= 500 * 4  # the tail's gradient
 
 
 def test_loading_restores_the_inverse_permutation():

@@ -12,7 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from recbole_compress.functional.cross_entropy import default_chunk_size, linear_cross_entropy
+from recbole_compress.functional.cross_entropy import (
+    blockwise_cross_entropy,
+    default_chunk_size,
+    linear_cross_entropy,
+)
 from tests.largest_allocation import LargestAllocation
 
 
@@ -147,6 +151,50 @@ def test_what_is_excluded_is_no_class_of_its_row(chunk_size, first_class, n_clas
     got = torch.autograd.grad(ours, leaves)
     for gradient, reference in zip(got, torch.autograd.grad(expected, leaves), strict=True):
         assert_close(gradient, reference, rtol=1e-9, atol=1e-11)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    width=st.integers(1, 5),
+    chunk_size=st.one_of(st.none(), st.integers(1, 8)),
+    scale=st.sampled_from([0.1, 1.0, 10.0]),
+    some_excluded=st.booleans(),
+)
+def test_blocks_of_their_own_widths_are_one_softmax(sizes, width, chunk_size, scale, some_excluded):
+    parts = [problem(6, size, width + k, scale=scale, seed=k) for k, size in enumerate(sizes)]
+    hidden, weights = [part[0] for part in parts], [part[1] for part in parts]
+    draw = torch.Generator().manual_seed(9)
+    targets = torch.randint(sum(sizes), (6,), generator=draw)
+    excluded = torch.randint(-1, sum(sizes) + 2, (6, 3), generator=draw)
+    excluded[excluded == targets.unsqueeze(1)] = -1
+    logits = torch.cat([h @ w.T for h, w in zip(hidden, weights, strict=True)], 1)
+    if some_excluded:
+        barred = F.one_hot(excluded.clamp(min=-1) + 1, sum(sizes) + 3).amax(1).bool()
+        logits = logits.masked_fill(barred[:, 1:-2], -torch.inf)
+    truth = F.cross_entropy(logits, targets)
+    ours = blockwise_cross_entropy(
+        hidden,
+        weights,
+        targets,
+        excluded=excluded if some_excluded else None,
+        chunk_size=chunk_size,
+    )
+    assert_close(ours, truth, rtol=1e-10, atol=1e-10)
+    expected = torch.autograd.grad(truth, [*hidden, *weights])
+    found = torch.autograd.grad(ours, [*hidden, *weights])
+    for gradient, reference in zip(found, expected, strict=True):
+        assert_close(gradient, reference, rtol=1e-9, atol=1e-11)
+
+
+def test_blocks_that_do_not_fit_are_refused():
+    hidden, weight, _, targets = problem(3, 5, 2)
+    with pytest.raises(ValueError, match="1 hidden and 2 weights: expected as many"):
+        blockwise_cross_entropy([hidden], [weight, weight], targets)
+    with pytest.raises(ValueError, match=r"expected \(N, dim\)"):
+        blockwise_cross_entropy([hidden, hidden], [weight, weight[:, :1]], targets)
+    with pytest.raises(ValueError, match="expected classes from 0 to 9"):
+        blockwise_cross_entropy([hidden, hidden], [weight, weight], targets + 10)
 
 
 def test_a_hopeless_target_stays_finite_beside_what_is_excluded():
