@@ -260,7 +260,8 @@ def table_fit() -> str:
     rows = []
     for entry, result in _runs("table_fit"):
         dense = entry["form"] == "dense"
-        name = "dense, as trained" if dense else f"{entry['form']}, 1/{entry['times']}"
+        trained = f"{result.get('trained_as', 'dense')}, as trained"
+        name = trained if dense else f"{entry['form']}, 1/{entry['times']}"
         row = [entry["dataset"], name, count(result["numbers"])]
         row += [UNKNOWN if dense else f"{result['relative_error']:.0%}"]
         groups = (f"ndcg@10{group}" for group in ("", "_again", "_new"))

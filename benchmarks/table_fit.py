@@ -1,4 +1,4 @@
-"""How much of a trained dense item table fits into fewer numbers, and what the fit is worth.
+"""How much of a trained item table fits into fewer numbers, and what the fit is worth.
 
     python -m benchmarks.table_fit tmall=saved/TEACHER.pth
 
@@ -32,6 +32,8 @@ __all__ = ["FORMS", "measure"]
 
 K = 10
 TIMES = (2, 4, 15, 30)
+# Of a tied model, which has no other.
+_TABLE = "item_embedding."
 
 
 def _tensor_train(n: int, dim: int, times: int, stp_factor: int = 1) -> ItemEmbedding:
@@ -58,25 +60,33 @@ def measure(
     checkpoints: dict[str, str],
     data_path: str,
 ) -> dict[str, Any]:
-    """One row; ``form="dense"`` is the table as it was trained."""
+    """One row; ``form="dense"`` is the table as it was trained, whatever its own form."""
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     path = checkpoints[dataset]
     state = load_checkpoint(path)
-    config = rebuilt_config(
-        state, path, data_path=data_path, metrics=["NDCG"], topk=[K], valid_metric=f"NDCG@{K}"
-    )
+    ranked = {"metrics": ["NDCG"], "topk": [K], "valid_metric": f"NDCG@{K}"}
+    config = rebuilt_config(state, path, data_path=data_path, **ranked)
     train, _, test = prepare_data(config, dataset_class(config)(config))
-    model = model_of(config, split_of(train), state, path).eval()
-    weight = model.item_embedding.weight
-    numbers, error = weight.numel(), 0.0
+    table = model_of(config, split_of(train), state, path).item_embedding
+    trained_as, weight, error = config["item_embedding"], table.dense_weight(), 0.0
     if form != "dense":
-        fitted = FORMS[form](*weight.shape, times)
-        fitted.approximate_(weight)
-        numbers = sum(parameter.numel() for parameter in fitted.parameters())
-        error = float((fitted.dense_weight() - weight)[1:].norm() / weight[1:].norm())
-        weight.copy_(fitted.dense_weight())
-    return {"numbers": numbers, "relative_error": error, **_ndcg(model, test)}
+        table = FORMS[form](*weight.shape, times)
+        table.approximate_(weight)
+        error = float((table.dense_weight() - weight)[1:].norm() / weight[1:].norm())
+    written_out = rebuilt_config(
+        state, path, data_path=data_path, item_embedding="dense", item_head="tied", **ranked
+    )
+    weights = {k: v for k, v in state["state_dict"].items() if not k.startswith(_TABLE)}
+    weights |= {f"{_TABLE}weight": table.dense_weight()}
+    state = {**state, "state_dict": weights}
+    model = model_of(written_out, split_of(train), state, path).eval()
+    return {
+        "trained_as": trained_as,
+        "numbers": sum(parameter.numel() for parameter in table.parameters()),
+        "relative_error": error,
+        **_ndcg(model, test),
+    }
 
 
 def _ndcg(model: Any, test: Any) -> dict[str, float]:
