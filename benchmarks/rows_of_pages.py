@@ -43,6 +43,7 @@ AT_ANOTHER_SEED = {
     "semi-tensor-train 30x, 8 bits": "a 30th, in 8 bits",
     "semi-tensor-train 30x, 4 bits": "a 30th, in 4 bits",
     "semi-tensor-train 30x, from the teacher": "a 30th that began with the teacher's weights",
+    "semi-tensor-train 60x": "a 60th",
 }
 LONG_TAIL = {
     "teacher": "dense: the teacher, the best of six on validation",
@@ -52,8 +53,14 @@ LONG_TAIL = {
     "semi-tensor-train 15x": "a 15th",
     "15x, soft targets at 0.4": "a 15th, taught",
     "semi-tensor-train 15x, 4 bits": "a 15th, in 4 bits",
+    "blockwise 4x": "rival: blocks by popularity, 64, 24 and 12 wide, a quarter",
+    "blockwise 4x, 4 bits": "rival: these blocks in 4 bits",
+    "blockwise 4x, 3 bits, self-sampled": "rival: these blocks in 3 bits, trained without data",
+    "blockwise 4x, 2 bits, self-sampled": "rival: these blocks in 2 bits, trained without data",
     "width 16": "rival: table and network of width 16 instead of 64",
     "width 16, 4 bits": "rival: width 16, in 4 bits",
+    "low-rank 4x": "rival: low-rank, a quarter",
+    "low-rank 4x, 4 bits": "rival: low-rank, a quarter, in 4 bits",
     "semi-tensor-train 15x, by id": "a 15th in the order of ids: the leak",
     RECENCY: RECENCY_NAME,
 }
@@ -262,10 +269,13 @@ CHOSEN: dict[str, ChosenRuns] = {
     ),
     "odrec_by_id_tmall": ChosenRuns("odrec-by-id", "tmall", OF_ODREC, BY_ID),
     "odrec_by_id_retailrocket": ChosenRuns("odrec-by-id", "retailrocket", OF_ODREC, BY_ID),
-    "odrec_other_seeds_tmall": ChosenRuns("odrec-other-seeds", "tmall", OF_ODREC, AT_ANOTHER_SEED),
-    "odrec_other_seeds_retailrocket": ChosenRuns(
-        "odrec-other-seeds", "retailrocket", OF_ODREC, AT_ANOTHER_SEED
-    ),
+    **{
+        f"odrec_{seed}_{name}": ChosenRuns(
+            f"odrec-{seed.replace('_', '-')}", name, OF_ODREC, AT_ANOTHER_SEED
+        )
+        for seed in ("other_seeds", "third_seed")
+        for name in ("tmall", "retailrocket")
+    },
     "cprec_retailrocket": ChosenRuns(
         "retailrocket", "retailrocket", (*OF_CPREC, "again", "new"), SESSIONS
     ),
