@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from recbole.model.sequential_recommender import BERT4Rec, Caser
-from recbole.model.sequential_recommender.core import CORE
+from recbole.model.sequential_recommender import CORE, BERT4Rec, Caser
 from torch import Tensor, nn
 
 from recbole_compress.errors import ExportError
@@ -48,10 +47,9 @@ def stock_source(model: Any) -> Source:
             "only models that need nothing but the sequence (and the user) can be exported"
         )
     special = next((encoder for of, encoder in _SPECIAL.items() if isinstance(model, of)), None)
-    bias = getattr(model, "output_bias", None)
 
     def store(into: Store) -> tuple[StoredItems, Scorer]:
-        scale = _item_scale(model)
+        bias, scale = _bias(model), _item_scale(model)
         items = DenseItems(into, model.item_embedding.weight, model.n_items, bias, scale)
         return items, Scorer(items) if bias is scale is None else WholeScorer(items)
 
@@ -81,6 +79,10 @@ def no_product(model: nn.Module) -> ExportError:
         f"{type(model).__name__}: only sequential models that score items by a product with "
         "their item table can be exported"
     )
+
+
+def _bias(model: Any) -> Tensor | None:
+    return getattr(model, "output_bias", None)
 
 
 def _item_scale(model: Any) -> Tensor | None:
@@ -209,7 +211,9 @@ def _is_product(model: Any, asked: tuple[str, ...], trial: _Trial) -> bool:
     if not isinstance(hidden, Tensor) or hidden.shape != (len(trial.length), table.shape[1]):
         return False
     found = hidden @ table.T
-    scale = _item_scale(model)
-    found = found if scale is None else found * scale
+    if (bias := _bias(model)) is not None:
+        found = found + bias
+    if (scale := _item_scale(model)) is not None:
+        found = found * scale
     difference = (found - trial.said)[:, 1:].abs().max()
     return bool(difference <= _ROUNDING * trial.said[:, 1:].abs().max())

@@ -354,6 +354,16 @@ def test_what_does_not_score_by_a_product_is_refused(tmp_path, name, settings) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_bias_of_ones_own_is_part_of_the_product(tmp_path, monkeypatch) -> None:
+    _, model = made("SASRec")
+    model.output_bias = torch.nn.Parameter(torch.randn(N_ITEMS))
+    plain = model.full_sort_predict
+    monkeypatch.setattr(model, "full_sort_predict", lambda batch: plain(batch) + model.output_bias)
+    session = Session(export_model(model, str(tmp_path / "m.onnx"), all_scores=True).path)
+    item_seq, length = (tensor.numpy() for tensor in sequences())
+    assert np.allclose(session.all_scores(item_seq, length), truth(model).numpy(), atol=1e-4)
+
+
 def test_a_graph_that_onnxruntime_does_not_take_is_told_by_the_models_name(
     tmp_path, monkeypatch
 ) -> None:
