@@ -9,14 +9,13 @@ together and takes ``linear_cross_entropy`` of it; ``dense`` is a dense table. A
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.in_turns import losses_in_turns
 from benchmarks.results_file import common_parser, measure_all
 from recbole_compress.embeddings import (
     BlockwiseEmbedding,
@@ -65,23 +64,11 @@ def measure(n_items: int, table: str, seed: int, threads: int, turns: int = 9) -
         ),
         "by_factors": lambda: factored.cross_entropy(hidden, targets),
     }
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    values: dict[str, float] = {}
-    for turn in range(turns + 1):
-        for name, way in ways.items():
-            hidden.grad = None
-            factored.zero_grad()
-            dense.zero_grad()
-            start = time.process_time()
-            loss = way()
-            loss.backward()
-            if turn:  # the first one allocates
-                times[name].append(time.process_time() - start)
-            values[name] = loss.item()
+    ms, losses = losses_in_turns(ways, (hidden, factored, dense), turns)
     return {
         "numbers": sum(p.numel() for p in factored.parameters()),
-        **{f"{name}_cpu_ms": statistics.median(each) * 1e3 for name, each in times.items()},
-        "loss_difference": abs(values["by_table"] - values["by_factors"]),
+        **ms,
+        "loss_difference": abs(losses["by_table"] - losses["by_factors"]),
     }
 
 

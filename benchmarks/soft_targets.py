@@ -10,14 +10,13 @@ and ``cross_entropy`` alone. All three take turns.
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.in_turns import losses_in_turns
 from benchmarks.results_file import common_parser, measure_all
 from recbole_compress.backbones.pointer import Pointer
 from recbole_compress.embeddings import ItemBlocks
@@ -68,21 +67,10 @@ def measure(
         "by_blocks": lambda: taught(type(head).soft_target_loss),
         "cross_entropy": lambda: head.loss(hidden, targets),
     }
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    values: dict[str, float] = {}
-    for turn in range(turns + 1):
-        for name, way in ways.items():
-            hidden.grad = None
-            head.zero_grad()
-            start = time.process_time()
-            loss = way()
-            loss.backward()
-            if turn:  # the first one allocates
-                times[name].append(time.process_time() - start)
-            values[name] = loss.item()
+    ms, losses = losses_in_turns(ways, (hidden, head), turns)
     return {
-        **{f"{name}_cpu_ms": statistics.median(each) * 1e3 for name, each in times.items()},
-        "loss_difference": abs(values["by_scores"] - values["by_blocks"]),
+        **ms,
+        "loss_difference": abs(losses["by_scores"] - losses["by_blocks"]),
     }
 
 

@@ -14,6 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recbole_compress.functional.cross_entropy_checks import (
+    check,
+    check_chunks,
+    check_shapes,
+    check_targets,
+)
 from recbole_compress.functional.left_out import left_out
 from recbole_compress.functional.saved_gradients import scaled_gradients
 
@@ -105,7 +111,7 @@ def linear_cross_entropy(
         tensor(4.)
     """
     end = len(weight) if n_classes is None else first_class + n_classes
-    _check(hidden, weight, targets, bias, first_class, end, excluded, reduction, chunk_size)
+    check(hidden, weight, targets, bias, first_class, end, excluded, reduction, chunk_size)
     targets = targets - first_class
     excluded = None if excluded is None else excluded - first_class
     classes = [slice(first_class, end)]
@@ -154,9 +160,9 @@ def blockwise_cross_entropy(
     if len(hidden) != len(weights):
         raise ValueError(f"{len(hidden)} hidden and {len(weights)} weights: expected as many")
     for states, weight in zip(hidden, weights, strict=True):
-        _check_shapes(states, weight, targets)
-    _check_rest(len(targets), excluded, chunk_size)
-    _check_targets(targets, 0, sum(len(weight) for weight in weights))
+        check_shapes(states, weight, targets)
+    check_chunks(len(targets), excluded, chunk_size)
+    check_targets(targets, 0, sum(len(weight) for weight in weights))
     classes = [slice(0, len(weight)) for weight in weights]
     return _total(hidden, weights, classes, targets, excluded, chunk_size) / max(len(targets), 1)
 
@@ -344,58 +350,3 @@ def _add_product(total: Tensor, first: Tensor, second: Tensor) -> None:
         total.addmm_(first, second)  # in place, which autocast leaves alone
     else:
         total += first @ second
-
-
-def _check(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    bias: Tensor | None,
-    first_class: int,
-    end: int,
-    excluded: Tensor | None,
-    reduction: str,
-    chunk_size: int | None,
-) -> None:
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"reduction={reduction!r}: choose 'mean' or 'sum'")
-    _check_shapes(hidden, weight, targets)
-    _check_rest(len(hidden), excluded, chunk_size)
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(
-            f"bias {tuple(bias.shape)}: expected one number per weight row, ({len(weight)},)"
-        )
-    if not first_class <= end <= len(weight):
-        raise ValueError(
-            f"first_class={first_class}, n_classes={end - first_class}: the weight has "
-            f"{len(weight)} rows"
-        )
-    _check_targets(targets, first_class, end)
-
-
-def _check_shapes(hidden: Tensor, weight: Tensor, targets: Tensor) -> None:
-    fits = hidden.dim() == weight.dim() == 2 and hidden.shape[1] == weight.shape[1]
-    if not fits or targets.shape != hidden.shape[:1]:
-        raise ValueError(
-            f"hidden {tuple(hidden.shape)}, weight {tuple(weight.shape)}, targets "
-            f"{tuple(targets.shape)}: expected (N, dim), (len, dim) and (N,)"
-        )
-
-
-def _check_rest(n: int, excluded: Tensor | None, chunk_size: int | None) -> None:
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size={chunk_size}: choose 1 or more, or None for the default")
-    if excluded is not None and (excluded.dim() != 2 or len(excluded) != n):
-        raise ValueError(
-            f"excluded {tuple(excluded.shape)}: expected classes for every row, ({n}, E)"
-        )
-
-
-def _check_targets(targets: Tensor, first_class: int, end: int) -> None:
-    if len(targets) == 0:
-        return
-    lowest, highest = (int(bound) for bound in targets.aminmax())
-    if lowest < first_class or highest >= end:
-        raise ValueError(
-            f"targets from {lowest} to {highest}: expected classes from {first_class} to {end - 1}"
-        )

@@ -14,6 +14,7 @@ from benchmarks import (
     evaluation,
     evaluation_model,
     generated_items,
+    loss_by_factors,
     quantization,
     request_memory,
     soft_targets,
@@ -294,6 +295,13 @@ def test_soft_targets(narrowing, repeats):
     result = soft_targets.measure(narrowing, **COMMON, **few)
     assert result["loss_difference"] < 1e-5
     assert all(result[f"{way}_cpu_ms"] > 0 for way in ("by_scores", "by_blocks", "cross_entropy"))
+
+
+@pytest.mark.parametrize("table", loss_by_factors.TABLES)
+def test_loss_by_factors(table):
+    result = loss_by_factors.measure(301, table, **COMMON, turns=1)
+    assert result["loss_difference"] < 1e-5
+    assert all(result[f"{way}_cpu_ms"] > 0 for way in ("dense", "by_table", "by_factors"))
 
 
 def test_bits_by_bytes_beside_the_same_for_all(in_tmp):
