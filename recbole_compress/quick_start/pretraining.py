@@ -166,7 +166,7 @@ def _loaded(config: Config) -> Any:
         source_config = pretraining_config(config)
     else:
         path = str(config["pretrained"])
-        state = from_first(lambda: load_checkpoint(path))
+        state = from_first(lambda: _with_source_settings(path))
         settings = settings_of_checkpoint(state, config)
         folder = config.external_config_dict.get("data_path")
         if folder is not None and os.path.isdir(os.path.join(folder, settings["dataset"])):
@@ -174,6 +174,15 @@ def _loaded(config: Config) -> Any:
         source_config = Config(config_dict=settings)
     source = dataset_class(source_config)(source_config)
     return TransferDataset(config, source.build()[0])
+
+
+def _with_source_settings(path: str) -> dict[str, Any]:
+    if not os.path.isfile(path):  # moved since the fine-tuning, which is still to be evaluated
+        raise CheckpointError(
+            f"pretrained={path}: there is no such checkpoint, and the source's settings are in "
+            "it; say where it is now with --pretrained=FILE"
+        )
+    return load_checkpoint(path)
 
 
 def load_pretrained(config: Config, train_split: Any) -> dict[str, Any] | None:

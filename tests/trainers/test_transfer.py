@@ -233,6 +233,16 @@ def test_a_source_that_lies_in_another_folder_than_the_target(settings, domains,
     assert again["test_result"] == first["test_result"]
 
 
+def test_a_pre_training_that_has_moved_is_named(settings, in_tmp):
+    first = run(settings, epochs=1)
+    path, moved = first["card"]["files"]["pretrained"], str(in_tmp / "moved.pth")
+    os.rename(path, moved)
+    with pytest.raises(CheckpointError, match=f"pretrained={path}: .*now with --pretrained=FILE"):
+        evaluate_file(first["checkpoint"])
+    card = evaluate_file(first["checkpoint"], pretrained=moved)
+    assert card["metrics"]["test"] == first["card"]["metrics"]["test"]
+
+
 def test_without_pre_training_nothing_is_trained_first(settings, trainers):
     result = run(settings, pretrain=False, epochs=1)
     (tuned,) = trainers
