@@ -155,12 +155,15 @@ def source_line(path: Path) -> str:
     """Where the numbers of a file come from, for a page that lies beside it."""
     made = [run["provenance"] for run in json.loads(path.read_text())["runs"]]
     known = [each for each in made if each]
-    commits = ", ".join(dict.fromkeys(f"`{str(each['commit'])[:10]}`" for each in known))
-    first = known[0]
-    threads = ", ".join(dict.fromkeys(str(each["threads"]) for each in known))
+
+    def all_of(value: Callable[[dict[str, Any]], str]) -> str:
+        return ", ".join(dict.fromkeys(value(each) for each in known))
+
     return (
-        f"Source: [`{path.name}`]({path.name}); torch {first['torch']}, threads: {threads}, "
-        f"{first.get('gpu') or first['cpu']}, commit {commits}."
+        f"Source: [`{path.name}`]({path.name}); torch {all_of(lambda its: its['torch'])}, "
+        f"threads: {all_of(lambda its: str(its['threads']))}, "
+        f"{all_of(lambda its: its.get('gpu') or its['cpu'])}, "
+        f"commit {all_of(lambda its: '`' + str(its['commit'])[:10] + '`')}."
     )
 
 
