@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recbole_compress.functional.cross_entropy import default_chunk_size
 from recbole_compress.functional.left_out import left_out
 from recbole_compress.functional.soft_targets import soft_target_loss, soft_targets_without
 from recbole_compress.functional.topk import row_topk
@@ -191,6 +192,20 @@ class ItemHead(nn.Module, abc.ABC):
         """Scores of some ids per row, ``(B, k)``; equals ``scores(hidden).gather(1, ids)``."""
         rows = hidden.repeat_interleave(ids.shape[1], 0)
         return self(rows, ids.reshape(-1)).view(ids.shape)
+
+    def _few_rows_at_a_time(
+        self, score: Callable[[Tensor, Tensor], Tensor], hidden: Tensor, ids: Tensor
+    ) -> Tensor:
+        """``score(hidden, ids)``, for a score of one item that asks for all others.
+
+        Where no gradient wants the others kept, memory is that of a chunk of the loss.
+        """
+        if torch.is_grad_enabled():
+            return score(hidden, ids)
+        rows = default_chunk_size(self.num_embeddings, hidden.device)
+        return torch.cat(
+            [score(*each) for each in zip(hidden.split(rows), ids.split(rows), strict=True)]
+        )
 
     @abc.abstractmethod
     def macs(self) -> int:

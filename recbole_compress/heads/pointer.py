@@ -145,7 +145,9 @@ class PointerHead(ItemHead):
 
     def item_scores(self, hidden: Tensor, ids: Tensor) -> Tensor:
         # What is new is weighed against all that is new.
-        return self.scores(hidden).gather(1, ids)
+        return self._few_rows_at_a_time(
+            lambda hidden, ids: self.scores(hidden).gather(1, ids), hidden, ids
+        )
 
     def macs(self) -> int:
         return self.new_items.macs()

@@ -178,8 +178,21 @@ class TwoLevelSoftmaxHead(KeepsBuilt, ItemHead):
         return scores
 
     def forward(self, hidden: Tensor, ids: Tensor) -> Tensor:
-        ranks = self._ranks(ids).clamp(min=0)  # padding reads any rank and is masked below
-        return self._mask_padding(two_level_log_probs(hidden, *self.factors(), ranks), ids)
+        head, tails = self.factors()
+
+        def log_probs(hidden: Tensor, ids: Tensor) -> Tensor:
+            ranks = self._ranks(ids).clamp(min=0)  # padding reads any rank and is masked below
+            return two_level_log_probs(hidden, head, tails, ranks)
+
+        return self._mask_padding(self._few_rows_at_a_time(log_probs, hidden, ids), ids)
+
+    def item_scores(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        if ids.shape[1] == 1:
+            return self(hidden, ids.squeeze(1)).unsqueeze(1)
+        # What several items are weighed against is worked out once per row.
+        return self._few_rows_at_a_time(
+            lambda hidden, ids: self.scores(hidden).gather(1, ids), hidden, ids
+        )
 
     def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
         values, ids, _ = self._topk_counting_opened_tails(hidden, k)

@@ -16,6 +16,7 @@ from recbole_compress.datafree import (
     similarity_discrepancy,
 )
 from recbole_compress.functional.cross_entropy import default_chunk_size
+from recbole_compress.functional.sum_in_chunks import sum_in_chunks
 from recbole_compress.readers import SequenceReader
 from recbole_compress.trainers.datafree_settings import Discrepancy
 
@@ -65,8 +66,15 @@ def output_level(
     if weights.ranking:
         asked = (places.seen % weights.ranking_stride == 0).nonzero().squeeze(1).to(device)
         best = _best_items(teacher, asked, weights.ranking_items, n_items)
-        of_best = student.item_scores(student.states[asked], best)
-        parts.append(weights.ranking * ranking_discrepancy(of_best))
+
+        def ranking(which: slice, states: Tensor) -> Tensor:
+            return ranking_discrepancy(student.item_scores(states, best[which])) * len(states)
+
+        # A head may ask for the scores of all items to give those of a few.
+        chunk = default_chunk_size(n_items, device)
+        states, tensors = student.states[asked], list(student.item_tensors)
+        total = sum_in_chunks(ranking, [states], tensors, chunk)
+        parts.append(weights.ranking * total / max(1, len(asked)))
     return Output(parts, told, wanted)
 
 
