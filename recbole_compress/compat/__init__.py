@@ -28,8 +28,8 @@ __all__ = ["apply"]
 def apply() -> None:
     """Apply every work-around. Idempotent; must run before ``recbole.quick_start`` is imported."""
     numpy_names.restore()
-    ray_stub.install()
     anomaly_mode.import_without_anomaly_mode()
+    ray_stub.import_quick_start()
     cpr_ranking.mend()
     ray_report.adapt()
     shared_folders.share()

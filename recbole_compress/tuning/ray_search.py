@@ -39,7 +39,7 @@ def require_ray() -> Any:
         from ray import tune
 
         for name in ("Tuner", "TuneConfig", "RunConfig", "Callback", "with_resources"):
-            getattr(tune, name)  # missing in old releases, and in our own stand-in
+            getattr(tune, name)  # missing in old releases
     except (ImportError, AttributeError) as error:
         raise RecBoleCompressError(
             "--tool=Ray needs a current Ray Tune: pip install 'ray[tune]>=2.60' (the extra 'ray')"

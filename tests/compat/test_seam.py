@@ -160,6 +160,21 @@ def test_unknown_python_model_names_do_not_clash():
         register(SASRec)
 
 
+def test_the_stand_in_for_ray_is_recboles_alone():
+    """Other libraries ask whether there is a ray, as they would without us."""
+    code = """
+        import importlib.util, sys
+        before = importlib.util.find_spec("ray")
+        import recbole_compress
+        from recbole.quick_start import quick_start
+        quick_start.tune.report(loss=1.0)
+        after = importlib.util.find_spec("ray")
+        assert (before is None) == (after is None), (before, after)
+        assert before is not None or "ray" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
 def test_recbole_reports_to_a_ray_that_wants_one_dict(monkeypatch):
     """Whether or not there is a ray: only its side of the call is played."""
     from recbole.quick_start import quick_start
