@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 __all__ = ["BuildCache", "KeepsBuilt", "evaluation_mode"]
 
 Built = TypeVar("Built")
+
+
+class _Kept(NamedTuple, Generic[Built]):
+    """Tensors and their memory are held on to, so that neither's place can become another's."""
+
+    built: Built
+    sources: list[Tensor]
+    memory: list[torch.UntypedStorage]
+    states: list[tuple[int, int]]
 
 
 class BuildCache(Generic[Built]):
@@ -35,19 +44,17 @@ class BuildCache(Generic[Built]):
     """
 
     def __init__(self) -> None:
-        # Tensors and their memory: held on to, neither's place can become another's.
-        self._sources: list[Tensor] = []
-        self._memory: list[torch.UntypedStorage] = []
-        self._states: list[tuple[int, int]] = []
-        self._built: Built | None = None
+        # In one piece: another thread must not pair what is there now with what it was built from.
+        self._kept: _Kept[Built] | None = None
 
     def get(self, sources: Iterable[Tensor]) -> Built | None:
         """What was built from these very tensors, if they have not changed since."""
-        if self._built is None:
+        kept = self._kept
+        if kept is None:
             return None
         now = list(sources)
-        same = [id(tensor) for tensor in now] == [id(tensor) for tensor in self._sources]
-        return self._built if same and _states(now) == self._states else None
+        same = [id(tensor) for tensor in now] == [id(tensor) for tensor in kept.sources]
+        return kept.built if same and _states(now) == kept.states else None
 
     def get_or_build(self, sources: Iterable[Tensor], build: Callable[[], Built]) -> Built:
         """What is kept, or else built now: without gradients, in full precision, for any mode."""
@@ -58,28 +65,32 @@ class BuildCache(Generic[Built]):
         with torch.autocast(sources[0].device.type, enabled=False):
             if any(tensor.is_inference() for tensor in sources):  # no record of changes
                 return build()
+            states = _states(sources)  # of before, so that a change meanwhile is seen
             # In this order: leaving inference mode switches gradients on.
             with torch.inference_mode(False), torch.no_grad():
                 built = build()
-        self._sources, self._states, self._built = sources, _states(sources), built
-        self._memory = [tensor.untyped_storage() for tensor in sources]
+        memory = [tensor.untyped_storage() for tensor in sources]
+        self._kept = _Kept(built, sources, memory, states)
         return built
 
     def clear(self) -> None:
-        self._sources, self._memory, self._states, self._built = [], [], [], None
+        self._kept = None
 
     def __reduce__(self) -> tuple[Any, tuple]:
         return type(self), ()
 
 
 class KeepsBuilt(nn.Module):
-    """A module with a cache, which it forgets when training begins.
+    """A module with a cache, which it uses out of training only and forgets when that begins.
 
     Attributes:
         _cache: What it has built; subclasses make it.
     """
 
     _cache: BuildCache[Any]
+
+    def _may_keep(self) -> bool:
+        return not self.training and not torch.is_grad_enabled()
 
     def train(self, mode: bool = True) -> Self:
         if mode:

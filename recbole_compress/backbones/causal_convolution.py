@@ -95,7 +95,7 @@ class CausalConvolution(KeepsBuilt):
 
     def _linear(self, taps: Tensor) -> Tensor:
         """``(B, M, kernel_size * dim_in) -> (B, M, dim_out)``, taps from oldest to newest."""
-        if self.training or torch.is_grad_enabled():
+        if not self._may_keep():
             return F.linear(taps, self._matrix(), self.bias)
         # Rearranging the kernel takes a request as long as multiplying with it.
         return F.linear(taps, self._cache.get_or_build([self.weight], self._matrix), self.bias)

@@ -246,9 +246,6 @@ class TensorTrainEmbedding(KeepsBuilt, ItemEmbedding):
     def _kept_items(self) -> Tensor | None:
         return self._cache.get(self.cores) if self._may_keep() else None
 
-    def _may_keep(self) -> bool:
-        return not self.training and not torch.is_grad_enabled()
-
     def _build(self) -> Tensor:
         """The table row by row, ``(n_rows, dim)``."""
         cores = list(self.cores)

@@ -83,9 +83,10 @@ class FakeQuantizer(KeepsBuilt):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` on the grid, in its own shape."""
-        if torch.is_grad_enabled():
+        if not self._may_keep():
             return self._on_grid(x)
-        return self._cache.get_or_build([x, self.scales], lambda: self._on_grid(x))
+        sources = [x, self.scales, *([] if self.zero_points is None else [self.zero_points])]
+        return self._cache.get_or_build(sources, lambda: self._on_grid(x))
 
     def _on_grid(self, x: Tensor) -> Tensor:
         values = fake_quantize(

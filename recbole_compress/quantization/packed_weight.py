@@ -71,7 +71,8 @@ class PackedWeight(nn.Module):
 
     def forward(self, packed: Tensor) -> Tensor:
         """The numbers, in their own shape."""
-        return self._cache.get_or_build([packed, self.scales], lambda: self._read(packed))
+        sources = [packed, self.scales, *([] if self.zero_points is None else [self.zero_points])]
+        return self._cache.get_or_build(sources, lambda: self._read(packed))
 
     def _read(self, packed: Tensor) -> Tensor:
         values = dequantize(*self.export(packed), self.format.bits, self.dtype)
