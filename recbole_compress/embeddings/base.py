@@ -11,7 +11,19 @@ from torch.nn.utils import parametrize
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
 from recbole_compress.functional.topk import row_topk
 
-__all__ = ["ItemEmbedding"]
+__all__ = ["ItemEmbedding", "check_can_take_over"]
+
+
+def check_can_take_over(part: nn.Module, table: Tensor, wanted: tuple[int, int]) -> None:
+    """Refuse to give ``part`` a dense table that is not of this shape, or where nothing would stay.
+
+    Raises:
+        ValueError: So. What is quantized computes its numbers: written into, they are lost.
+    """
+    if tuple(table.shape) != wanted:
+        raise ValueError(f"a table of shape {tuple(table.shape)}: expected {wanted}")
+    if any(parametrize.is_parametrized(module) for module in part.modules()):
+        raise ValueError("quantized already: take over a table first, then quantize")
 
 
 class ItemEmbedding(nn.Module, abc.ABC):
@@ -64,11 +76,7 @@ class ItemEmbedding(nn.Module, abc.ABC):
         """
 
     def _check_table(self, table: Tensor) -> None:
-        wanted = (self.num_embeddings, self.embedding_dim)
-        if tuple(table.shape) != wanted:
-            raise ValueError(f"a table of shape {tuple(table.shape)}: expected {wanted}")
-        if any(parametrize.is_parametrized(module) for module in self.modules()):
-            raise ValueError("quantized already: take over a table first, then quantize")
+        check_can_take_over(self, table, (self.num_embeddings, self.embedding_dim))
 
     def scores(self, hidden: Tensor) -> Tensor:
         """Products with the vectors of all items: ``(B, embedding_dim) -> (B, num_embeddings)``.

@@ -45,8 +45,9 @@ def integers_of(quantized: nn.Module, plain: nn.Module) -> dict[Tensor, Integers
         ExportError: A parameter whose integers do not stand for its numbers.
     """
     found: dict[Tensor, Integers] = {}
+    all_described = integer_parameters(quantized)
     for name, parameter in plain.named_parameters(remove_duplicate=False):
-        described = integer_parameters(quantized).get(name)
+        described = all_described.get(name)
         if described is None or parameter in found:
             continue
         integers = _as_stored(described)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recbole_compress.embeddings.base import check_can_take_over
 from recbole_compress.functional.cross_entropy import default_chunk_size
 from recbole_compress.functional.left_out import left_out
 from recbole_compress.functional.soft_targets import soft_target_loss, soft_targets_without
@@ -83,6 +84,10 @@ class ItemHead(nn.Module, abc.ABC):
             table: ``(num_embeddings, embedding_dim)``; row 0 does not count.
             hidden: States such as there will be, ``(N, embedding_dim)``, for what can be fitted on
                 the whole only.
+
+        Raises:
+            ValueError: A table of another shape, or no numbers of its own to write into, as where
+                they were quantized.
         """
 
     def output_rows(self) -> Tensor | None:
@@ -192,6 +197,9 @@ class ItemHead(nn.Module, abc.ABC):
         """Scores of some ids per row, ``(B, k)``; equals ``scores(hidden).gather(1, ids)``."""
         rows = hidden.repeat_interleave(ids.shape[1], 0)
         return self(rows, ids.reshape(-1)).view(ids.shape)
+
+    def _check_table(self, table: Tensor) -> None:
+        check_can_take_over(self, table, (self.num_embeddings, self.embedding_dim))
 
     def _few_rows_at_a_time(
         self, score: Callable[[Tensor, Tensor], Tensor], hidden: Tensor, ids: Tensor

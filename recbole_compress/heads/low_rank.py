@@ -64,6 +64,7 @@ class LowRankHead(ItemHead):
 
     @torch.no_grad()
     def approximate_(self, table: Tensor, hidden: Tensor) -> None:
+        self._check_table(table)
         rows, projection = low_rank_factors(table[1:], self.rank)
         self.weight.copy_(rows)
         self.projection.copy_(projection)

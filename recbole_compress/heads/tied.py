@@ -36,7 +36,7 @@ class TiedHead(ItemHead, SharesEmbedding[ItemEmbedding]):
         self._share(embedding)
 
     def approximate_(self, table: Tensor, hidden: Tensor) -> None:
-        pass  # nothing is its own
+        self._check_table(table)  # and nothing more, for nothing is its own
 
     def output_rows(self) -> Tensor:
         return self.embedding.dense_weight()

@@ -63,6 +63,7 @@ class TiedCodesHead(ItemHead, SharesEmbedding[ProductQuantizedEmbedding]):
 
     @torch.no_grad()
     def approximate_(self, table: Tensor, hidden: Tensor) -> None:
+        self._check_table(table)
         self.centroids.copy_(mean_centroids(self.codes, table[1:], self.centroids))
 
     def output_rows(self) -> Tensor:

@@ -88,6 +88,7 @@ class TwoLevelSoftmaxHead(KeepsBuilt, ItemHead):
 
     @torch.no_grad()
     def approximate_(self, table: Tensor, hidden: Tensor) -> None:
+        self._check_table(table)
         popular, *tails = table[self.item_blocks.id_of_rank].split(self.item_blocks.sizes)
         self._take_over(popular, tails, [fitted_token(tail, hidden) for tail in tails])
 
@@ -96,7 +97,7 @@ class TwoLevelSoftmaxHead(KeepsBuilt, ItemHead):
         """Rows of the popular items, of every tail's, and a token per tail."""
 
     def _columns(self) -> ColumnTables:
-        if self.training or torch.is_grad_enabled():
+        if not self._may_keep():
             return column_tables(*self.factors())
         return self._cache.get_or_build(self._stored(), lambda: column_tables(*self.factors()))
 

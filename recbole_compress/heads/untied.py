@@ -48,6 +48,7 @@ class UntiedHead(ItemHead):
 
     @torch.no_grad()
     def approximate_(self, table: Tensor, hidden: Tensor) -> None:
+        self._check_table(table)
         self.weight[1:] = table[1:]
 
     def output_rows(self) -> Tensor:

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from recbole_compress.embeddings import DenseEmbedding
 from recbole_compress.heads import ItemHead, LowRankHead, TiedHead, TwoLevelHead, UntiedHead
 from recbole_compress.heads.two_level_softmax import TwoLevelSoftmaxHead
+from recbole_compress.quantization import QuantizationSpec, quantize_
 from tests.heads.head_cases import CASES, DIM, Truth, shuffled_blocks
 
 
@@ -123,6 +124,20 @@ class TestItemHeadContract:
         most = [bound for kind, bound in exact.items() if isinstance(head, kind)]
         after = divergence()
         assert after <= min([0.5 * before + 1e-9, *most])
+
+    def test_a_table_that_it_cannot_take_is_refused(self, case):
+        head, _ = case
+        hidden = hidden_states(3)
+        with pytest.raises(ValueError, match=r"a table of shape .*: expected"):
+            head.approximate_(torch.randn(head.num_embeddings + 1, DIM).double(), hidden)
+        table = torch.randn(head.num_embeddings, DIM).double()
+        if not [*head.parameters()]:
+            return  # nothing that quantization could make integers of
+        quantize_(head, QuantizationSpec(8, 8))
+        before = head.scores(hidden)
+        with pytest.raises(ValueError, match="take over a table first, then quantize"):
+            head.approximate_(table, hidden)
+        assert_close(head.scores(hidden), before, rtol=0, atol=0)
 
     @pytest.mark.parametrize("temperature", [1.0, 2.0])
     @pytest.mark.parametrize("reduction", ["mean", "sum"])
