@@ -232,6 +232,7 @@ BACKBONES: dict[str, Callable[[Assembly], Backbone]] = {
         max_length=a.config["MAX_ITEM_LIST_LENGTH"],
         hidden_dropout=a.config["hidden_dropout_prob"],
         attention_dropout=a.config["attn_dropout_prob"],
+        layer_sharing=a.config["layer_sharing"],
     ),
 }
 

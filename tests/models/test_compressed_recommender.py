@@ -201,6 +201,13 @@ def test_items_that_training_never_showed_are_ranked_too(tmp_path):
     assert again.score(torch.tensor([[3]]), torch.tensor([1]))[0, 3].isfinite()
 
 
+@pytest.mark.parametrize(("scheme", "kept"), [("cross_layer", 1), ("adjacent_block", 2)])
+def test_transformer_layers_are_shared_as_they_are_asked_for(tmp_path, scheme, kept):
+    model, train, test = build(tmp_path, "CpRecSASRec", n_layers=4, layer_sharing=scheme)
+    assert len(model.backbone.layers) == kept and model.choices["layer_sharing"] == scheme
+    trains_and_ranks(model, train, test)
+
+
 def test_shared_partition_is_stored_once(tmp_path):
     model, *_ = build(tmp_path)
     assert model.item_embedding.item_blocks is model.item_head.item_blocks
@@ -218,6 +225,7 @@ def test_receptive_field_warning(tmp_path, caplog):
         ({"item_head": "tide"}, "item_head='tide'.*did you mean 'tied'"),
         ({"item_embedding": "blokwise"}, "item_embedding='blokwise'.*'blockwise'"),
         ({"layer_sharing": "cross"}, "cross_"),
+        ({"model": "CpRecSASRec", "layer_sharing": "cross_block"}, "shared as a whole; choose one"),
         ({"readout": "first"}, "readout='first'"),
         ({"repeats": "copy"}, "repeats='copy'"),
         ({"item_block_cutoffs": [12, 5]}, "must ascend"),
