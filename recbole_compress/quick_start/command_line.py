@@ -26,7 +26,7 @@ USAGE = f"""recbole-compress {__version__}: compressed sequential recommendation
                          --source_dataset=SOURCE | --pretrained=FILE.pth
   recbole-compress [run] --resume=saved/NAME.pth
   recbole-compress tune --model=NAME --dataset=NAME [--params_file=FILE.hyper]
-                        [--algo=bayes|random|exhaustive] [--max_evals=30] [--early_stop=10]
+                        [--algo=bayes|random|exhaustive] [--max_evals=30] [--early_stop=N]
                         [--output_file=FILE.result] [--tool=Hyperopt|Ray] [--key=value ...]
                         with Ray: [--scheduler=fifo|asha] [--cpus_per_trial=1] [--gpus_per_trial=0]
   recbole-compress quantize CHECKPOINT [--weight-bits=8] [--table-bits=8] [--activation-bits=32]

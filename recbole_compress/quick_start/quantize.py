@@ -40,6 +40,7 @@ from recbole_compress.quick_start.from_checkpoint import (
 )
 from recbole_compress.quick_start.prepared_data import prepare_data
 from recbole_compress.quick_start.pretraining import load_data
+from recbole_compress.quick_start.progress import progress_on_standard_error
 from recbole_compress.quick_start.threads import given_threads
 from recbole_compress.reports.readable import counted
 from recbole_compress.trainers.bit_budget import spec_within
@@ -84,12 +85,13 @@ class Quantization(NamedTuple):
 def quantize(arguments: list[str]) -> None:
     """The command: ``CHECKPOINT [--weight-bits=4 ...] [-o OUT.pth]``."""
     path, out, settings = _read(arguments)
-    with naming_options(settings, own=OPTIONS):
+    with naming_options(settings, own=OPTIONS), progress_on_standard_error():
         done = quantize_checkpoint(path, out, **settings)
     print(done.report)
     work = done.work
     print(
-        f"{done.path}: {os.path.getsize(done.path):,} bytes, {done.config['quantization_recipe']} "
+        f"{done.path}: {os.path.getsize(done.path):,} bytes with its settings and the catalogue, "
+        f"{done.config['quantization_recipe']} "
         f"took {work['seconds']:.1f} s, {counted(int(work['passes']), 'pass', 'passes')}, "
         f"{counted(int(work['sequences']), 'sequence')}"
     )

@@ -179,6 +179,10 @@ def _last_phase(
     trainer = make_trainer(config, network)
     if first is not None:
         trainer.learn_from(first, splits[0])
+    if whole := config["part_of"]:
+        logger.info(f"Phase 1 of 2, before recipe={whole.get('recipe')} of {whole['model']}")
+    elif first is not None:
+        logger.info(f"Phase 2 of 2, recipe={config['recipe']}")
     if not here().is_first:  # one model at the start, but dropout of one's own
         init_seed(config["seed"] + here().rank, config["reproducibility"])
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -55,9 +56,12 @@ def spec_within(
     """
     if file_size(spec) <= max_bytes - _SPARE:
         return spec
-    choices = bit_choices(model, spec, config, key, allowed)
-    smallest = _with_bits(spec, {name: of_tensor[0].bits for name, of_tensor in choices.items()})
+    fewest = {target.name: _tried(target, allowed)[0] for target in _open_targets(model, spec)}
+    smallest = _with_bits(spec, fewest)
     least = file_size(smallest)
+    if least > max_bytes - _SPARE:  # before anything is measured
+        raise _no_file_so_small(key, max_bytes, f"takes {least + _SPARE} bytes")
+    choices = bit_choices(model, spec, config, key, allowed)
     beside = least - sum(of_tensor[0].size_bytes for of_tensor in choices.values())
     while found := least_harm(list(choices.values()), max_bytes - _SPARE - beside):
         bits = {name: one.bits for name, one in zip(choices, found, strict=True)}
@@ -66,9 +70,7 @@ def spec_within(
         if too_many <= 0:
             return planned
         beside += too_many  # of what the bits of a tensor take beside its numbers
-    if least <= max_bytes - _SPARE:
-        return smallest
-    raise _no_file_so_small(key, max_bytes, f"takes {least + _SPARE} bytes")
+    return smallest
 
 
 def check_bound(
@@ -79,11 +81,7 @@ def check_bound(
     Raises:
         QuantizationError: As :func:`spec_within` would, once the model is trained.
     """
-    fewest = {
-        target.name: _fewest_bits(target)
-        for target in one_per_parameter(targets(model, spec))
-        if not any("bits" in given for given in spec.overrides_of(target.name))
-    }
+    fewest = {target.name: _fewest_bits(target) for target in _open_targets(model, spec)}
     # Where the range ends makes no file smaller, and this end is found at once.
     quick = dataclasses.replace(_with_bits(spec, fewest), range_finder="absolute_maximum")
     least = quantize_(copy.deepcopy(model), quick).size_bytes
@@ -136,11 +134,20 @@ def bit_choices(
             )
             return max(0.0, float(divergence))
 
-        return {
-            target.name: _choices_of(target, allowed, harm)
-            for target in one_per_parameter(targets(changed, spec))
-            if not any("bits" in given for given in spec.overrides_of(target.name))
-        }
+        open_ones = _open_targets(changed, spec)
+        logging.getLogger().info(
+            f"{key}: measuring how many bits each of {len(open_ones)} tensors needs"
+        )
+        return {target.name: _choices_of(target, allowed, harm) for target in open_ones}
+
+
+def _open_targets(model: Any, spec: QuantizationSpec) -> list[Target]:
+    """Tensors that nobody has given bits of their own."""
+    return [
+        target
+        for target in one_per_parameter(targets(model, spec))
+        if not any("bits" in given for given in spec.overrides_of(target.name))
+    ]
 
 
 def _choices_of(
@@ -148,17 +155,23 @@ def _choices_of(
 ) -> list[BitChoice]:
     """Each number of bits tried; the parameter is afterwards as it was."""
     assert target.format is not None
-    most, fewest = target.format.bits, _fewest_bits(target)
     parameter = target.parameter
     before = parameter.clone()
     found = []
-    for bits in [bits for bits in sorted(allowed) if fewest <= bits <= most] or [most]:
+    for bits in _tried(target, allowed):
         format = dataclasses.replace(target.format, bits=bits)
         quantizer = FakeQuantizer(before, target.rows, format, zero_row=target.zero_row)
         parameter.copy_(quantizer(before))
         found.append(BitChoice(bits, format.stored_bytes(target.rows), harm()))
     parameter.copy_(before)
     return found
+
+
+def _tried(target: Target, allowed: Collection[int]) -> list[int]:
+    """Numbers of bits that it may have, in order; the most that it was given if none is allowed."""
+    assert target.format is not None
+    fewest, most = _fewest_bits(target), target.format.bits
+    return [bits for bits in sorted(allowed) if fewest <= bits <= most] or [most]
 
 
 def _fewest_bits(target: Target) -> int:

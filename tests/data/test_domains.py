@@ -46,6 +46,8 @@ def test_split_keeps_every_row_of_the_users_of_both(rows, least_source, least_ta
     made = split_by_items(*arguments)
     for part, inside in ((made.source, True), (made.target, False)):
         expected = [r for r in rows if r[0] in users and (r[1] in source_items) == inside]
+        order = list(dict.fromkeys(user for user, *_ in expected))
+        expected.sort(key=lambda row: (order.index(row[0]), row[2]))
         assert [(u, i, int(t)) for u, i, t in part.itertuples(index=False)] == expected
     first = {u: min(t for v, i, t in rows if v == u and i in source_items) for u in users}
     after = sum(u in users and i not in source_items and first[u] < t for u, i, t in rows)
