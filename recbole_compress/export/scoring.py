@@ -31,6 +31,7 @@ from recbole_compress.heads import (
     TwoLevelHead,
     UntiedHead,
 )
+from recbole_compress.heads.pointer import CERTAIN
 
 __all__ = ["Scorer", "stored_scorer"]
 
@@ -260,9 +261,11 @@ class PointerScorer(WholeScorer):
     Args:
         new_items: Scores of vectors alone.
         dim: Their width: what stands behind them in a state are the pointers.
+        n_items: How many items there are.
     """
 
-    def __init__(self, new_items: Scorer, dim: int) -> None:
+    def __init__(self, new_items: Scorer, dim: int, n_items: int) -> None:
+        self.n_items = n_items
         self.new_items = new_items
         self.columns = new_items.columns
         self.dim = dim
@@ -272,11 +275,20 @@ class PointerScorer(WholeScorer):
         length = graph.op("Div", behind, graph.integers(2))
         sizes = graph.op("Concat", graph.integers(self.dim, 1), length, length, axis=0)
         vectors, gate, log_shares, items = graph.ops("Split", hidden, sizes, n_outputs=4, axis=1)
-        columns = self._columns(graph, graph.cast(items, INT64))
+        ids = graph.cast(items, INT64)
+        gate = self._gate(graph, gate, ids)
+        columns = self._columns(graph, ids)
         log_probs = self.new_items.log_probs(graph, vectors, columns)
         of_new = graph.op("Sub", log_probs, graph.op("Softplus", gate))
         pointed = graph.op("Sub", log_shares, graph.op("Softplus", graph.op("Neg", gate)))
         return _written(graph, of_new, columns, pointed, self.columns.n_columns)
+
+    def _gate(self, graph: Graph, gate: str, items: str) -> str:
+        """Certain where the sequence holds every item there is."""
+        there = graph.cast(graph.op("Greater", items, graph.constant(0, np.int64)), INT64)
+        held = graph.op("ReduceSum", there, graph.integers(1), keepdims=1)
+        all_of_them = graph.op("Equal", held, graph.constant(self.n_items, np.int64))
+        return graph.op("Where", all_of_them, graph.constant(CERTAIN, np.float32), gate)
 
     def _columns(self, graph: Graph, items: str) -> str:
         """Of every item of the sequence; behind the last one where there is none."""
@@ -357,4 +369,5 @@ def _(head: TiedTwoLevelHead, store: Store, items: StoredItems) -> Scorer:
 
 @stored_scorer.register
 def _(head: PointerHead, store: Store, items: StoredItems) -> Scorer:
-    return PointerScorer(stored_scorer(head.new_items, store, items), head.embedding_dim)
+    new_items = stored_scorer(head.new_items, store, items)
+    return PointerScorer(new_items, head.embedding_dim, head.num_embeddings - 1)

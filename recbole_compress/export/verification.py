@@ -53,7 +53,8 @@ def verified(file: str, path: str, source: Source, k: int, integers: bool) -> De
     """Compare a file with its model on random and extreme sequences.
 
     Each sequence of length 1, in between, full, and longer than the model takes; one item
-    repeated; the last ids of the catalogue, which training may never have seen. Asked for the
+    repeated; the last ids of the catalogue, which training may never have seen; all items, where
+    a sequence can hold them. Asked for the
     top-k, with history excluded, for candidates, and in batches of one and of several.
 
     Args:
@@ -175,6 +176,8 @@ def _sequences(source: Source) -> Iterator[tuple[Tensor, Tensor]]:
     few = min(3, longest)
     last = torch.arange(n_items - few, n_items).clamp(min=1).unsqueeze(0)
     yield last, torch.tensor([few])
+    if n_items - 1 <= longest:
+        yield torch.arange(1, n_items).unsqueeze(0), torch.tensor([n_items - 1])
     length = torch.tensor([longest + 4, 1, longest + 1, longest])
     column = torch.arange(longest + 4)
     yield random(4, longest + 4) * (column < length.unsqueeze(1)), length

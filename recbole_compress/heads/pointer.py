@@ -21,8 +21,8 @@ from recbole_compress.heads.base import ItemHead
 
 __all__ = ["PointerHead"]
 
-# Logit of what is sure.
-_CERTAIN = 1e4
+# Logit of what is sure: that the next item is in a sequence of all there are.
+CERTAIN = 1e4
 
 
 class PointerHead(ItemHead):
@@ -72,7 +72,7 @@ class PointerHead(ItemHead):
         states = unpack_pointers(hidden, self.embedding_dim)
         # Where the sequence holds every item there is, the next one is among them.
         all_there = (states.items > 0).sum(1) == self.num_embeddings - 1
-        return states._replace(gate=states.gate.masked_fill(all_there, _CERTAIN))
+        return states._replace(gate=states.gate.masked_fill(all_there, CERTAIN))
 
     def loss(self, hidden: Tensor, targets: Tensor, excluded: Tensor | None = None) -> Tensor:
         if excluded is not None:

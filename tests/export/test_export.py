@@ -107,6 +107,17 @@ def test_a_tail_that_the_sequence_holds_has_no_token(tmp_path) -> None:
     assert np.allclose(np.exp(found).sum(1), 1, atol=1e-5)
 
 
+def test_a_sequence_of_all_items_leaves_nothing_new_in_a_file(tmp_path) -> None:
+    longest = {"MAX_ITEM_LIST_LENGTH": N_ITEMS + 10}
+    _, model = made("TTSASRec", **VARIANTS["pointer"], **longest)
+    item_seq, length = torch.arange(1, N_ITEMS).unsqueeze(0), torch.tensor([N_ITEMS - 1])
+    with torch.no_grad():
+        expected = model.score(item_seq, length)
+    session = Session(export_model(model, str(tmp_path / "m.onnx"), all_scores=True).path)
+    found = session.all_scores(item_seq.numpy(), length.numpy())
+    assert np.allclose(found, expected.numpy(), atol=1e-4)
+
+
 @pytest.mark.parametrize(
     "name, settings",
     [
