@@ -60,11 +60,18 @@ def settle_interaction_files(config: Any, dataset: str) -> None:
     if "USER_ID_FIELD" not in given and header and user not in header:
         user = next((field for field in USER_FIELDS if field in header), user)
         internal["USER_ID_FIELD"] = user
+    if split and item_list in (settings["seq_len"] or {}):
+        raise ConfigError(
+            f"seq_len={settings['seq_len']}: keeps the oldest items of {item_list}; give "
+            "MAX_ITEM_LIST_LENGTH, which keeps the newest"
+        )
     tables = internal["load_col"] or {}
     if split:
         internal["benchmark_filename"] = list(parts)
         internal["alias_of_item_id"] = [item_list]
         internal["load_col"] = {**tables, "inter": [user, item_list, settings["ITEM_ID_FIELD"]]}
+    elif given.get("unload_col"):  # RecBole takes one of the two
+        internal["load_col"] = None
     elif set(tables) == {"inter"}:  # models with further tables have their own list
         columns = [user, settings["ITEM_ID_FIELD"]]
         time = settings["TIME_FIELD"]

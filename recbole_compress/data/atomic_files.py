@@ -257,6 +257,26 @@ class AtomicFiles:
                 self.inter_feat[field] = torch.cat([there, nothing], 1)
             self.field2seqlen[field] = length
 
+    def data_augmentation(self):
+        self._need_times()
+        super().data_augmentation()
+
+    def _need_times(self):
+        """Refuse interactions that no sequences can be made of."""
+        if self.time_field is not None and self.time_field in self.inter_feat:
+            return
+        if self.time_field in (self.config["threshold"] or {}):
+            raise DataError(
+                f"dataset={self.dataset_name}: threshold={self.config['threshold']} makes labels "
+                f"of {self.time_field!r} (TIME_FIELD) in its place, and a sequential model needs "
+                "the order of a user's items; choose another column"
+            )
+        raise DataError(
+            f"dataset={self.dataset_name}: no column {self.time_field!r} (TIME_FIELD) was "
+            "loaded; a sequential model needs the order of a user's items: name the time "
+            "column with --TIME_FIELD=... and add it to load_col"
+        )
+
     def _warn_of_merged_times(self):
         """Say whose order in time RecBole does not know; it stays, as published results have it."""
         rows, field = self.inter_feat, self.time_field

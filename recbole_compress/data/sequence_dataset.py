@@ -112,12 +112,7 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
     def data_augmentation(self):
         """One row per target, as RecBole's, with the target's position in place of the history."""
         self._set_list_fields()
-        if self.time_field is None or self.time_field not in self.inter_feat:
-            raise DataError(
-                f"dataset={self.dataset_name}: no column {self.time_field!r} (TIME_FIELD) was "
-                "loaded; a sequential model needs the order of a user's items: name the time "
-                "column with --TIME_FIELD=... and add it to load_col"
-            )
+        self._need_times()
         self.sort(by=[self.uid_field, self.time_field], ascending=True)
         users = self.inter_feat[self.uid_field]
         self.items = self.inter_feat[self.iid_field]

@@ -213,6 +213,11 @@ class TransferDataset(SequenceDataset):
             split.inter_feat.drop(ROW_FIELD)
         if self.config["training_targets"] != "last":
             train._gather_targets()
+        if self.config["sampled_candidates"] > self.item_num - 2:
+            self.logger.warning(
+                f"sampled_candidates={self.config['sampled_candidates']}: there are "
+                f"{self.item_num - 2} other items, so targets are ranked among all of them"
+            )
         for split, rows in zip(evaluation, numbers, strict=True):
             if self.config["sampled_candidates"]:
                 split.inter_feat[CANDIDATES_FIELD] = draw_candidates(

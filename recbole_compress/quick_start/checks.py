@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from recbole_compress.config import Config
+from recbole_compress.errors import ConfigError
 from recbole_compress.files import check_writable
 from recbole_compress.quick_start.data_free import check_data_free
 from recbole_compress.quick_start.host_models import trainer_class
@@ -12,7 +14,7 @@ from recbole_compress.quick_start.pretraining import check_pretraining
 from recbole_compress.quick_start.teacher import check_teacher
 from recbole_compress.trainers.ranks import refuse_ranks
 
-__all__ = ["check_run"]
+__all__ = ["check_run", "refuse_missing_features"]
 
 
 def check_run(config: Config, unmade: Collection[str] = ()) -> None:
@@ -48,3 +50,21 @@ def check_run(config: Config, unmade: Collection[str] = ()) -> None:
     if its_model_awaited:
         config = config.with_values(full_precision_path=None)
     check_data_free(config, trains_here=not its_model_awaited)
+
+
+def refuse_missing_features(config: Config, split: Any) -> None:
+    """Refuse ``selected_features`` that the items of a data set do not have.
+
+    RecBole's models with features would fail in their first step.
+
+    Raises:
+        ConfigError: Names the feature and those that there are.
+    """
+    loaded = [] if split.item_feat is None else list(split.item_feat.columns)
+    for feature in config["selected_features"] or []:
+        if feature not in loaded:
+            raise ConfigError(
+                f"selected_features={config['selected_features']}: {feature!r} is no loaded column "
+                f"of the items ({', '.join(loaded) or 'none is loaded'}); choose one, or load it "
+                "with load_col: {item: [...]}"
+            )

@@ -23,7 +23,7 @@ from recbole_compress.distributed.settings import starts_processes, threads_per_
 from recbole_compress.errors import in_one_line
 from recbole_compress.models import CompressedRecommender
 from recbole_compress.quantization import check_quantizable
-from recbole_compress.quick_start.checks import check_run
+from recbole_compress.quick_start.checks import check_run, refuse_missing_features
 from recbole_compress.quick_start.data_free import quantized_and_evaluated
 from recbole_compress.quick_start.final_results import final_results
 from recbole_compress.quick_start.host_models import trainer_class
@@ -226,6 +226,7 @@ _OF_SETTINGS = (ValueError, TypeError, LookupError, AssertionError, RuntimeError
 
 def _network(make_trainer: Any, config: Config, train_split: Any) -> Any:
     """The model before its training, on its device."""
+    refuse_missing_features(config, train_split)
     loaded = state_will_be_loaded() if config["resume"] else contextlib.nullcontext()
     refused = f"model={config['model']}: cannot be made with these settings"
     ours = issubclass(config.model_class, CompressedRecommender)  # which says itself what is wrong

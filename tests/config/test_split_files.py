@@ -56,6 +56,17 @@ def test_two_of_three_files_make_none(tmp_path):
         config(tmp_path, split_files="always")
 
 
+def test_of_histories_the_newest_items_are_kept(tmp_path):
+    write_split(tmp_path, "mine")
+    with pytest.raises(ConfigError, match="seq_len=.*oldest items of item_id_list; give MAX_ITEM"):
+        config(tmp_path, seq_len={"item_id_list": 3})
+
+
+def test_columns_to_leave_out_in_place_of_columns_to_load(tmp_path):
+    write(tmp_path / "mine", "mine.inter", ROWS)
+    assert config(tmp_path, unload_col={"inter": ["rating"]})["load_col"] is None
+
+
 def test_split_files_without_the_items_so_far_are_refused(tmp_path):
     for part in SPLIT:
         write(tmp_path / "mine", f"mine.{part}.inter", ROWS)

@@ -184,6 +184,7 @@ def test_the_script_runs_from_another_folder(arguments):
         ("--resume=nothing.pth", "no such checkpoint"),
         ("--data_path=nowhere", "no folder"),
         ("--TIME_FIELD=when", "TIME_FIELD"),
+        ("--threshold={timestamp: 3}", "makes labels of 'timestamp' .TIME_FIELD. in its place"),
         ("--learner=sparse_adam", "learner='sparse_adam'"),
         ("--card_path=tiny/tiny.inter/card.json", "card_path=tiny.* is no folder"),
         ("--ranks_path=tiny", "ranks_path=tiny: is a folder"),
@@ -216,6 +217,23 @@ def test_what_a_model_of_recboles_refuses_is_one_line(arguments, capsys):
     assert main(["--model=SASRec", *arguments, "--n_heads=3"]) == 2
     error = capsys.readouterr().err
     assert "error: model=SASRec: cannot be made with these settings: The hidden size" in error
+
+
+@pytest.mark.parametrize(
+    ("model", "wrong", "message"),
+    [
+        ("SASRec", "--TIME_FIELD=when", "no column 'when' (TIME_FIELD) was loaded"),
+        ("SASRecF", "--selected_features=[rating]", "'rating' is no loaded column of the items"),
+    ],
+)
+def test_columns_that_a_model_of_recboles_has_not_are_one_line(
+    arguments, capsys, model, wrong, message
+):
+    columns = "--load_col={inter: [user_id, item_id, timestamp]}"
+    kept = [a for a in arguments if not a.startswith("--load_col")]
+    assert main([f"--model={model}", *kept, columns, wrong]) == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
+    assert message in line
 
 
 def test_unknown_model_and_data_set(arguments, capsys):
