@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from recbole_compress.backbones.base import Backbone, states_at_last
+from recbole_compress.functional.sequence_mask import sequence_mask
 
 __all__ = ["LastPosition", "Readout", "SoftAttentionReadout"]
 
@@ -126,8 +127,7 @@ class SoftAttentionReadout(Readout):
         return torch.cat(parts, 1) if parts else states
 
     def last(self, states: Tensor, lengths: Tensor, members: Tensor | None = None) -> Tensor:
-        column = torch.arange(states.shape[1], device=states.device)
-        seen = column < lengths.clamp(min=1).unsqueeze(1)
+        seen = sequence_mask(lengths.clamp(min=1), states.shape[1])
         if members is not None:
             seen = seen & members
         counts = seen.sum(1, keepdim=True).clamp(min=1)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recbole_compress.datafree.draw import draw_from, draw_items
 from recbole_compress.datafree.sequences import NextItemModel, Reading, Sequences
+from recbole_compress.functional.sequence_mask import sequence_mask
 
 __all__ = ["SamplingSettings", "noise_sequences", "sample_sequences", "stationary_prior"]
 
@@ -114,7 +115,7 @@ def noise_sequences(
         sizes = (which.stop - which.start for which in _chunks(n, n_items))
         shuffled = (torch.rand(size, n_items - 1, generator=generator) for size in sizes)
         item_seq = torch.cat([order.topk(width, 1).indices + 1 for order in shuffled])
-    return Sequences(item_seq * (torch.arange(item_seq.shape[1]) < lengths.unsqueeze(1)), lengths)
+    return Sequences(item_seq * sequence_mask(lengths, item_seq.shape[1]), lengths)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from recbole_compress.backbones.readout import SoftAttentionReadout
 from recbole_compress.functional.item_blocks import rank_by_frequency
+from recbole_compress.functional.sequence_mask import sequence_mask
 
 __all__ = ["Recombination", "Recombined", "Side", "Views", "hot_items"]
 
@@ -147,8 +148,7 @@ class Recombination(nn.Module):
             student: The student's vectors; gradients go through them.
             teacher: The teacher's.
         """
-        column = torch.arange(item_seq.shape[1], device=item_seq.device)
-        real = column < lengths.unsqueeze(1)
+        real = sequence_mask(lengths, item_seq.shape[1])
         hot, cold = self.hot[item_seq] & real, ~self.hot[item_seq] & real
         n_hot, n_cold = _counts(hot, trained), _counts(cold, trained)
         kept = n_hot + n_cold > 1

@@ -15,6 +15,7 @@ from recbole_compress.export.encoder import LookupNode
 from recbole_compress.export.lookup import DenseItems, Store, StoredItems
 from recbole_compress.export.scoring import Scorer, WholeScorer
 from recbole_compress.export.source import Source
+from recbole_compress.functional.sequence_mask import sequence_mask
 
 __all__ = ["no_product", "stock_source"]
 
@@ -185,7 +186,7 @@ class _Trial(NamedTuple):
         short = max(1, model.max_seq_length // 3)
         length = torch.arange(short) % short + 1
         item_seq = torch.randint(1, model.n_items, (short, short), generator=generator)
-        item_seq = item_seq * (torch.arange(short) < length.unsqueeze(1))
+        item_seq = item_seq * sequence_mask(length, short)
         item_seq = nn.functional.pad(item_seq, (0, model.max_seq_length - short))
         user = torch.zeros(short, dtype=torch.long)
         return cls(item_seq, length, user, scores(item_seq, length, user))

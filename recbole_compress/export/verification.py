@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recbole_compress.artifact.session import open_session
 from recbole_compress.errors import ArtifactError, ExportError
 from recbole_compress.export.source import Source
+from recbole_compress.functional.sequence_mask import sequence_mask
 
 __all__ = ["Deviation", "require_numbers", "verified"]
 
@@ -170,8 +171,8 @@ def _sequences(source: Source) -> Iterator[tuple[Tensor, Tensor]]:
     yield random(1, 1), torch.ones(1, dtype=torch.long)
     yield random(5, longest), torch.full((5,), longest)
     length = torch.randint(1, longest + 1, (16,), generator=generator)
-    column = torch.arange(int(length.max()))
-    yield random(16, len(column)) * (column < length.unsqueeze(1)), length
+    width = int(length.max())
+    yield random(16, width) * sequence_mask(length, width), length
     yield random(2, 1).expand(2, longest).contiguous(), torch.full((2,), longest)
     few = min(3, longest)
     last = torch.arange(n_items - few, n_items).clamp(min=1).unsqueeze(0)
@@ -179,5 +180,4 @@ def _sequences(source: Source) -> Iterator[tuple[Tensor, Tensor]]:
     if n_items - 1 <= longest:
         yield torch.arange(1, n_items).unsqueeze(0), torch.tensor([n_items - 1])
     length = torch.tensor([longest + 4, 1, longest + 1, longest])
-    column = torch.arange(longest + 4)
-    yield random(4, longest + 4) * (column < length.unsqueeze(1)), length
+    yield random(4, longest + 4) * sequence_mask(length, longest + 4), length

@@ -15,6 +15,7 @@ from recbole_compress.data.item_counts import train_item_counts
 from recbole_compress.data.item_vectors import train_item_vectors
 from recbole_compress.data.sequence_dataset import TARGET_LIST_PREFIX
 from recbole_compress.errors import ConfigError, DataError
+from recbole_compress.functional.sequence_mask import sequence_mask
 from recbole_compress.heads.scored_state import ScoredState
 from recbole_compress.models.choices import Assembly
 
@@ -165,8 +166,7 @@ class CompressedRecommender(SequentialRecommender):
             shortest, longest = (int(bound) for bound in item_seq_len.aminmax())
             item_seq = item_seq[:, : max(longest, 1)]
             if shortest < item_seq.shape[1]:
-                column = torch.arange(item_seq.shape[1], device=item_seq.device)
-                item_seq = item_seq * (column < item_seq_len.unsqueeze(1))
+                item_seq = item_seq * sequence_mask(item_seq_len, item_seq.shape[1])
         embedded = self._embedded(item_seq)
         vectors = self.readout.of_sequence(self.backbone, embedded, item_seq_len)
         vectors = self.scored_state(vectors)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_compress.datafree.sequences import Places, Sequences
+from recbole_compress.functional.sequence_mask import sequence_mask
 from recbole_compress.readers.prefixes import Prefixes
 from recbole_compress.readers.replaced_methods import Found, Unlike, replaced
 from recbole_compress.readers.trial import Trial
@@ -35,12 +36,12 @@ class MaskedPositions(Prefixes):
     def places(self, sequences: Sequences, generator: torch.Generator | None = None) -> Places:
         item_seq, lengths = sequences
         n, longest = item_seq.shape
-        rows, end = torch.arange(n), lengths.unsqueeze(1)
+        rows = torch.arange(n)
         item_seq = nn.functional.pad(item_seq, (0, 1))
         item_seq[rows, lengths] = self.model.mask_token
         # Half of the sequences are asked for what comes next, half for what is missing.
         within = torch.rand(n, longest + 1, generator=generator) < _MASKED
-        within &= (torch.arange(longest + 1) < end) & (rows % 2 == 1).unsqueeze(1)
+        within &= sequence_mask(lengths, longest + 1) & (rows % 2 == 1).unsqueeze(1)
         item_seq = item_seq.masked_fill(within, self.model.mask_token)
         chosen = item_seq[:, 1:] == self.model.mask_token
         row, column = chosen.nonzero().unbind(1)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recbole_compress.datafree.sequences import Places, Sequences
+from recbole_compress.functional.sequence_mask import sequence_mask
 from recbole_compress.readers.sequence_reader import SequenceReader
 
 __all__ = ["OnePass"]
@@ -22,6 +23,6 @@ class OnePass(SequenceReader):
 
     def _at(self, sequences: Sequences, n_places: Tensor) -> Places:
         item_seq, lengths = sequences
-        chosen = torch.arange(item_seq.shape[1]) < n_places.unsqueeze(1)
+        chosen = sequence_mask(n_places, item_seq.shape[1])
         row, column = chosen.nonzero().unbind(1)
         return Places(item_seq, lengths, chosen, row, column + 1, self.offset)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from recbole_compress.datafree.sequences import Places, Sequences
+from recbole_compress.functional.sequence_mask import sequence_mask
 from recbole_compress.readers.sequence_reader import SequenceReader
 from recbole_compress.readers.trial import Trial
 
@@ -43,11 +44,11 @@ class Prefixes(SequenceReader):
 
     def next_places(self, sequences: Sequences) -> Places:
         """Every proper prefix."""
-        column = torch.arange(1, sequences.item_seq.shape[1])
-        row, seen = (column < sequences.lengths.unsqueeze(1)).nonzero().unbind(1)
-        return self._prefixes(sequences, row, seen + 1)
+        longest = sequences.item_seq.shape[1]
+        row, last = sequence_mask(sequences.lengths - 1, longest - 1).nonzero().unbind(1)
+        return self._prefixes(sequences, row, last + 1)
 
     def _prefixes(self, sequences: Sequences, row: Tensor, seen: Tensor) -> Places:
         item_seq = sequences.item_seq[row]
-        item_seq = item_seq * (torch.arange(item_seq.shape[1]) < seen.unsqueeze(1))
+        item_seq = item_seq * sequence_mask(seen, item_seq.shape[1])
         return Places(item_seq, seen, None, row, seen, self.offset)

@@ -12,6 +12,7 @@ from torch import Tensor
 from recbole_compress.datafree.sequences import Reading, Sequences
 from recbole_compress.errors import ConfigError
 from recbole_compress.functional.probabilities import are_probabilities
+from recbole_compress.functional.sequence_mask import sequence_mask
 from recbole_compress.readers.sequence_reader import SequenceReader
 
 __all__ = ["Trial"]
@@ -43,7 +44,7 @@ class Trial:
         item_seq = torch.randint(1, self.model.n_items, (6, longest), generator=generator)
         lengths = torch.tensor([longest, 2, max(1, longest - 1), 1, longest, max(1, longest // 2)])
         lengths = lengths.clamp(max=longest)
-        return Sequences(item_seq * (torch.arange(longest) < lengths.unsqueeze(1)), lengths)
+        return Sequences(item_seq * sequence_mask(lengths, longest), lengths)
 
     @cached_property
     def expected(self) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_compress.errors import ConfigError
+from recbole_compress.functional.sequence_mask import sequence_mask
 from recbole_compress.models.compressed_recommender import n_readable_items
 from recbole_compress.quantization import calibrating, quantize_
 from recbole_compress.readers import SequenceReader
@@ -67,7 +68,7 @@ def random_sequences(model: Any, n: int) -> Interaction:
     """
     longest, known = model.max_seq_length, n_readable_items(model)
     lengths = torch.randint(1, longest + 1, (n,))
-    items = torch.randint(1, known, (n, longest)) * (torch.arange(longest) < lengths[:, None])
+    items = torch.randint(1, known, (n, longest)) * sequence_mask(lengths, longest)
     fields = {
         model.ITEM_SEQ: items,
         model.ITEM_SEQ_LEN: lengths,

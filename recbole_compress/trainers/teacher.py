@@ -17,6 +17,7 @@ from recbole_compress.functional.cross_entropy import linear_cross_entropy
 from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.functional.left_out import NOT_AMONG
 from recbole_compress.functional.probabilities import are_probabilities, logits_of
+from recbole_compress.functional.sequence_mask import sequence_mask
 from recbole_compress.models import CompressedRecommender
 from recbole_compress.models.compressed_recommender import TrainingRows
 
@@ -184,6 +185,5 @@ def _prefixes(rows: TrainingRows, width: int) -> tuple[Tensor, Tensor]:
     if rows.trained is not None:
         row, position = rows.trained.nonzero().unbind(1)
         item_seq, lengths = item_seq[row], position + 1
-    column = torch.arange(item_seq.shape[1], device=item_seq.device)
-    item_seq = item_seq * (column < lengths.unsqueeze(1))
+    item_seq = item_seq * sequence_mask(lengths, item_seq.shape[1])
     return nn.functional.pad(item_seq, (0, width - item_seq.shape[1])), lengths
