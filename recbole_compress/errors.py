@@ -14,6 +14,7 @@ __all__ = [
     "TrainingError",
     "UnknownKeyError",
     "WrongValueError",
+    "first_line",
     "in_one_line",
     "needs_extra",
 ]
@@ -79,6 +80,16 @@ class ExportError(RecBoleCompressError):
 
 class ArtifactError(RecBoleCompressError):
     """An exported file that cannot be read or used here, or a request that it cannot answer."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, of several lines the first; its kind where it says nothing.
+
+    Example:
+        >>> first_line(OSError("no space left\\nin 3 folders")), first_line(EOFError())
+        ('no space left', 'EOFError')
+    """
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @contextlib.contextmanager

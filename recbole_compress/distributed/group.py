@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from recbole_compress.distributed.place import here
-from recbole_compress.errors import ConfigError
+from recbole_compress.errors import ConfigError, first_line
 
 __all__ = ["any_of_all", "from_first", "gathered", "joined", "mean_of_all", "speaks_for_all"]
 
@@ -44,7 +44,7 @@ def joined(device: torch.device) -> Iterator[None]:
             world_size=place.world_size,
         )
     except dist.DistError as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ConfigError(
             f"process {place.rank} of {place.world_size}: no connection to the others ({reason}); "
             "look at the address and port of the first machine"

@@ -20,7 +20,12 @@ import torch.multiprocessing as mp
 from recbole_compress import errors
 from recbole_compress.distributed.place import Place, take
 from recbole_compress.distributed.settings import world_size_of
-from recbole_compress.errors import ConfigError, RecBoleCompressError, TrainingError
+from recbole_compress.errors import (
+    ConfigError,
+    RecBoleCompressError,
+    TrainingError,
+    first_line,
+)
 
 __all__ = ["launch"]
 
@@ -120,7 +125,7 @@ def _meeting_point(settings: Mapping[str, Any]) -> tuple[Any, _Plan]:
     except ValueError:
         raise ConfigError(f"port={given!r}: expected a number from 1 to 65535") from None
     except dist.DistError as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ConfigError(
             f"ip={ip}, port={given}: "
             + ("it cannot be opened here" if offset == 0 else "nobody answers there")

@@ -25,7 +25,7 @@ from recbole.utils import EvaluatorType, InputType, ModelType
 from torch import nn
 
 from recbole_compress.changed_defaults import CHANGED_DEFAULTS, meant_before
-from recbole_compress.errors import CheckpointError
+from recbole_compress.errors import CheckpointError, first_line
 from recbole_compress.files import replacing
 from recbole_compress.trainers.pickled_checkpoint import load_pickled
 
@@ -202,7 +202,7 @@ def save_checkpoint(state: dict[str, Any], path: str) -> None:
             torch.save(_plain(state), file, pickle_protocol=2)
     except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
         kept = "the checkpoint of before is untouched" if os.path.exists(path) else "nothing saved"
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise CheckpointError(f"{path}: cannot be written ({reason}); {kept}") from error
 
 
@@ -236,7 +236,7 @@ def load_checkpoint(path: str, device: torch.device | str = "cpu") -> dict[str, 
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: refused, {_refusal(error)}") from error
     except Exception as error:  # a damaged zip, a truncated record, a wrong magic number …
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise CheckpointError(f"{path}: damaged or no checkpoint at all ({reason})") from error
     if not isinstance(state, dict) or "state_dict" not in state or "config" not in state:
         raise CheckpointError(f"{path}: not a RecBole checkpoint (no 'config' and 'state_dict')")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recbole_compress.data.item_counts import train_item_counts
 from recbole_compress.distributed.group import gathered
-from recbole_compress.errors import ConfigError, DataError
+from recbole_compress.errors import ConfigError, DataError, first_line
 from recbole_compress.files import replacing
 
 __all__ = [
@@ -167,7 +167,7 @@ def read_ranks(path: str) -> RankRecords:
                 if name in file or name not in optional
             }
     except Exception as error:  # a missing file, a damaged zip, a truncated or pickled array …
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise DataError(
             f"{path}: not a file of ranks ({reason}); run it again, in a comparison after "
             "deleting the card beside it"
