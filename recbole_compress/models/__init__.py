@@ -1,6 +1,7 @@
 """RecBole sequential recommenders, each a preset of choices.
 
 - ``choices``: every choice on every axis, by name; ``Assembly`` builds the parts.
+- ``changed_config``: a config as it would be with other choices.
 - ``compressed_recommender``: the recommender they are put together in.
 - ``cprecnextitnet``, ``cprecgru4rec``, ``cprecsasrec``, ``ttsasrec``: the presets.
 - ``transfer``: going on with another catalogue to recommend from.

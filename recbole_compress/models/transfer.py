@@ -7,24 +7,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from recbole_compress.errors import ConfigError
+from recbole_compress.models.changed_config import ChangedConfig
 from recbole_compress.models.choices import Assembly
 from recbole_compress.models.compressed_recommender import CompressedRecommender
 
 __all__ = ["freeze_all_but_adapters", "give_new_catalogue"]
-
-
-class _WithHead:
-    """``config``, but with another head."""
-
-    def __init__(self, config: Any, head: str) -> None:
-        self.config, self.head = config, head
-
-    def __getitem__(self, key: str) -> Any:
-        if key == "item_head":
-            return self.head
-        if key == "item_block_cutoffs" and self.config["target_block_cutoffs"] is not None:
-            return self.config["target_block_cutoffs"]
-        return self.config[key]
 
 
 def give_new_catalogue(
@@ -46,7 +33,10 @@ def give_new_catalogue(
     Raises:
         ConfigError: A head that there is not.
     """
-    assembly = Assembly(_WithHead(config, config["target_head"]), target_counts)
+    changed = {"item_head": config["target_head"]}
+    if config["target_block_cutoffs"] is not None:
+        changed["item_block_cutoffs"] = config["target_block_cutoffs"]
+    assembly = Assembly(ChangedConfig(config, changed), target_counts)
     model.item_head = assembly.item_head
     model.keys_of_choices |= assembly.keys_read
     model.n_items = len(target_counts)

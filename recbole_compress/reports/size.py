@@ -11,6 +11,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
 from recbole_compress.models import CompressedRecommender
+from recbole_compress.models.changed_config import ChangedConfig
 from recbole_compress.models.choices import Assembly
 from recbole_compress.quantization.packing import packed_numbers
 
@@ -148,19 +149,9 @@ def item_width(model: SequentialRecommender) -> int | None:
     return None
 
 
-class _WithoutSharing:
-    """``config``, but with layer sharing switched off."""
-
-    def __init__(self, config: Any) -> None:
-        self.config = config
-
-    def __getitem__(self, key: str) -> Any:
-        return "none" if key == "layer_sharing" else self.config[key]
-
-
 def _uncompressed_backbone_bytes(n_items: int, config: Any) -> int:
     with torch.device("meta"):  # shapes only: no memory, no random numbers
-        assembly = Assembly(_WithoutSharing(config), torch.empty(n_items))
+        assembly = Assembly(ChangedConfig(config, {"layer_sharing": "none"}), torch.empty(n_items))
         parts = (assembly.backbone, assembly.readout, assembly.pointer)
         stored = [t for part in parts if part is not None for t in _stored_tensors(part)]
         return _extent(stored, in_bytes=True)
