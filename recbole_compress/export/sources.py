@@ -12,7 +12,7 @@ from recbole_compress.export.lookup import Store, StoredItems, stored_items
 from recbole_compress.export.scoring import Scorer, stored_scorer
 from recbole_compress.export.source import Source
 from recbole_compress.export.stock_sources import no_product, stock_source
-from recbole_compress.models.compressed_recommender import CompressedRecommender
+from recbole_compress.models.compressed_recommender import CompressedRecommender, has_one_catalogue
 
 __all__ = ["source_of"]
 
@@ -25,7 +25,7 @@ def source_of(model: nn.Module) -> Source:
     """
     model.eval()
     if isinstance(model, CompressedRecommender):
-        if not getattr(model, "one_catalogue", True):
+        if not has_one_catalogue(model):
             raise ExportError(
                 f"{type(model).__name__}: reads other items than it recommends; only models of one "
                 "catalogue can be exported"

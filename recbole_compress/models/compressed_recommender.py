@@ -19,7 +19,13 @@ from recbole_compress.functional.sequence_mask import sequence_mask
 from recbole_compress.heads.scored_state import ScoredState
 from recbole_compress.models.choices import Assembly
 
-__all__ = ["CompressedRecommender", "TrainingRows", "n_readable_items", "name_without_pointer"]
+__all__ = [
+    "CompressedRecommender",
+    "TrainingRows",
+    "has_one_catalogue",
+    "n_readable_items",
+    "name_without_pointer",
+]
 
 CHOICES = (
     "item_embedding",
@@ -227,6 +233,15 @@ def name_without_pointer(name: str) -> str:
     """
     of_new = "item_head.new_items."
     return f"item_head.{name.removeprefix(of_new)}" if name.startswith(of_new) else name
+
+
+def has_one_catalogue(model: Any) -> bool:
+    """Whether the items that it reads are those it recommends: true of all but after a transfer.
+
+    Args:
+        model: Any sequential model.
+    """
+    return getattr(model, "one_catalogue", True)
 
 
 def n_readable_items(model: Any) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 from recbole_compress.data.loaders import split_of
 from recbole_compress.distributed.group import from_first
+from recbole_compress.models.compressed_recommender import has_one_catalogue
 from recbole_compress.trainers.ranks import RankRecorder, write_ranks
 
 __all__ = ["final_results"]
@@ -34,8 +35,7 @@ def final_results(
         trainer.logger.warning(f"ranks_path={path}: the test split has no rows; no file is written")
         path = None
     # After a transfer, sequences hold other items than those that are recommended.
-    one_catalogue = getattr(trainer.model, "one_catalogue", True)
-    sequences = trainer.item_seq_field if one_catalogue else None
+    sequences = trainer.item_seq_field if has_one_catalogue(trainer.model) else None
     recorder = RankRecorder(split.uid_field, sequences) if path else None
     trainer.eval_collector.recorder = recorder
     result = trainer.evaluate(

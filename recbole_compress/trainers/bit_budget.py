@@ -16,6 +16,7 @@ import torch
 
 from recbole_compress.datafree import item_divergence, sample_sequences
 from recbole_compress.errors import ConfigError, QuantizationError
+from recbole_compress.models.compressed_recommender import has_one_catalogue
 from recbole_compress.quantization import FakeQuantizer, QuantizationSpec, quantize_
 from recbole_compress.quantization.bit_allocation import BitChoice, least_harm
 from recbole_compress.quantization.targets import Target, one_per_parameter, targets
@@ -107,7 +108,7 @@ def bit_choices(
 
     Arguments and errors as in :func:`spec_within`.
     """
-    if not getattr(model, "one_catalogue", True):
+    if not has_one_catalogue(model):
         raise ConfigError(
             f"{key}: {type(model).__name__} reads other items than it recommends, "
             "so no sequences can be made to measure its tensors with; give weight_bits and "

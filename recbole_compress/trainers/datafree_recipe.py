@@ -16,6 +16,7 @@ from recbole_compress.data.train_sequences import train_sequences
 from recbole_compress.datafree import Sequences, sample_sequences
 from recbole_compress.distributed.settings import world_size_of
 from recbole_compress.errors import CheckpointError, ConfigError
+from recbole_compress.models.compressed_recommender import has_one_catalogue
 from recbole_compress.quantization import ActivationQuantizer, calibrating, quantize_
 from recbole_compress.readers import SequenceReader, as_reader, reader_like
 from recbole_compress.readers.trial import Trial
@@ -132,7 +133,7 @@ def readable_by(trainer: type[DataFreeTrainer]) -> Callable[[Any, Any], None]:
 
 
 def _refuse_two_catalogues(trainer: type[DataFreeTrainer], model: Any) -> None:
-    if not getattr(model, "one_catalogue", True):
+    if not has_one_catalogue(model):
         raise ConfigError(
             f"quantization_recipe={trainer.recipe}: {type(model).__name__} reads other items "
             "than it recommends, so no sequences can be made with it; take ptq"
