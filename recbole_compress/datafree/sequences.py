@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from recbole_compress.functional.cross_entropy import default_chunk_size
+
 __all__ = ["NextItemModel", "Places", "Reading", "Sequences"]
 
 
@@ -72,6 +74,16 @@ class Reading(NamedTuple):
     item_scores: Callable[[Tensor, Tensor], Tensor]
     tensors: tuple[Tensor, ...]
     item_tensors: tuple[Tensor, ...]
+
+    @torch.no_grad()
+    def best_items(self, k: int, n_items: int) -> Tensor:
+        """The ``k`` best items of every place, best first, ``(N, k)``; all where there are fewer.
+
+        Scores are made for so many places at a time as the loss takes.
+        """
+        k = min(k, n_items - 1)
+        chunks = self.states.split(default_chunk_size(n_items, self.states.device))
+        return torch.cat([self.scores(states)[:, 1:].topk(k, 1).indices + 1 for states in chunks])
 
 
 class NextItemModel(Protocol):

@@ -18,7 +18,6 @@ from recbole_compress.datafree import (
     stationary_prior,
 )
 from recbole_compress.errors import CheckpointError
-from recbole_compress.functional.cross_entropy import default_chunk_size
 from recbole_compress.quantization import grid_steps
 from recbole_compress.readers import SequenceReader, as_reader, reader_like
 from recbole_compress.trainers.best_weights import BestWeights
@@ -268,12 +267,13 @@ class DataFreeTrainer(SafeTrainer, Trainer):
         if self._held_out is None:
             sequences = self._held_out_sequences()
             reading = self.teacher.ends(sequences)
-            self._held_out = sequences, reading, _best(reading, self.teacher.n_items)
+            best = reading.best_items(_AGREEMENT, self.teacher.n_items)
+            self._held_out = sequences, reading, best
         sequences, wanted, best = self._held_out
         self.model.eval()
         told = self.student.ends(sequences)
         k = best.shape[1]
-        found = _best(told, self.student.n_items)
+        found = told.best_items(_AGREEMENT, self.student.n_items)
         agreement = (found.unsqueeze(2) == best.unsqueeze(1)).sum() / best.numel()
         divergence = item_divergence(told, wanted, self.student.n_items)
         self._latest_result = {
@@ -288,12 +288,6 @@ class _NothingToCollect:
 
     def data_collect(self, train_data):
         pass
-
-
-def _best(reading: Reading, n_items: int) -> Tensor:
-    k = min(_AGREEMENT, n_items - 1)
-    chunks = reading.states.split(default_chunk_size(n_items, reading.states.device))
-    return torch.cat([reading.scores(states)[:, 1:].topk(k, 1).indices for states in chunks])
 
 
 def without_dropout(model: nn.Module) -> None:

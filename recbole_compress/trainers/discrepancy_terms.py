@@ -65,7 +65,8 @@ def output_level(
         parts.append(weights.negative * pointwise_discrepancy(*scores))
     if weights.ranking:
         asked = (places.seen % weights.ranking_stride == 0).nonzero().squeeze(1).to(device)
-        best = _best_items(teacher, asked, weights.ranking_items, n_items)
+        of_asked = teacher._replace(states=teacher.states[asked])
+        best = of_asked.best_items(weights.ranking_items, n_items)
 
         def ranking(which: slice, states: Tensor) -> Tensor:
             return ranking_discrepancy(student.item_scores(states, best[which])) * len(states)
@@ -87,15 +88,6 @@ def similarity_level(
     with torch.no_grad():
         wanted = teacher.item_vectors(ids)
     return weights.similarity * similarity_discrepancy(student.item_vectors(ids), wanted)
-
-
-@torch.no_grad()
-def _best_items(teacher: Reading, asked: Tensor, k: int, n_items: int) -> Tensor:
-    k = min(k, n_items - 1)
-    states = teacher.states[asked]
-    chunks = states.split(default_chunk_size(n_items, states.device))
-    found = [teacher.scores(states)[:, 1:].topk(k, 1).indices + 1 for states in chunks]
-    return torch.cat(found) if found else asked.new_zeros(0, k)
 
 
 def _items_not_in(item_seq: Tensor, n_items: int, tries: int = 8) -> Tensor:
