@@ -17,7 +17,7 @@ from recbole_compress.datafree.discrepancy import (
     similarity_discrepancy,
 )
 from recbole_compress.datafree.divergence import Candidates, item_divergence
-from recbole_compress.datafree.draw import draw_items, epsilon_greedy, gumbel_top_k
+from recbole_compress.datafree.draw import draw_items_, epsilon_greedy, gumbel_top_k
 from recbole_compress.datafree.game import Choices, generator_objective
 from recbole_compress.datafree.sampling import (
     SamplingSettings,
@@ -35,7 +35,7 @@ __all__ = [
     "Reading",
     "SamplingSettings",
     "Sequences",
-    "draw_items",
+    "draw_items_",
     "epsilon_greedy",
     "generator_objective",
     "gumbel_top_k",

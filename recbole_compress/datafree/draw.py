@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["draw_from", "draw_items", "epsilon_greedy", "gumbel_top_k"]
+__all__ = ["draw_from", "draw_items_", "epsilon_greedy", "gumbel_top_k"]
 
 
-def draw_items(
+def draw_items_(
     scores: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None
 ) -> Tensor:
     """One id per row, drawn from the softmax of its scores. Overwrites ``scores``.
@@ -26,7 +26,7 @@ def draw_items(
 
     Example:
         >>> scores = torch.tensor([[-torch.inf, 0.0, 50.0], [1.0, -torch.inf, -torch.inf]])
-        >>> draw_items(scores).tolist()
+        >>> draw_items_(scores).tolist()
         [2, 0]
     """
     if temperature <= 0:
@@ -82,7 +82,7 @@ def epsilon_greedy(
     picked = items.argmax(1)
     explores = torch.rand(picked.shape, generator=generator, device=scores.device) < epsilon
     alike = items[explores]
-    picked[explores] = draw_items(alike.where(alike == -torch.inf, 0.0), generator=generator)
+    picked[explores] = draw_items_(alike.where(alike == -torch.inf, 0.0), generator=generator)
     return picked + 1
 
 
@@ -105,5 +105,5 @@ def gumbel_top_k(scores: Tensor, k: int, generator: torch.Generator | None = Non
         tensor([2])
     """
     values, ids = scores[:, 1:].topk(min(k, scores.shape[1] - 1), dim=1, sorted=False)
-    winner = draw_items(values, generator=generator).unsqueeze(1)
+    winner = draw_items_(values, generator=generator).unsqueeze(1)
     return ids.gather(1, winner).squeeze(1) + 1

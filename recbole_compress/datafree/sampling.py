@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recbole_compress.datafree.draw import draw_from, draw_items
+from recbole_compress.datafree.draw import draw_from, draw_items_
 from recbole_compress.datafree.sequences import NextItemModel, Reading, Sequences
 from recbole_compress.functional.sequence_mask import sequence_mask
 
@@ -76,7 +76,7 @@ def sample_sequences(
     settings = settings or SamplingSettings()
     if settings.start != "uniform" and prior is None:
         prior = stationary_prior(model, settings, generator)
-    draw = draw or (lambda scores: draw_items(scores, settings.temperature, generator))
+    draw = draw or (lambda scores: draw_items_(scores, settings.temperature, generator))
     lengths = _lengths(model.max_length, model.n_items, n, settings, generator)
     lengths = lengths.sort(descending=True).values  # neighbours end together
     parts = []
@@ -134,7 +134,7 @@ def stationary_prior(
     lengths = torch.full((_CHAINS,), steps)
 
     def draw(scores: Tensor) -> Tensor:
-        return draw_items(scores, settings.temperature, generator)
+        return draw_items_(scores, settings.temperature, generator)
 
     walked = _grown(model, first, lengths, repeats=True, draw=draw)
     prior = torch.zeros(model.n_items)

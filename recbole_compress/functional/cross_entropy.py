@@ -20,7 +20,7 @@ from recbole_compress.functional.cross_entropy_checks import (
     check_shapes,
     check_targets,
 )
-from recbole_compress.functional.left_out import left_out
+from recbole_compress.functional.left_out import left_out_
 from recbole_compress.functional.saved_gradients import scaled_gradients
 
 __all__ = ["blockwise_cross_entropy", "default_chunk_size", "linear_cross_entropy"]
@@ -306,7 +306,7 @@ def _loss_and_gradients(
     def logits(which: slice | Tensor, out: Tensor) -> Tensor:
         for block in blocks:
             block.write_logits(which, bias_of_class, out)
-        return out if excluded is None else left_out(out, excluded[which])
+        return out if excluded is None else left_out_(out, excluded[which])
 
     n = len(targets)
     target_probability = tensors[0].new_empty(n, 1)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["NOT_AMONG", "left_out", "taken_out"]
+__all__ = ["NOT_AMONG", "left_out_", "taken_out_"]
 
 # Added to a logit that is left out. Finite: where everything is, a share of nothing is no NaN.
 NOT_AMONG = -1e30
 
 
-def left_out(logits: Tensor, excluded: Tensor) -> Tensor:
+def left_out_(logits: Tensor, excluded: Tensor) -> Tensor:
     """Logits that are very low in some columns; overwritten where they need no gradient.
 
     Equals, for columns that there are::
@@ -23,7 +23,7 @@ def left_out(logits: Tensor, excluded: Tensor) -> Tensor:
         excluded: Integer ``(N, E)``; what lies outside the columns leaves out nothing.
 
     Example:
-        >>> left_out(torch.zeros(1, 3), torch.tensor([[2, 7, -1]])).softmax(1)
+        >>> left_out_(torch.zeros(1, 3), torch.tensor([[2, 7, -1]])).softmax(1)
         tensor([[0.5000, 0.5000, 0.0000]])
     """
     if logits.dtype == torch.float16:  # which has no number so low
@@ -35,7 +35,7 @@ def left_out(logits: Tensor, excluded: Tensor) -> Tensor:
     return add(1, excluded.clamp(0, logits.shape[1] - 1), added)
 
 
-def taken_out(shares: Tensor, excluded: Tensor) -> Tensor:
+def taken_out_(shares: Tensor, excluded: Tensor) -> Tensor:
     """What is given to some columns, which have 0 from now on.
 
     Equals, for columns that there are, each once in a row::
@@ -48,7 +48,7 @@ def taken_out(shares: Tensor, excluded: Tensor) -> Tensor:
 
     Example:
         >>> shares = torch.tensor([[0.5, 0.2, 0.3]])
-        >>> taken_out(shares, torch.tensor([[2, 7, -1]])), shares
+        >>> taken_out_(shares, torch.tensor([[2, 7, -1]])), shares
         (tensor([[0.3000, 0.0000, 0.0000]]), tensor([[0.5000, 0.2000, 0.0000]]))
     """
     inside = (excluded >= 0) & (excluded < shares.shape[1])

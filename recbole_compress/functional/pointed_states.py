@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["MOST_ITEMS", "PointedStates", "pack_pointers", "pointed_log_probs", "unpack_pointers"]
+__all__ = ["MOST_ITEMS", "PointedStates", "pack_pointers", "pointed_log_probs_", "unpack_pointers"]
 
 # The largest integer that float32 holds with all below it.
 MOST_ITEMS = 2**24
@@ -75,7 +75,7 @@ def unpack_pointers(states: Tensor, dim: int) -> PointedStates:
     return PointedStates(vectors, gate.squeeze(1), log_shares, items.detach().long())
 
 
-def pointed_log_probs(log_probs: Tensor, states: PointedStates) -> Tensor:
+def pointed_log_probs_(log_probs: Tensor, states: PointedStates) -> Tensor:
     """Log-probabilities of all items where those of the sequence are pointed at.
 
     Equals, for every row::

@@ -101,7 +101,7 @@ def soft_targets_without(
     Equals, without the ``(N, n_items)`` matrices, for columns that there are::
 
         p = teacher_scores(slice(0, N))[:, 1:].softmax(1)
-        q = left_out(student_scores(hidden)[:, 1:], excluded - 1).log_softmax(1)
+        q = left_out_(student_scores(hidden)[:, 1:], excluded - 1).log_softmax(1)
         (p * (p.log() - q)).scatter(1, excluded - 1, 0).sum(), p.gather(1, excluded - 1)
 
     Args:

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recbole_compress.functional.cross_entropy import linear_cross_entropy
-from recbole_compress.functional.left_out import left_out
+from recbole_compress.functional.left_out import left_out_
 
 __all__ = [
     "left_out_of_first_level",
@@ -151,13 +151,13 @@ def two_level_log_softmax(
     first_level = hidden @ head_weight.T
     if excluded is not None:
         sizes = [len(weight) for _, weight in tails]
-        first_level = left_out(first_level, left_out_of_first_level(excluded, n_head, sizes))
+        first_level = left_out_(first_level, left_out_of_first_level(excluded, n_head, sizes))
     first_level = F.log_softmax(first_level, dim=1)
     pieces, start = [first_level[:, :n_head]], n_head
     for i, (projection, weight) in enumerate(tails):
         logits = hidden @ projection.T @ weight.T
         if excluded is not None:
-            logits = left_out(logits, excluded - start)
+            logits = left_out_(logits, excluded - start)
         pieces.append(F.log_softmax(logits, dim=1) + first_level[:, n_head + i].unsqueeze(1))
         start += len(weight)
     return torch.cat(pieces, dim=1)

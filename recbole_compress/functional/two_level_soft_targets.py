@@ -16,7 +16,7 @@ from torch import Tensor
 
 from recbole_compress.functional.cross_entropy import default_chunk_size
 from recbole_compress.functional.full_precision import full_precision
-from recbole_compress.functional.left_out import left_out, taken_out
+from recbole_compress.functional.left_out import left_out_, taken_out_
 from recbole_compress.functional.saved_gradients import scaled_gradients
 from recbole_compress.functional.two_level import left_out_of_first_level
 
@@ -178,7 +178,7 @@ def _mixed(
     soft, hard = weights
     told = torch.softmax(scores, 1)
     log_sum = scores.amax(1) - told.amax(1).log()
-    elsewhere = taken_out(told, excluded)
+    elsewhere = taken_out_(told, excluded)
     mass = 1 - elsewhere.sum(1)
     entropy = soft * ((log_sum * mass).sum() - scores.mul_(told).sum())
     told.mul_(soft)
@@ -233,7 +233,7 @@ def _of_one_softmax(
         mass: Sum of every row of ``told``, ``(C, 1)``.
         excluded: Classes that the softmax leaves out, of which nothing is told.
     """
-    logits = left_out(states @ weight.T, excluded)
+    logits = left_out_(states @ weight.T, excluded)
     best = logits.amax(1)
     slope = torch.softmax(logits, 1, out=logits)
     log_sum = best - slope.amax(1).log()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recbole_compress.functional.left_out import left_out
+from recbole_compress.functional.left_out import left_out_
 from recbole_compress.functional.topk import row_topk
 from recbole_compress.functional.two_level import Tails, left_out_of_first_level
 
@@ -94,7 +94,7 @@ def two_level_topk(
     sizes = [tail.shape[1] for tail in tables.tails]
     if excluded is not None:
         first_out = left_out_of_first_level(excluded, n_head, sizes)
-        items_and_tokens = left_out(items_and_tokens, first_out)
+        items_and_tokens = left_out_(items_and_tokens, first_out)
     first_level = items_and_tokens.log_softmax(1)
     tokens = first_level[:, n_head:]
     starts = [n_head, *(n_head + end for end in accumulate(sizes))]
@@ -153,7 +153,7 @@ def _tail_topk(
         chunk = slice(start, start + at_a_time)
         logits = narrow[chunk] @ columns
         if excluded is not None:
-            logits = left_out(logits, excluded[chunk])
+            logits = left_out_(logits, excluded[chunk])
         best, best_row = row_topk(logits, k)
         # Relative to the best, whose own share of the sum is 1: neither under- nor overflows. In
         # place: fresh memory for a row of logits costs as much as what is done with it.

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from recbole_compress.embeddings.base import check_can_take_over
 from recbole_compress.functional.cross_entropy import default_chunk_size
-from recbole_compress.functional.left_out import left_out
+from recbole_compress.functional.left_out import left_out_
 from recbole_compress.functional.soft_targets import soft_target_loss, soft_targets_without
 from recbole_compress.functional.topk import row_topk
 
@@ -126,7 +126,7 @@ class ItemHead(nn.Module, abc.ABC):
             hidden: ``(N, embedding_dim)``.
             excluded: Item ids, int64 ``(N, E)``, each once in a row; 0 for none.
         """
-        return left_out(self.scores(hidden), excluded).log_softmax(1)
+        return left_out_(self.scores(hidden), excluded).log_softmax(1)
 
     def log_prob_scorer(
         self,
@@ -135,7 +135,7 @@ class ItemHead(nn.Module, abc.ABC):
         scores, tensors = self.scorer()
 
         def log_probs(hidden: Tensor, excluded: Tensor) -> Tensor:
-            return left_out(scores(hidden), F.pad(excluded, (1, 0))).log_softmax(1)
+            return left_out_(scores(hidden), F.pad(excluded, (1, 0))).log_softmax(1)
 
         return log_probs, tensors
 
@@ -144,7 +144,7 @@ class ItemHead(nn.Module, abc.ABC):
 
         Where little else is left, excluded items and padding may be among them, with any value.
         """
-        told = left_out(self.scores(hidden), F.pad(excluded, (1, 0)))
+        told = left_out_(self.scores(hidden), F.pad(excluded, (1, 0)))
         values, ids = row_topk(told, k)
         return values - told.logsumexp(1, keepdim=True), ids
 

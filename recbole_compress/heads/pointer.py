@@ -13,7 +13,7 @@ from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.functional.pointed_states import (
     MOST_ITEMS,
     PointedStates,
-    pointed_log_probs,
+    pointed_log_probs_,
     unpack_pointers,
 )
 from recbole_compress.functional.soft_targets import weights_of_rows
@@ -128,7 +128,7 @@ class PointerHead(ItemHead):
         self, log_probs_of_new: Callable[[Tensor, Tensor], Tensor], hidden: Tensor
     ) -> Tensor:
         states = self._unpacked(hidden)
-        return pointed_log_probs(log_probs_of_new(states.vectors, states.items), states)
+        return pointed_log_probs_(log_probs_of_new(states.vectors, states.items), states)
 
     def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
         self._check_k(k)

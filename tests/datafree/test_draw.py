@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from recbole_compress.datafree import draw_items, epsilon_greedy, gumbel_top_k
+from recbole_compress.datafree import draw_items_, epsilon_greedy, gumbel_top_k
 
 N = 40_000
 
@@ -18,7 +18,7 @@ def frequencies(ids, n_items):
 def test_items_come_by_their_softmax(temperature):
     scores = torch.tensor([-torch.inf, 1.0, 0.0, 3.0, -torch.inf, 2.0])
     chance = torch.Generator().manual_seed(1)
-    drawn = draw_items(scores.repeat(N, 1), temperature, chance)
+    drawn = draw_items_(scores.repeat(N, 1), temperature, chance)
     expected = (scores / temperature).softmax(0)
     torch.testing.assert_close(frequencies(drawn, 6), expected, atol=0.01, rtol=0)
     assert not (drawn == 0).any() and not (drawn == 4).any()
@@ -29,7 +29,7 @@ def test_the_tail_of_a_large_catalogue_is_not_lost():
     scores = torch.zeros(1, n)
     scores[0, 0], scores[0, 1] = -torch.inf, torch.tensor(float(n)).log()
     chance = torch.Generator().manual_seed(1)
-    drawn = torch.cat([draw_items(scores.clone(), generator=chance) for _ in range(300)])
+    drawn = torch.cat([draw_items_(scores.clone(), generator=chance) for _ in range(300)])
     assert 100 < (drawn == 1).sum() < 200  # a half
     assert (drawn > n // 2).sum() > 40  # a quarter
 
@@ -40,7 +40,7 @@ def test_items_that_are_rarer_than_float32_can_tell_are_drawn_too():
     scores = torch.full((1, n), 1e-8).log()  # a thousandth of all together
     scores[0, 0] = 0.0
     chance = torch.Generator().manual_seed(1)
-    rare = [draw_items(scores.repeat(50, 1), generator=chance) for _ in range(draws)]
+    rare = [draw_items_(scores.repeat(50, 1), generator=chance) for _ in range(draws)]
     rare = torch.cat(rare)
     rare = rare[rare > 0]
     assert 5 < len(rare) < 50
@@ -72,4 +72,4 @@ def test_gumbel_top_k_draws_among_the_best_by_their_softmax():
 
 def test_a_temperature_of_zero_is_refused():
     with pytest.raises(ValueError, match="temperature=0"):
-        draw_items(torch.zeros(1, 3), 0)
+        draw_items_(torch.zeros(1, 3), 0)

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from recbole_compress.functional.pointed_states import (
     PointedStates,
     pack_pointers,
-    pointed_log_probs,
+    pointed_log_probs_,
     unpack_pointers,
 )
 
@@ -44,7 +44,7 @@ def test_the_largest_ids_are_exact() -> None:
 
 def test_log_probs_are_those_of_both_ways() -> None:
     states, of_new = some_states(), torch.randn(6, 9)
-    found = pointed_log_probs(of_new.clone(), states)
+    found = pointed_log_probs_(of_new.clone(), states)
     for row in range(6):
         here = states.items[row].tolist()
         for item in range(1, 9):
