@@ -27,9 +27,10 @@ class NextItNet(Backbone):
 
     One entry of ``dilations`` is one residual block. Equals, for type b without sharing::
 
-        for block in blocks:
-            y = relu(block.norm1(block.conv1(x, dilation=block.dilation)))
-            y = relu(block.norm2(block.conv2(y, dilation=2 * block.dilation)))
+        for i, dilation in enumerate(dilations):
+            norms = residual_blocks[i].norms
+            y = relu(norms[0](convolutions[2 * i](x, dilation)))
+            y = relu(norms[1](convolutions[2 * i + 1](y, 2 * dilation)))
             x = x + y
         return x
 
@@ -88,14 +89,11 @@ class NextItNet(Backbone):
         block_type = RESIDUAL_BLOCKS[residual_block]
         shapes = block_type.convolution_shapes(embedding_dim, kernel_size)
         self.plan = sharing_plan(layer_sharing, len(dilations), len(shapes))
-        self.layer_sharing = layer_sharing
         self.convolutions = nn.ModuleList(
             CausalConvolution(*shape)
             for shape in _shapes_of_parameter_sets(self.plan, shapes, layer_sharing, residual_block)
         )
-        self.residual_blocks = nn.ModuleList(
-            block_type(embedding_dim, dilation, dropout) for dilation in dilations
-        )
+        self.residual_blocks = nn.ModuleList(block_type(embedding_dim, dropout) for _ in dilations)
         # (kernel size, dilation) of every convolution, per residual block
         self.steps = tuple(
             tuple(

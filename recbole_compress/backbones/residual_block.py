@@ -34,16 +34,14 @@ class ResidualBlock(nn.Module, abc.ABC):
 
     Args:
         dim: Width of the input and of the output.
-        dilation: The block's entry in the network's list of dilations.
         dropout: Probability of dropping an element of the branch before it is added.
     """
 
-    def __init__(self, dim: int, dilation: int, dropout: float) -> None:
+    def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()
         self.norms = nn.ModuleList(
             nn.LayerNorm(width, eps=LAYER_NORM_EPS) for width in self.norm_widths(dim)
         )
-        self.dilation = dilation
         self.dropout = nn.Dropout(dropout)
 
     @staticmethod

@@ -175,7 +175,6 @@ class LowRankItems(StoredItems):
     ) -> None:
         self.matrix = store.matrix(table)
         self.projection = store.value(projection)
-        self.narrowing = store.value(projection)
         self.columns = one_behind(len(table) + 1)
         self.bias = "" if bias is None else store.graph.stored(as_array(bias), "bias")
 
@@ -185,7 +184,7 @@ class LowRankItems(StoredItems):
         return graph.op("MatMul", narrow, self.projection)
 
     def scores(self, graph: Graph, hidden: str) -> str:
-        narrow = graph.op("Gemm", hidden, self.narrowing, transB=1)
+        narrow = graph.op("Gemm", hidden, self.projection, transB=1)
         return self.matrix.product(graph, narrow, self.bias)
 
 

@@ -1,9 +1,9 @@
-"""Cards for human eyes: one as plain text, several as a Markdown table."""
+"""Cards for human eyes: one as a short table, the choices of one in a line."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbole_compress.reports.readable import (
@@ -11,12 +11,11 @@ from recbole_compress.reports.readable import (
     byte_count,
     count,
     counted,
-    markdown,
     number,
     scaled,
 )
 
-__all__ = ["card_table", "chosen", "comparison_table"]
+__all__ = ["card_table", "chosen"]
 
 WIDTH = 100
 LABEL = 15
@@ -54,40 +53,6 @@ def card_table(card: Mapping[str, Any], card_path: str | None = None) -> str:
     return "\n".join(line for section in sections for line in section)
 
 
-def comparison_table(
-    cards: Iterable[Mapping[str, Any]],
-    metric: str = "ndcg@10",
-    names: Sequence[str] | None = None,
-) -> str:
-    """Cards as a Markdown table, one row each.
-
-    Sizes are those of the exported file where there is one. ``x untied`` and ``x tied`` say how
-    many times smaller that is than the uncompressed counterpart.
-
-    Args:
-        cards: From :func:`~recbole_compress.reports.card.build_card` or read from files.
-        metric: The metric to show.
-        names: What to call the rows, instead of by their models.
-    """
-    header = (
-        "model" if names is None else "run",
-        "item embedding / backbone / sharing / head",
-        "parameters",
-        "size",
-        "x untied",
-        "x tied",
-        f"{metric} valid",
-        f"{metric} test",
-        "epochs",
-        "s/epoch",
-        "p50 ms",
-    )
-    rows = [_comparison_row(card, metric) for card in cards]
-    for row, name in zip(rows, names or (), strict=False):
-        row[0] = name
-    return markdown(header, rows, left=2)
-
-
 def chosen(choices: Mapping[str, Any]) -> str:
     """The four axes of a card's ``choices``, a pointer if there is one, and bits that are not 32.
 
@@ -109,22 +74,6 @@ def chosen(choices: Mapping[str, Any]) -> str:
 def _title(card: Mapping[str, Any]) -> str:
     items = f"{count(card['n_items'])} items"
     return f"{card['model']} on {card['dataset']}, seed {card['seed']}, {items}"
-
-
-def _comparison_row(card: Mapping[str, Any], metric: str) -> list[str]:
-    size, ratio = card["size_bytes"], card["compression_ratio"]
-    return [
-        card["model"],
-        chosen(card["choices"]),
-        count(card["parameters"]["total"]),
-        byte_count(size["file"] or size["total"]),
-        number(ratio["untied"], ".2f"),
-        number(ratio["tied"], ".2f"),
-        *(number((card["metrics"][s] or {}).get(metric), ".4f") for s in ("valid", "test")),
-        number(card["training"]["epochs"], ".0f"),
-        number(card["training"]["seconds_per_epoch"], ".1f"),
-        number(card["latency_ms"]["p50"], ".2f"),
-    ]
 
 
 def _size_lines(card: Mapping[str, Any]) -> list[str]:

@@ -29,6 +29,7 @@ class QATTrainer(DataFreeTrainer):
         self._all = real
 
     def sequences(self, n, generator):
+        # Drawn in any case: it moves the generator on, and results of a seed hang on what follows.
         order = self._real[torch.randint(len(self._real), (n,), generator=generator)]
         if n <= len(self._real):
             order = self._real[torch.randperm(len(self._real), generator=generator)[:n]]

@@ -6,7 +6,7 @@ import pytest
 
 from recbole_compress.reports.card import build_card
 from recbole_compress.reports.readable import scaled
-from recbole_compress.reports.table import card_table, comparison_table
+from recbole_compress.reports.table import card_table
 
 
 @pytest.fixture
@@ -63,32 +63,6 @@ def test_what_is_unknown_is_a_dash(toy) -> None:
     lines = [line.split() for line in card_table(bare).splitlines()]
     assert ["valid", "-"] in lines and ["latency", "-"] in lines
     assert "None" not in card_table(bare)
-    assert comparison_table([bare]).splitlines()[2].count("| - ") == 5
-
-
-def test_comparison(card, toy) -> None:
-    plain = build_card(toy.ours(), toy.settings())
-    narrow = {**card, "choices": {**card["choices"], "table_bits": 4}}
-    lines = comparison_table([plain, narrow]).splitlines()
-    assert len(lines) == 4 and len({line.count("|") for line in lines}) == 1
-    cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
-    assert cells[:2] == ["CpRecNextItNet", "dense / nextitnet / none / untied"]
-    assert cells[2] == f"{plain['parameters']['total']:,d}"
-    assert cells[4] == "1.00"
-    cells = [cell.strip() for cell in lines[3].strip("|").split("|")]
-    assert cells[1].endswith("two_level, table bits 4")
-    assert cells[6:] == ["0.1235", "0.5000", "49", "1.2", "0.51"]
-
-
-def test_rows_can_have_names_of_their_own(card) -> None:
-    lines = comparison_table([card, card], names=["first", "second"]).splitlines()
-    assert lines[0].startswith("| run |")
-    assert [line.split(" | ")[0] for line in lines[2:]] == ["| first", "| second"]
-
-
-def test_comparison_shows_the_file_where_there_is_one(card) -> None:
-    exported = {**card, "size_bytes": {**card["size_bytes"], "file": 123}}
-    assert "| 123 B |" in comparison_table([exported])
 
 
 @pytest.mark.parametrize(
