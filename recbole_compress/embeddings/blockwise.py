@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_compress.embeddings.base import ItemEmbedding
-from recbole_compress.embeddings.item_blocks import ItemBlocks
+from recbole_compress.embeddings.item_blocks import ItemBlocks, RowsByBlock
 from recbole_compress.functional.blockwise import blockwise_lookup
 from recbole_compress.functional.cross_entropy import blockwise_cross_entropy
 from recbole_compress.functional.low_rank import low_rank_factors
@@ -16,7 +16,7 @@ from recbole_compress.functional.low_rank import low_rank_factors
 __all__ = ["BlockwiseEmbedding"]
 
 
-class BlockwiseEmbedding(ItemEmbedding):
+class BlockwiseEmbedding(ItemEmbedding, RowsByBlock):
     """A low-rank table per popularity item block, ranks falling towards the tail.
 
     Item block ``k`` stores ``sizes[k] * dims[k]`` numbers, and ``dims[k] * embedding_dim`` more for
@@ -77,7 +77,6 @@ class BlockwiseEmbedding(ItemEmbedding):
 
     @torch.no_grad()
     def reorder_rows_(self, orders: Sequence[Tensor]) -> None:
-        """See :meth:`~recbole_compress.embeddings.item_blocks.ItemBlocks.sort_`."""
         for table, order in zip(self.tables, orders, strict=True):
             table.copy_(table[order])
 

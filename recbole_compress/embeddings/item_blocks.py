@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MOST_BLOCKS", "ItemBlocks"]
+__all__ = ["MOST_BLOCKS", "ItemBlocks", "RowsByBlock"]
 
 MOST_BLOCKS = 256  # that a byte can tell apart
 
@@ -135,3 +136,13 @@ class ItemBlocks(nn.Module):
 
     def extra_repr(self) -> str:
         return f"num_embeddings={self.num_embeddings}, sizes={self.sizes}"
+
+
+class RowsByBlock(nn.Module, abc.ABC):
+    """A module with tables whose rows lie as the items do in its item blocks."""
+
+    item_blocks: ItemBlocks
+
+    @abc.abstractmethod
+    def reorder_rows_(self, orders: Sequence[Tensor]) -> None:
+        """Follow :meth:`ItemBlocks.sort_`, whose result this takes."""

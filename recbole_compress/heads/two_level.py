@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from recbole_compress.embeddings.item_blocks import ItemBlocks
+from recbole_compress.embeddings.item_blocks import ItemBlocks, RowsByBlock
 from recbole_compress.functional.low_rank import low_rank_factors
 from recbole_compress.heads.two_level_softmax import TwoLevelSoftmaxHead
 
 __all__ = ["TwoLevelHead"]
 
 
-class TwoLevelHead(TwoLevelSoftmaxHead):
+class TwoLevelHead(TwoLevelSoftmaxHead, RowsByBlock):
     """A two-level softmax with tables of its own; its scores are log-probabilities.
 
     The head item block has full-width rows, followed by one row per tail for its cluster token;
@@ -78,7 +78,6 @@ class TwoLevelHead(TwoLevelSoftmaxHead):
 
     @torch.no_grad()
     def reorder_rows_(self, orders: Sequence[Tensor]) -> None:
-        """See :meth:`~recbole_compress.embeddings.item_blocks.ItemBlocks.sort_`."""
         popular, *rare = orders
         self.weight[: len(popular)] = self.weight[popular]
         for weight, order in zip(self.tail_weights, rare, strict=True):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from recbole_compress.embeddings import BlockwiseEmbedding
-from recbole_compress.heads import TwoLevelHead
+from recbole_compress.embeddings.item_blocks import RowsByBlock
 
 __all__ = ["sort_item_blocks_"]
 
@@ -18,7 +17,7 @@ def sort_item_blocks_(model: nn.Module) -> None:
 
     Example:
         >>> import torch
-        >>> from recbole_compress.embeddings import ItemBlocks
+        >>> from recbole_compress.embeddings import BlockwiseEmbedding, ItemBlocks
         >>> blocks = ItemBlocks((1, 2), torch.tensor([-1, 2, 0, 1], dtype=torch.int32))
         >>> table = BlockwiseEmbedding(blocks, embedding_dim=4, dims=(4, 1))
         >>> before = table.dense_weight()
@@ -26,7 +25,7 @@ def sort_item_blocks_(model: nn.Module) -> None:
         >>> torch.equal(table.dense_weight(), before), blocks.id_of_rank.tolist()
         (True, [2, 1, 3])
     """
-    owners = [m for m in model.modules() if isinstance(m, BlockwiseEmbedding | TwoLevelHead)]
+    owners = [m for m in model.modules() if isinstance(m, RowsByBlock)]
     for blocks in dict.fromkeys(owner.item_blocks for owner in owners):
         orders = blocks.sort_()
         for owner in owners:
