@@ -39,9 +39,9 @@ from recbole_compress.quick_start.prepared_data import prepare_data
 from recbole_compress.quick_start.pretraining import load_data
 from recbole_compress.quick_start.quantize import quantize_checkpoint
 from recbole_compress.readers import as_reader
-from recbole_compress.trainers.adversarial_trainer import AdversarialTrainer
 from recbole_compress.trainers.checkpoint import load_checkpoint
 from recbole_compress.trainers.datafree_settings import DataFreeSettings
+from recbole_compress.trainers.quantization_recipes import QUANTIZATION_RECIPES
 
 __all__ = ["compare_with_real_data", "synthetic"]
 
@@ -93,7 +93,7 @@ def compare_with_real_data(
         say: Is given a line for whatever begins or is known, for who waits.
         generators: More models that pick items as the game's generator does, by name, such as
             ``quantize_checkpoint(...).generator``; None for the one of a game that is played here,
-            where ``quantization_recipe`` is ``adversarial``.
+            where ``quantization_recipe`` has one.
         settings: Config keys that differ from the run it comes from.
 
     Returns:
@@ -117,7 +117,8 @@ def compare_with_real_data(
     head = real.argsort(descending=True, stable=True)[: math.ceil(_HEAD * len(real))]
     if generators is None:
         generators = {}
-        if config["quantization_recipe"] == AdversarialTrainer.recipe:
+        recipe = QUANTIZATION_RECIPES.get(config["quantization_recipe"])
+        if recipe is not None and recipe.has_generator:
             say(f"the game at {config['table_bits']} bits, for its generator")
             generators = {"game": _generator_of(path, settings)}
     sources = []

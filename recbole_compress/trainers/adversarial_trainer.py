@@ -36,6 +36,7 @@ class AdversarialTrainer(DataFreeTrainer):
 
     recipe = "adversarial"
     objective = "discrepancy"
+    has_generator = True
     generator_model: SequenceReader
 
     @classmethod

@@ -49,12 +49,14 @@ class DataFreeTrainer(SafeTrainer, Trainer):
         recipe: The value of the key ``quantization_recipe`` that a class carries out.
         objective: What it learns unless ``df_objective`` says otherwise.
         reads_data: Whether it is to be given real sequences.
-        generator_model: What learns to make the sequences; None where nothing does.
+        has_generator: Whether something learns to make the sequences.
+        generator_model: That; None where nothing does.
     """
 
     recipe = ""
     objective = "divergence"
     reads_data = False
+    has_generator = False
     generator_model: SequenceReader | None = None
 
     @classmethod

@@ -32,18 +32,20 @@ class QuantizationRecipe:
         check: Refuses a model in evaluation mode that, under a config, ``quantize`` would refuse
             whatever its weights.
         needs_data: Whether it asks for ``job.train_data``.
+        has_generator: Whether something learns to make the sequences, and is handed back.
     """
 
     quantize: Callable[[QuantizationJob], QuantizationWork]
     check: Callable[[Any, Any], None]
     needs_data: bool = False
+    has_generator: bool = False
 
 
 QUANTIZATION_RECIPES: dict[str, QuantizationRecipe] = {
     "ptq": QuantizationRecipe(ptq, check_ptq),
     **{
         trainer.recipe: QuantizationRecipe(
-            trained_by(trainer), readable_by(trainer), trainer.reads_data
+            trained_by(trainer), readable_by(trainer), trainer.reads_data, trainer.has_generator
         )
         for trainer in (SelfSampleTrainer, AdversarialTrainer, NoiseTrainer, QATTrainer)
     },
