@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from recbole_compress.config.properties_folder import properties_folder
 from recbole_compress.config.schema import declared_in
@@ -15,6 +16,7 @@ from recbole_compress.models.choices import (
     BACKBONES,
     ITEM_EMBEDDINGS,
     ITEM_HEADS,
+    LOG_PROB_HEADS,
     READOUTS,
     REPEATS,
 )
@@ -45,6 +47,16 @@ def test_the_documentation_tells_of_every_choice(axis) -> None:
     row = re.search(rf"^\| `?{axis}`? \| ([^|]+) \|", MODELS.read_text(), re.MULTILINE)
     assert row is not None
     assert set(re.findall(r"`(\w+)`", row[1])) == set(AXES[axis])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ITEM_HEADS)
+def test_it_is_known_which_heads_score_with_log_probabilities(name) -> None:
+    parts = {"item_embedding": NEEDS.get(name, "dense"), "item_head": name}
+    _, model = made("CpRecNextItNet", **parts)
+    scores = model.item_head.scores(torch.ones(1, model.item_head.embedding_dim))
+    sums_to_one = abs(scores.exp().sum().item() - 1) < 1e-4
+    assert sums_to_one == (name in LOG_PROB_HEADS)
 
 
 @pytest.mark.parametrize("name", ITEM_EMBEDDINGS)

@@ -41,7 +41,15 @@ from recbole_compress.heads import (
 )
 from recbole_compress.near_names import did_you_mean
 
-__all__ = ["BACKBONES", "ITEM_EMBEDDINGS", "ITEM_HEADS", "READOUTS", "REPEATS", "Assembly"]
+__all__ = [
+    "BACKBONES",
+    "ITEM_EMBEDDINGS",
+    "ITEM_HEADS",
+    "LOG_PROB_HEADS",
+    "READOUTS",
+    "REPEATS",
+    "Assembly",
+]
 
 
 class Assembly:
@@ -202,6 +210,9 @@ ITEM_HEADS: dict[str, Callable[[Assembly], ItemHead]] = {
     "tied_two_level": lambda a: TiedTwoLevelHead(a.item_embedding, init_std=a.init_std),
     "tied_codes": lambda a: TiedCodesHead(a.item_embedding, init_std=a.init_std),
 }
+
+# Of these the scores are log-probabilities already; a pointer makes them so of any.
+LOG_PROB_HEADS = frozenset({"two_level", "tied_two_level"})
 
 # From the number of items and the rows of every core to the factor that makes rows of ids.
 ITEM_ORDERS: dict[str, Callable[[int, Sequence[int]], int]] = {

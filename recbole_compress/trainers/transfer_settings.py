@@ -7,6 +7,7 @@ from typing import Any
 
 from recbole_compress.errors import ConfigError
 from recbole_compress.limits import Limit, check_limits
+from recbole_compress.models.choices import LOG_PROB_HEADS
 
 __all__ = ["TransferSettings", "refuse_unread_eval_args"]
 
@@ -44,10 +45,8 @@ class TransferSettings:
                 f"eval_args split={arguments['split']}: target_split=users needs three shares, "
                 "such as split: {RS: [0.8, 0.1, 0.1]}; or take --target_split=interactions"
             )
-        if config["transfer_loss"] == "binary_cross_entropy" and config["target_head"] not in (
-            "untied",
-            "low_rank",
-        ):
+        of_log_probs = config["target_head"] in LOG_PROB_HEADS
+        if config["transfer_loss"] == "binary_cross_entropy" and of_log_probs:
             raise ConfigError(
                 f"target_head={config['target_head']}: its scores are log-probabilities, which the "
                 "binary cross-entropy cannot use; take --transfer_loss=cross_entropy"
