@@ -51,10 +51,13 @@ class Backbone(nn.Module, abc.ABC):
         embedding_dim: As above.
         adapters: One per place that :meth:`adapter_widths` names; empty until
             :meth:`add_adapters`.
+        by_place: Parameters with a row for every place in a sequence, from the first on: a model of
+            longer sequences has more.
         receptive_field: How many positions, its own included, a hidden state can depend on;
             ``None`` when there is no limit.
     """
 
+    by_place: tuple[str, ...] = ()
     receptive_field: int | None = None
 
     def __init__(self, embedding_dim: int) -> None:

@@ -47,6 +47,8 @@ class Pointer(nn.Module):
         vector for the gate, in place of an attention network for each of the two modes.
     """
 
+    by_place = ("age",)
+
     def __init__(self, dim: int, max_length: int) -> None:
         super().__init__()
         self.max_length = max_length

@@ -165,6 +165,8 @@ class SASRec(Backbone):
         form. Sharing whole layers is ALBERT's: Lan et al., ICLR 2020, arXiv:1909.11942.
     """
 
+    by_place = ("position_embedding.weight",)
+
     def __init__(
         self,
         embedding_dim: int,
@@ -192,7 +194,6 @@ class SASRec(Backbone):
                 f"layer_sharing={layer_sharing!r}: a transformer layer is shared as a whole; "
                 f"choose one of {', '.join(_LAYER_SHARING)}"
             )
-        self.layer_sharing = layer_sharing
         self.plan = plan
         self.position_embedding = nn.Embedding(max_length, embedding_dim)
         self.norm = nn.LayerNorm(embedding_dim, eps=layer_norm_eps)

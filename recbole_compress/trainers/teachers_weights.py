@@ -14,8 +14,6 @@ from recbole_compress.models.compressed_recommender import name_without_pointer
 __all__ = ["check_can_begin_as", "take_over_weights"]
 
 _TABLE, _HEAD = "item_embedding.", "item_head."
-# By place in the sequence or by age, from the first on: a longer teacher has more.
-_BY_PLACE = ("backbone.position_embedding.weight", "pointer.age")
 # Items whose states stand for those there will be.
 _ASKED = 2_048
 _NAMED = 5
@@ -72,7 +70,7 @@ def take_over_weights(student: CompressedRecommender, teacher: CompressedRecomme
         taken -= of_head  # a part of a head says nothing without the others
     for name in taken:
         rest[name].copy_(theirs[name])
-    by_place = {*_BY_PLACE} & rest.keys() & theirs.keys() - taken
+    by_place = _by_place(student) & rest.keys() & theirs.keys() - taken
     for name in by_place:
         rest[name].copy_(theirs[name][: len(rest[name])])
     rows = teacher.item_head.of_vectors.output_rows()
@@ -90,6 +88,12 @@ def take_over_weights(student: CompressedRecommender, teacher: CompressedRecomme
 def _beside_the_table(model: CompressedRecommender) -> dict[str, nn.Parameter]:
     named = model.named_parameters()
     return {name_without_pointer(n): p for n, p in named if not n.startswith(_TABLE)}
+
+
+def _by_place(model: nn.Module) -> set[str]:
+    """Parameters with a row per place in the sequence, or per age: a longer teacher has more."""
+    modules = model.named_modules()
+    return {f"{name}.{own}" for name, part in modules for own in getattr(part, "by_place", ())}
 
 
 def _some_states(model: CompressedRecommender) -> Tensor:
