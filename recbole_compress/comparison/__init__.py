@@ -11,5 +11,6 @@
 - ``latency``: requests timed with the models taking turns.
 - ``restore``, ``told_before``: going on from a results file alone, and what it tells already.
 - ``document``: all of it in ``comparison.json``.
-- ``tables``: Markdown and CSV; ``pareto``, ``plot``: who is not beaten, and the picture of it.
+- ``tables``: Markdown and CSV; ``pareto``, ``plot``: who is not beaten, and the picture of it, with
+  names where ``plot_labels`` finds room.
 """

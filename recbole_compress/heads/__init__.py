@@ -1,6 +1,7 @@
 """Hidden state -> item scores, loss and exact top-k.
 
 - ``base``: the contract, :class:`ItemHead`.
+- ``scored_state``: the door through which hidden states enter the product with the catalogue.
 - ``shared_embedding``: how a tied head holds the input side's embedding.
 - ``tied``: scores with the item embedding's own table.
 - ``untied``: a full table of its own, the uncompressed reference.

@@ -4,6 +4,7 @@
 - ``changed_config``: a config as it would be with other choices.
 - ``compressed_recommender``: the recommender they are put together in.
 - ``cprecnextitnet``, ``cprecgru4rec``, ``cprecsasrec``, ``ttsasrec``: the presets.
+- ``item_order``: items of a block by id, which takes fewer bytes.
 - ``transfer``: going on with another catalogue to recommend from.
 - ``popularity``, ``recency``: the baselines that need no training; the first under RecBole's name.
 """

@@ -6,6 +6,7 @@
 - ``fake_quantizer``: a parameter that reads as its nearest grid points while it is trained.
 - ``activations``, ``rounded_inputs``, ``scoring_table``, ``scored_rows``: rounding of what enters a
   product.
+- ``tables_in_products``: which tables round what they are multiplied with.
 - ``bit_allocation``: how many bits for which tensor, where all may take so many bytes.
 - ``grid_steps``: how far apart the grid points of every tensor lie.
 - ``recurrent``: recurrent layers that can be quantized.

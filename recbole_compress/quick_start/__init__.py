@@ -1,6 +1,35 @@
 """Whole runs: what the commands do, as functions.
 
 Each is fetched when it is asked for: some commands do without torch.
+
+The commands:
+
+- ``command_line``: which there are; ``threads``: with how many they run, ``progress``: what they
+  say meanwhile.
+- ``quick_start``: one run; ``data_free``: of a model that is then quantized.
+- ``quantize``: a checkpoint in few bits; ``synthetic``, ``synthetic_plot``: what its sequences are.
+- ``export``: a checkpoint as one file.
+- ``evaluate``: a finished model on its data set; ``artifact_subject``: an exported file as one.
+- ``tune``: a search; ``search_space``: what it varies, ``trial``: one run of it.
+- ``compare``: an experiment; ``latency_in_turns``: its models timed.
+- ``domains``: two data sets for a transfer.
+
+The parts of a run:
+
+- ``host_models``: RecBole's own models behind the same data access, checkpoints and report.
+- ``prepared_data``: a data set, split into loaders.
+- ``first_phase``: a model trained first; ``teacher``, ``stock_teacher``, ``pretraining``: of the
+  recipes that have one.
+- ``from_checkpoint``: a model from its checkpoint alone; ``restored``: a finished run;
+  ``resumption``: one that goes on.
+- ``final_results``: what is measured in the end; ``run_card``, ``sample_requests``: its card.
+
+What is said before it costs anything:
+
+- ``checks``: what a run refuses; ``validated``: whether it will have a validation score.
+- ``unread_settings``, ``unread_in_search``: settings that nothing reads.
+- ``quantization_keys``, ``portable_settings``: which belong to quantized models, which to files.
+- ``warnings_of_recbole``: those that are for nobody here.
 """
 
 from importlib import import_module

@@ -9,7 +9,9 @@ What a model can do is found by trying it, never by its name; best first:
 - ``prefixes``: any other reads some prefixes of every sequence;
 - ``whole_sequences``: where scores are no function of one vector per sequence.
 
-``ways`` lists them, ``trial`` is how they are tried; ``sequence_reader`` is what they share.
+``ways`` lists them, ``trial`` is how they are tried; ``sequence_reader`` is what they share,
+``one_pass`` what those do that read all positions at once. ``replaced_methods`` looks into a
+model's methods; ``trained_tensors`` and ``read_vectors`` say what gradients can be taken in.
 """
 
 from recbole_compress.readers.read_vectors import ReadVectors
