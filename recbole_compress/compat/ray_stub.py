@@ -21,7 +21,7 @@ def import_quick_start() -> None:
         return
     before = _modules_of_ray()
     try:
-        from ray import tune  # noqa: F401
+        from ray import tune
     except Exception:  # ray 2.6.3 fails in several ways: ImportError, AttributeError (np.bool8), …
         ray = types.ModuleType("ray", "Stub: recbole_compress needs nothing of ray.")
         tune = types.ModuleType("ray.tune", "Stub: reports go nowhere.")

@@ -181,7 +181,8 @@ class DataFreeTrainer(SafeTrainer, Trainer):
         """Many bits need no training: a pass has to beat the weights that it starts from."""
         self._note_data(None)
         self.best_valid_score, self.best_valid_result = self._valid_epoch(None)
-        measured = ", ".join(f"{name} {value:.4g}" for name, value in self.best_valid_result.items())
+        found = self.best_valid_result
+        measured = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
         self.logger.info(
             f"Before any training: {measured}. At most {self.epochs} passes over "
             f"{self._epoch_size():,} sequences"

@@ -1,4 +1,4 @@
-"""Heads whose score of one item takes all others into account: memory does not grow with the ids."""
+"""Heads whose score of one item asks for all others: memory does not grow with the ids."""
 
 from __future__ import annotations
 
