@@ -7,6 +7,9 @@ from torch import Tensor
 
 __all__ = ["pack", "packed_size", "unpack"]
 
+# Words of 8 bytes that are held at once; as few as this stay in cache.
+_WORDS_AT_ONCE = 2**14
+
 
 def packed_size(count: int, bits: int) -> int:
     """Bytes that ``count`` codes of ``bits`` bits take; only the last byte may have bits to spare.
@@ -40,11 +43,7 @@ def pack(codes: Tensor, bits: int) -> Tensor:
     *lead, count = codes.shape
     # Eight codes are `bits` whole bytes, whatever `bits` is: shift them together in one word.
     eights = torch.nn.functional.pad(codes, (0, -count % 8)).reshape(*lead, -1, 8)
-    word = eights.new_zeros(eights.shape[:-1], dtype=torch.int64)
-    for place in range(8):
-        word |= eights[..., place].long() << (bits * place)
-    octets = [(word >> (8 * place)) & 255 for place in range(bits)]
-    stream = torch.stack(octets, -1).to(torch.uint8).flatten(-2)
+    stream = _regrouped(eights, bits, into=bits, new_bits=8)
     return stream[..., : packed_size(count, bits)].contiguous()
 
 
@@ -72,8 +71,24 @@ def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
             f"{octets} bytes per row: {count} codes of {bits} bits are {packed_size(count, bits)}"
         )
     groups = torch.nn.functional.pad(packed, (0, -octets % bits)).reshape(*lead, -1, bits)
-    word = groups.new_zeros(groups.shape[:-1], dtype=torch.int64)
-    for place in range(bits):
-        word |= groups[..., place].long() << (8 * place)
-    codes = [(word >> (bits * place)) & ((1 << bits) - 1) for place in range(8)]
-    return torch.stack(codes, -1).to(torch.uint8).flatten(-2)[..., :count].contiguous()
+    return _regrouped(groups, 8, into=8, new_bits=bits)[..., :count].contiguous()
+
+
+def _regrouped(groups: Tensor, bits: int, into: int, new_bits: int) -> Tensor:
+    """Each group of integers of ``bits`` bits as ``into`` integers of ``new_bits`` bits.
+
+    Args:
+        groups: uint8 ``(..., n_groups, size)``, at most 64 bits in a group.
+
+    Returns:
+        uint8 ``(..., n_groups * into)``.
+    """
+    result = groups.new_empty(*groups.shape[:-1], into)
+    parts = (t.flatten(0, -2).split(_WORDS_AT_ONCE) for t in (groups, result))
+    for old, new in zip(*parts, strict=True):
+        word = old.new_zeros(len(old), dtype=torch.int64)
+        for place in range(old.shape[1]):
+            word |= old[:, place].long() << (bits * place)
+        for place in range(into):
+            new[:, place] = (word >> (new_bits * place)) & ((1 << new_bits) - 1)
+    return result.flatten(-2)
