@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from recbole_compress.functional.full_precision import full_precision
 from recbole_compress.functional.pointed_states import pack_pointers
@@ -19,6 +20,8 @@ _FIRST_SLOPE = -0.3
 _NEVER = -1e4
 # Smaller shares have no digits in float32.
 _SMALLEST = 1e-30
+# More places than a sequence has; its own length could not be exported in these places.
+_PLACES = 2**31
 
 
 class Pointer(nn.Module):
@@ -81,11 +84,14 @@ class Pointer(nn.Module):
         # Finite, so that a sequence without items has some share and no NaN.
         logits = logits.masked_fill(~seen, -1e30)
         shares = logits.softmax(2)
-        same = item_seq.unsqueeze(2) == item_seq.unsqueeze(1)
-        shares = shares @ same.to(shares.dtype)
+        group, following = _occurrences(item_seq)
+        if vectors.shape[1] == 1:
+            group = group.unsqueeze(1)
+            shares = torch.zeros_like(shares).scatter_add(2, group, shares).gather(2, group)
+        else:  # a product, which is no larger than the shares themselves
+            same = item_seq.unsqueeze(2) == item_seq.unsqueeze(1)
+            shares = shares @ same.to(shares.dtype)
         # Each item stands at its newest place: the next one that holds it is not seen.
-        later = same & (column.unsqueeze(1) < column)
-        following = torch.where(later, column, length).amin(2)
         newest = seen & (following.unsqueeze(1) >= ends.unsqueeze(2))
         # Where there is nothing to point at, the next item is a new one.
         gate = (vectors @ self.weight + self.bias).masked_fill(~newest.any(2), _NEVER)
@@ -94,3 +100,29 @@ class Pointer(nn.Module):
         alone = logits.log_softmax(2).masked_fill(~seen, math.log(_SMALLEST))
         log_shares = torch.where(shares > _SMALLEST, shares.clamp(min=_SMALLEST).log(), alone)
         return pack_pointers(vectors, gate, log_shares, item_seq.unsqueeze(1) * newest)
+
+
+def _occurrences(item_seq: Tensor) -> tuple[Tensor, Tensor]:
+    """Which places hold the same item, without comparing each with each.
+
+    Args:
+        item_seq: ``(B, L)``, integer.
+
+    Returns:
+        Two of int64 ``(B, L)``: a number below ``L`` that places of one item share, and the next
+        place that holds the item, beyond any length where there is none.
+
+    Example:
+        >>> group, following = _occurrences(torch.tensor([[7, 9, 7, 4]]))
+        >>> group.tolist(), (following < 4).tolist(), int(following[0, 0])
+        ([[1, 2, 1, 0]], [[True, False, False, False]], 2)
+    """
+    # Every number once, so that places of one item stay in order whatever sorts them.
+    column = torch.arange(item_seq.shape[1], device=item_seq.device)
+    keys = (item_seq.long() * _PLACES + column).sort(1).values
+    place, item = keys % _PLACES, keys // _PLACES
+    again = item[:, 1:] == item[:, :-1]
+    group = F.pad((~again).long().cumsum(1), (1, 0))
+    following = torch.where(again, place[:, 1:], _PLACES)
+    following = F.pad(following, (0, 1), value=_PLACES)
+    return place.scatter(1, place, group), place.scatter(1, place, following)

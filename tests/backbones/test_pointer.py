@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from recbole_compress.backbones import Pointer
 from recbole_compress.functional.pointed_states import unpack_pointers
+from tests.largest_allocation import largest_tensor
 
 DIM = 3
 ITEM_SEQ = torch.tensor([[4, 7, 4, 4, 9, 7], [5, 5, 0, 0, 0, 0], [8, 0, 0, 0, 0, 0]])
@@ -62,6 +63,26 @@ def test_whole_sequences_are_their_last_positions(pointer) -> None:
     last = vectors[row, LENGTHS - 1].unsqueeze(1)
     alone = pointer(last, ITEM_SEQ, LENGTHS.unsqueeze(1)).squeeze(1)
     assert_close(alone, everywhere[row, LENGTHS - 1], rtol=1e-12, atol=1e-12)
+
+
+def test_single_positions_have_the_gradients_of_all(pointer) -> None:
+    vectors, row = torch.randn(3, 6, DIM, dtype=torch.float64), torch.arange(3)
+    weights = torch.randn(3, DIM + 1 + 2 * 6, dtype=torch.float64)
+    everywhere = pointer(vectors, ITEM_SEQ, torch.arange(1, 7).unsqueeze(0))[row, LENGTHS - 1]
+    last = vectors[row, LENGTHS - 1].unsqueeze(1)
+    alone = pointer(last, ITEM_SEQ, LENGTHS.unsqueeze(1)).squeeze(1)
+    wanted, found = (
+        torch.autograd.grad((states * weights).sum(), list(pointer.parameters()))
+        for states in (everywhere, alone)
+    )
+    assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_a_single_position_compares_no_places_with_each_other() -> None:
+    pointer, length = Pointer(DIM, max_length=100), 100
+    items, ends = torch.randint(1, 20, (8, length)), torch.full((8, 1), length)
+    largest = largest_tensor(lambda: pointer(torch.randn(8, 1, DIM), items, ends).sum().backward())
+    assert largest <= 8 * (DIM + 1 + 2 * length)
 
 
 def test_autocast_rounds_nothing(pointer) -> None:
