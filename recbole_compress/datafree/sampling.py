@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +14,10 @@ from recbole_compress.functional.sequence_mask import sequence_mask
 
 __all__ = ["SamplingSettings", "noise_sequences", "sample_sequences", "stationary_prior"]
 
-# Scores held at once, float32. What fits into the cache is also fastest to draw from.
+# Scores drawn from at once, float32: what fits into the cache is fastest.
 _SCORES_AT_ONCE = 2**19
+# Rows scored at once even so: each time the whole item table is read, which is far from any cache.
+_ROWS_AT_ONCE, _ROWS_ON_ACCELERATORS = 16, 64
 # Chains and steps that the stationary distribution is estimated from.
 _CHAINS, _STEPS = 1024, 10
 
@@ -56,7 +58,8 @@ def sample_sequences(
     """``n`` sequences, each item drawn from what the model says after the ones before.
 
     One pass over the growing prefix per item; sequences that are long enough leave the batch, and
-    scores are made for as many rows at a time as fit into the cache, whatever the catalogue.
+    scores are made for as many rows at a time as fit into the cache, but no fewer than 16 (64 on
+    accelerators), whatever the catalogue.
 
     Args:
         model: Is only read.
@@ -138,10 +141,10 @@ def stationary_prior(
 
     walked = _grown(model, first, lengths, repeats=True, draw=draw)
     prior = torch.zeros(model.n_items)
-    for which in _chunks(_CHAINS, model.n_items):
+    for which in _chunks(_CHAINS, model.n_items, _ROWS_AT_ONCE):
         reading = model.ends(Sequences(walked[which], lengths[which]))
-        scores = _without_padding(reading, slice(None)) / settings.temperature
-        prior += scores.softmax(1).sum(0).cpu()
+        for _, scores in _scores(reading, model.n_items):
+            prior += (scores / settings.temperature).softmax(1).sum(0).cpu()
     return prior / prior.sum()
 
 
@@ -156,23 +159,33 @@ def _grown(
         active = int((lengths > step).sum())
         prefix = item_seq[:active, :step]
         reading = model.ends(Sequences(prefix, torch.full((active,), step)))
-        for which in _chunks(active, model.n_items):
-            scores = _without_padding(reading, which)
+        for which, scores in _scores(reading, model.n_items):
             if not repeats:
                 scores.scatter_(1, prefix[which].to(scores.device), -torch.inf)
             item_seq[which, step] = draw(scores.cpu())
     return item_seq
 
 
-def _without_padding(reading: Reading, which: slice) -> Tensor:
-    # A copy: what a model gives may be its own.
-    scores = reading.scores(reading.states[which]).to(torch.float32, copy=True)
-    scores[:, 0] = -torch.inf
-    return scores
+def _scores(reading: Reading, n_items: int) -> Iterator[tuple[slice, Tensor]]:
+    """The scores of all places, a few rows at a time: which they are, and float32 ``(C, n_items)``.
+
+    Column 0 is ``-inf``; the caller may write into them.
+    """
+    on_cpu = reading.states.device.type == "cpu"
+    wanted = _ROWS_AT_ONCE if on_cpu else _ROWS_ON_ACCELERATORS
+    for several in _chunks(len(reading.states), n_items, wanted):
+        scored = reading.scores(reading.states[several])
+        for part in _chunks(len(scored), n_items):
+            # A copy: what a model gives may be its own.
+            scores = scored[part].to(torch.float32, copy=True)
+            scores[:, 0] = -torch.inf
+            yield slice(several.start + part.start, several.start + part.stop), scores
 
 
-def _chunks(n: int, n_items: int) -> list[slice]:
+def _chunks(n: int, n_items: int, wanted: int = 1) -> list[slice]:
+    """Of rows: as many as fit into the cache, or the multiple of that up to ``wanted``."""
     size = max(1, _SCORES_AT_ONCE // n_items)
+    size *= max(1, wanted // size)
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 

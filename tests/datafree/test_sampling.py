@@ -7,6 +7,7 @@ import torch
 
 from recbole_compress.datafree import (
     SamplingSettings,
+    draw_items,
     noise_sequences,
     sample_sequences,
     sampling,
@@ -113,8 +114,30 @@ def test_scores_are_made_a_few_rows_at_a_time(monkeypatch):
 
     model.ends = watched
     monkeypatch.setattr(sampling, "_SCORES_AT_ONCE", 60)
+    monkeypatch.setattr(sampling, "_ROWS_AT_ONCE", 1)
     sample_sequences(model, 200, SamplingSettings(start="stationary"), chance())
     assert max(largest) <= 60
+
+
+def test_a_large_table_is_not_read_for_every_row(monkeypatch):
+    model, rows, drawn = chain(), [], []
+    expected = sample_sequences(model, 40, SamplingSettings(start="uniform"), chance())
+    ends = model.ends
+
+    def watched(sequences):
+        reading = ends(sequences)
+        return reading._replace(scores=lambda s: rows.append(len(s)) or reading.scores(s))
+
+    def draw(scores):
+        drawn.append(len(scores))
+        return draw_items(scores, 1.0, generator)
+
+    model.ends, generator = watched, chance()
+    monkeypatch.setattr(sampling, "_SCORES_AT_ONCE", 3 * model.n_items)
+    made = sample_sequences(model, 40, SamplingSettings(start="uniform"), generator, draw=draw)
+    assert max(drawn) == 3 and torch.equal(made.item_seq, expected.item_seq)
+    steps = model.max_length - 1
+    assert rows == [15, 15, 10] * steps
 
 
 def test_sequences_that_are_long_enough_cost_nothing_more():
