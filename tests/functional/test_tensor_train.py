@@ -216,6 +216,38 @@ def test_two_cores_miss_the_table_by_the_singular_values_left_out():
     assert_close(error, left_out.norm())
 
 
+@pytest.mark.parametrize("structured", [0.0, 1.0])
+def test_large_bonds_are_sketched_and_miss_hardly_more(structured, monkeypatch):
+    shape = TensorTrainShape((150, 140), (8, 8), (6,))
+    chance = torch.Generator().manual_seed(2)
+    table = torch.randn(21_000, 64, generator=chance)
+    few = torch.randn(21_000, 5, generator=chance) @ torch.randn(5, 64, generator=chance)
+    table += structured * few
+    unfolded = table.view(150, 140, 8, 8).permute(2, 0, 3, 1).reshape(1200, 1120)
+    best = torch.linalg.svdvals(unfolded)[6:].norm()
+    decomposed, svd = [], torch.linalg.svd
+
+    def watched(matrix, full_matrices):
+        decomposed.append(min(matrix.shape))
+        return svd(matrix, full_matrices=full_matrices)
+
+    monkeypatch.setattr(torch.linalg, "svd", watched)
+    before = torch.get_rng_state()
+    cores = tensor_train_svd(table, shape)
+    assert torch.equal(torch.get_rng_state(), before) and decomposed == [22]
+    assert (tensor_train_table(cores) - table).norm() <= 1.01 * best
+    torch.manual_seed(11)
+    for core, again in zip(cores, tensor_train_svd(table, shape), strict=True):
+        assert torch.equal(core, again)
+
+
+def test_large_bonds_of_enough_rank_are_exact():
+    shape = TensorTrainShape((150, 140), (8, 8), (6,))
+    cores = normal_cores(shape, std=0.1)
+    table = tensor_train_table([core.double() for core in cores])
+    assert_close(tensor_train_table(tensor_train_svd(table, shape)), table)
+
+
 def test_three_cores_are_near_the_best_there_is():
     table = torch.randn(12, 8, dtype=torch.float64)
     shape = TensorTrainShape((2, 3, 2), (2, 2, 2), (2, 2))
