@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-__all__ = ["check", "check_chunks", "check_shapes", "check_targets"]
+__all__ = ["bounds", "check", "check_chunks", "check_shapes", "check_targets"]
 
 
 def check(
@@ -55,8 +56,19 @@ def check_chunks(n: int, excluded: Tensor | None, chunk_size: int | None) -> Non
 def check_targets(targets: Tensor, first_class: int, end: int) -> None:
     if len(targets) == 0:
         return
-    lowest, highest = (int(bound) for bound in targets.aminmax())
+    lowest, highest = bounds(targets)
     if lowest < first_class or highest >= end:
         raise ValueError(
             f"targets from {lowest} to {highest}: expected classes from {first_class} to {end - 1}"
         )
+
+
+def bounds(ids: Tensor) -> tuple[int, int]:
+    """The lowest and the highest, of which there must be one, in a single wait for the device.
+
+    Example:
+        >>> bounds(torch.tensor([4, 2, 7]))
+        (2, 7)
+    """
+    lowest, highest = torch.stack(ids.aminmax()).tolist()
+    return lowest, highest

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from recbole_compress.embeddings.base import check_can_take_over
 from recbole_compress.functional.cross_entropy import default_chunk_size
+from recbole_compress.functional.cross_entropy_checks import bounds
 from recbole_compress.functional.left_out import left_out_
 from recbole_compress.functional.soft_targets import soft_target_loss, soft_targets_without
 from recbole_compress.functional.topk import row_topk
@@ -235,7 +236,7 @@ class ItemHead(nn.Module, abc.ABC):
     def _check_targets(self, targets: Tensor) -> None:
         if len(targets) == 0:
             return
-        lowest, highest = (int(bound) for bound in targets.aminmax())
+        lowest, highest = bounds(targets)
         if lowest < 1 or highest >= self.num_embeddings:
             raise ValueError(
                 f"targets from {lowest} to {highest}: expected item ids 1 .. "
