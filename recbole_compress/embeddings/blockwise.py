@@ -110,10 +110,12 @@ class BlockwiseEmbedding(ItemEmbedding, RowsByBlock):
         excluded: Tensor | None = None,
     ) -> Tensor:
         rank_of_id = self.item_blocks.rank_of_id
+        # What is no item has the rank of padding, which is no class.
+        items = targets.where((targets > 0) & (targets < self.num_embeddings), 0)
         return blockwise_cross_entropy(
             self._narrowed(hidden),
             list(self.tables),
-            rank_of_id[targets].long(),
+            rank_of_id[items].long(),
             excluded=None if excluded is None else rank_of_id[excluded],
             chunk_size=chunk_size,
         )

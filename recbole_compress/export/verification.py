@@ -55,7 +55,7 @@ def verified(file: str, path: str, source: Source, k: int, integers: bool) -> De
 
     Each sequence of length 1, in between, full, and longer than the model takes; one item
     repeated; the last ids of the catalogue, which training may never have seen; all items, where
-    a sequence can hold them. Asked for the
+    a sequence can hold them and nothing is rounded to integers. Asked for the
     top-k, with history excluded, for candidates, and in batches of one and of several.
 
     Args:
@@ -80,7 +80,7 @@ def verified(file: str, path: str, source: Source, k: int, integers: bool) -> De
     k = min(k, source.n_items - 1)
     largest, same, places, sequences = 0.0, 0, 0, 0
     generator = torch.Generator().manual_seed(0)
-    for item_seq, length in _sequences(source):
+    for item_seq, length in _sequences(source, all_items=not integers):
         feed = {"item_seq": item_seq.numpy(), "length": length.numpy()}
         truth = _truth(source, item_seq, length)
         _refuse_no_numbers(path, truth)
@@ -160,7 +160,7 @@ def _newest(item_seq: Tensor, length: Tensor, longest: int) -> tuple[Tensor, Ten
     return nn.utils.rnn.pad_sequence(rows, batch_first=True), length.clamp(max=longest)
 
 
-def _sequences(source: Source) -> Iterator[tuple[Tensor, Tensor]]:
+def _sequences(source: Source, all_items: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of right-padded sequences."""
     generator = torch.Generator().manual_seed(20)
     longest, n_items = source.max_length, source.n_items
@@ -177,7 +177,7 @@ def _sequences(source: Source) -> Iterator[tuple[Tensor, Tensor]]:
     few = min(3, longest)
     last = torch.arange(n_items - few, n_items).clamp(min=1).unsqueeze(0)
     yield last, torch.tensor([few])
-    if n_items - 1 <= longest:
+    if all_items and n_items - 1 <= longest:
         yield torch.arange(1, n_items).unsqueeze(0), torch.tensor([n_items - 1])
     length = torch.tensor([longest + 4, 1, longest + 1, longest])
     yield random(4, longest + 4) * sequence_mask(length, longest + 4), length

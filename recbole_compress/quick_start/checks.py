@@ -17,6 +17,10 @@ from recbole_compress.trainers.ranks import refuse_ranks
 __all__ = ["check_run", "refuse_missing_features"]
 
 
+# A key of RecBole's models that read what items have; none of ours.
+_FEATURES = "selected_features"
+
+
 def check_run(config: Config, unmade: Collection[str] = ()) -> None:
     """Refuse what a run could not carry out, although every single setting is possible.
 
@@ -53,7 +57,7 @@ def check_run(config: Config, unmade: Collection[str] = ()) -> None:
 
 
 def refuse_missing_features(config: Config, split: Any) -> None:
-    """Refuse ``selected_features`` that the items of a data set do not have.
+    """Refuse features (``selected_features``) that the items of a data set do not have.
 
     RecBole's models with features would fail in their first step.
 
@@ -61,10 +65,10 @@ def refuse_missing_features(config: Config, split: Any) -> None:
         ConfigError: Names the feature and those that there are.
     """
     loaded = [] if split.item_feat is None else list(split.item_feat.columns)
-    for feature in config["selected_features"] or []:
+    for feature in config[_FEATURES] or []:
         if feature not in loaded:
             raise ConfigError(
-                f"selected_features={config['selected_features']}: {feature!r} is no loaded column "
+                f"{_FEATURES}={config[_FEATURES]}: {feature!r} is no loaded column "
                 f"of the items ({', '.join(loaded) or 'none is loaded'}); choose one, or load it "
                 "with load_col: {item: [...]}"
             )

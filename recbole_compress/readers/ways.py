@@ -51,8 +51,9 @@ def as_reader(model: Any) -> SequenceReader:
     try:
         with torch.no_grad():
             reader = next(found for way in WAYS if (found := way.tried(model, trial)) is not None)
-            # From here on; what was tried was compared as the model says it.
-            reader.gives_probabilities = trial.gives_probabilities
+            if not isinstance(reader, EveryPosition):  # ours say logits
+                # From here on; what was tried was compared as the model says it.
+                reader.gives_probabilities = trial.gives_probabilities
             return reader
     finally:
         model.train(training)

@@ -7,7 +7,7 @@ import torch
 
 from recbole_compress.datafree import (
     SamplingSettings,
-    draw_items,
+    draw_items_,
     noise_sequences,
     sample_sequences,
     sampling,
@@ -130,7 +130,7 @@ def test_a_large_table_is_not_read_for_every_row(monkeypatch):
 
     def draw(scores):
         drawn.append(len(scores))
-        return draw_items(scores, 1.0, generator)
+        return draw_items_(scores, 1.0, generator)
 
     model.ends, generator = watched, chance()
     monkeypatch.setattr(sampling, "_SCORES_AT_ONCE", 3 * model.n_items)

@@ -118,6 +118,12 @@ def test_scores_are_products_with_the_dense_table_in_value_and_gradient(table):
             torch.testing.assert_close(gradient, reference, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("wrong", [-1, 0, N])
+def test_a_target_that_is_no_item_is_refused(table, wrong):
+    with pytest.raises(ValueError, match="targets from .* expected classes from"):
+        table.cross_entropy(torch.randn(2, DIM), torch.tensor([1, wrong]))
+
+
 def test_scores_cost_what_is_promised(table):
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         table.scores(torch.randn(1, DIM))
