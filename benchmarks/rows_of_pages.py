@@ -43,6 +43,9 @@ AT_ANOTHER_SEED = {
     "semi-tensor-train 30x, 8 bits": "a 30th, in 8 bits",
     "semi-tensor-train 30x, 4 bits": "a 30th, in 4 bits",
     "semi-tensor-train 30x, from the teacher": "a 30th that began with the teacher's weights",
+    "30x, soft targets at 0.4": "a 30th, soft targets at 0.4",
+    "30x, soft targets at 0.4, contrastive": "and the contrastive task",
+    "30x, soft targets at 0.4, contrastive, predictive": "and the predictive task",
     "semi-tensor-train 60x": "a 60th",
 }
 LONG_TAIL = {
