@@ -172,6 +172,13 @@ def _usage_of(command: str) -> str:
     )
 
 
+def _purposes() -> str:
+    """What every command is for, a line each."""
+    width = max(map(len, COMMANDS))
+    lines = (f"  {name:{width}}  {command.about}" for name, command in COMMANDS.items())
+    return "\n".join(["Commands (COMMAND --help for its options):", *lines])
+
+
 def _speaks_for_all() -> bool:
     """Whether this process is the one that prints; without torch it is alone."""
     try:
@@ -190,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE)
+        print(USAGE, _purposes(), sep="\n\n")
         return 0
     if arguments == ["--version"]:
         print(__version__)

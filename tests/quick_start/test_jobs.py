@@ -247,7 +247,9 @@ def test_unknown_model_and_data_set(arguments, capsys):
 
 def test_help_needs_nothing(capsys):
     assert main([]) == 0
-    assert "--model=CpRecNextItNet" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "--model=CpRecNextItNet" in said
+    assert all(command.about in said for command in COMMANDS.values())
 
 
 def test_command_line_values_are_never_evaluated(arguments, capsys):
