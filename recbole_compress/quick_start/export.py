@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ from recbole_compress.quick_start.from_checkpoint import (
 )
 from recbole_compress.quick_start.host_models import dataset_class
 from recbole_compress.quick_start.portable_settings import portable
+from recbole_compress.quick_start.progress import progress_on_standard_error
 from recbole_compress.reports.card import card_path_for, evaluation_card_for
 from recbole_compress.trainers.bit_budget import spec_within
 from recbole_compress.trainers.checkpoint import item_map_fingerprint, knows_other_items
@@ -63,7 +65,8 @@ def export(arguments: list[str]) -> None:
     settings: dict[str, Any] = dict(given)
     options = {key: parse_value(settings.pop(key)) for key in OPTIONS if key in settings}
     out = out or os.path.splitext(path)[0] + ".onnx"
-    done = export_checkpoint(path, out, **options, **settings)
+    with progress_on_standard_error():
+        done = export_checkpoint(path, out, **options, **settings)
     deviation = done.deviation
     print(
         f"{done.path}: {done.size_bytes:,} bytes\n"
@@ -218,9 +221,12 @@ def _spec_within(
     # Short scales take casts, which weigh more than they save in the graph of a tiny model.
     dtype = min(SCALE_DTYPES, key=smallest)
     most = QuantizationSpec(min(weight_bits, 8), min(table_bits, 8), scale_dtype=dtype)
-    return spec_within(
+    chosen = spec_within(
         restored.model, most, restored.config, limit, file_size, "max_bytes", _OF_OPERATORS
     )
+    bits = [f"{name} {given['bits']}" for name, given in chosen.overrides.items()]
+    logging.getLogger().info(f"max_bytes={limit}: bits of {', '.join(bits) or 'all as given'}")
+    return chosen
 
 
 def _at_most(spec: QuantizationSpec, limit: int) -> dict[str, int]:
