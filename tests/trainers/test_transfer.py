@@ -1,4 +1,4 @@
-"""The transfer recipe: phases, what moves and what is new, losses, both rankings, refusals."""
+"""The transfer recipe: phases, what moves and what is new, both rankings, refusals."""
 
 from __future__ import annotations
 
@@ -14,16 +14,12 @@ import torch
 from recbole_compress.config import Config
 from recbole_compress.data.loaders import split_of
 from recbole_compress.errors import CheckpointError, ConfigError, DataError
-from recbole_compress.heads import LowRankHead, UntiedHead
 from recbole_compress.quick_start.command_line import main
 from recbole_compress.quick_start.evaluate import evaluate_file
 from recbole_compress.quick_start.quick_start import run_recbole_compress
 from recbole_compress.quick_start.restored import restored_model
 from recbole_compress.trainers.checkpoint import load_checkpoint
-from recbole_compress.trainers.transfer_trainer import (
-    TransferTrainer,
-    sampled_binary_cross_entropy,
-)
+from recbole_compress.trainers.transfer_trainer import TransferTrainer
 from tests.conftest import write_interactions
 from tests.cut_runs import assert_same_weights, cut_at
 from tests.marks import slow
@@ -305,31 +301,6 @@ def keep_split(monkeypatch):
         return fit(self, train_data, *args, **kwargs)
 
     monkeypatch.setattr(TransferTrainer, "fit", keep)
-
-
-@pytest.mark.parametrize("make", [UntiedHead, lambda n, d: LowRankHead(n, d, 2)])
-def test_binary_cross_entropy_is_the_protocols(make):
-    head = make(3, 4)  # two real items: the negative of one is the other
-    hidden, targets = torch.randn(6, 4), torch.tensor([1, 2, 1, 1, 2, 2])
-    positive = torch.sigmoid(head(hidden, targets))
-    negative = torch.sigmoid(head(hidden, 3 - targets))
-    expected = (-positive.log() - (1 - negative).log()).mean()
-    torch.testing.assert_close(sampled_binary_cross_entropy(head, hidden, targets), expected)
-    assert sampled_binary_cross_entropy(head, hidden[:0], targets[:0]) == 0
-    many = torch.full((4000,), 7)
-    drawn = []
-
-    class Spy(torch.nn.Module):
-        num_embeddings = 11
-
-        def forward(self, hidden, ids):
-            drawn.append(ids)
-            return hidden[:, 0]
-
-    sampled_binary_cross_entropy(Spy(), torch.zeros(4000, 1), many)
-    counts = torch.bincount(drawn[1], minlength=11)
-    assert counts[0] == counts[7] == 0 and counts[1:].count_nonzero() == 9
-    assert counts[counts > 0].min() > 300
 
 
 @pytest.mark.parametrize(
